@@ -1,0 +1,1 @@
+//! The service plane on glommio: HTTP and the keeper of snapshots.

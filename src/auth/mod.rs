@@ -1,0 +1,1 @@
+//! The authentication role: opens what came in, seals what goes out.

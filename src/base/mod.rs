@@ -1,0 +1,92 @@
+//! Ids, time, randomness, rings and bodies: the only room that every other room may name.
+//!
+//! It knows nothing of the kernel: time is passed in, randomness is seeded, bytes are in memory.
+
+pub mod body;
+pub mod prng;
+pub mod ring;
+pub mod set;
+pub mod time;
+
+pub use body::{Body, Digest};
+pub use prng::Prng;
+pub use set::NodeSet;
+pub use time::{Instant, Stamp};
+
+use std::fmt;
+
+/// A member of the cluster, from 1 to `limits::NODES_MAX`. It names a configured identity, never an address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub struct NodeId(pub u8);
+
+/// A replication group: the unit that has one leader and one log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub struct GroupId(pub u32);
+
+/// The one group that a node hosts today. Ids are in every record, frame and metric nevertheless.
+pub const GROUP_ONE: GroupId = GroupId(1);
+
+/// A place in a group's log, from 1; Raft's *index*, Paxos's *instance*, PBFT's *sequence number*. 0 is before the first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub struct Slot(pub u64);
+
+/// Raft's term.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub struct Term(pub u64);
+
+/// Names one write to the shard's log, from 1. Cumulative: durable at `t` means durable at every `u <= t`.
+/// A ticket names a write, never a position, so an overwritten entry cannot be mistaken for its successor.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub struct Ticket(pub u64);
+
+/// Names an asynchronous errand of a core (a fetch), unique within one life of the node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub struct JobId(pub u64);
+
+impl Slot {
+    /// Before the first slot.
+    pub const ZERO: Slot = Slot(0);
+    /// The slot after this one.
+    pub fn next(self) -> Slot {
+        Slot(self.0 + 1)
+    }
+    /// The slot before this one. Panics at zero.
+    pub fn prev(self) -> Slot {
+        Slot(self.0.checked_sub(1).expect("slot 0 has no predecessor"))
+    }
+}
+impl Term {
+    /// Before the first election.
+    pub const ZERO: Term = Term(0);
+    /// The term after this one.
+    pub fn next(self) -> Term {
+        Term(self.0 + 1)
+    }
+}
+impl Ticket {
+    /// Before the first write.
+    pub const ZERO: Ticket = Ticket(0);
+}
+
+/// Who submitted a batch: a front of a node, in one of that node's lives. Sequences count from 1 within it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub struct Origin {
+    /// The node whose clients sent the commands.
+    pub node: NodeId,
+    /// Which of the node's fronts (one a shard).
+    pub lane: u8,
+    /// The node's generation (superblock), rising by one each start: a later boot supersedes an earlier one.
+    pub boot: u64,
+}
+
+macro_rules! display_number {
+    ($($t:ty),*) => { $(impl fmt::Display for $t {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { self.0.fmt(f) }
+    })* };
+}
+display_number!(NodeId, GroupId, Slot, Term, Ticket, JobId);
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}@{}", self.node, self.lane, self.boot)
+    }
+}

@@ -1,0 +1,1 @@
+//! Keys, keyed tags and their derivation.

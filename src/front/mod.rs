@@ -1,0 +1,1 @@
+//! Client connections: take (parse, route, flow control) and reply (order, write).

@@ -1,0 +1,1 @@
+//! The log role: one write-ahead stream a shard.

@@ -1,0 +1,1 @@
+//! The network role: links between nodes, framing, handshakes.

@@ -1,0 +1,127 @@
+//! The contract between a consensus core and whatever drives it: production shards, tests, benches and the simulator.
+//!
+//! A core never waits, never reads a clock, never draws entropy, never touches a file or a socket, and never fails: a bad message
+//! from a peer is a [`Fault`], a broken invariant of our own panics.
+//!
+//! # The driver's duties
+//! 1. Call [`Protocol::step`] any number of times in a burst, then [`Protocol::settle`] once, then read [`Protocol::deadline`].
+//! 2. Drain the lanes of the [`Outbox`] whole and in order. Between lanes the only order is the one that tickets state.
+//! 3. Write records in the order of the lane; say [`Input::Durable`] with a rising, cumulative ticket.
+//! 4. Hold a send back until the ticket it names is durable. Sends may be lost, repeated and reordered after that.
+//! 5. At start, replay what was stored (see the core's `recover`) before the first `step`.
+
+pub mod outbox;
+
+pub use outbox::{
+    Commit, Fault, FaultKind, Fetch, Install, Outbox, ReadAt, Refusal, RefusalKind, Refused, Send, Ship,
+    Target,
+};
+
+use crate::base::{Body, Instant, JobId, NodeId, Slot, Stamp, Term, Ticket};
+use crate::wire::{Batch, Entry};
+
+/// What the outside tells a core.
+#[derive(Clone, Debug)]
+pub enum Input<M> {
+    /// A message from a peer: authentic, well formed, within limits; not yet believed.
+    Receive {
+        /// The peer whose key opened the frame.
+        from: NodeId,
+        /// What it said.
+        message: M,
+    },
+    /// Commands, of this node's clients or forwarded by another's. Refused (`Outbox::refuse`) unless this core leads.
+    Propose {
+        /// The commands and whose they are.
+        batch: Batch,
+        /// This node's wall clock; the entry's stamp is the larger of it and the previous entry's stamp.
+        clock: Stamp,
+    },
+    /// Answer these reads once it is known up to which slot they must see (`Outbox::reads`), or refuse them.
+    Read {
+        /// Names the reads of a burst; rises by one.
+        id: u64,
+    },
+    /// Every record up to and including `ticket` is on stable storage.
+    Durable {
+        /// Cumulative; rises.
+        ticket: Ticket,
+    },
+    /// The store has applied everything up to and including `slot`.
+    Applied {
+        /// Rises.
+        slot: Slot,
+    },
+    /// Old entries or a piece of a snapshot that the core asked for in `Outbox::ships`.
+    Fetched {
+        /// The errand.
+        job: JobId,
+        /// What was found.
+        found: Fetched,
+    },
+    /// A snapshot of the own store at `slot` is on stable storage: what lies at and below may leave the log.
+    Snapshotted {
+        /// The last slot that the snapshot holds.
+        slot: Slot,
+        /// Its size, for whom it will be shipped to.
+        bytes: u64,
+    },
+    /// A snapshot that came in pieces (`Outbox::installs`) has become the store's state and is on stable storage.
+    Installed {
+        /// The last slot that it holds.
+        slot: Slot,
+        /// That slot's term.
+        term: Term,
+        /// That slot's stamp.
+        stamp: Stamp,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The link to this peer came up anew: what was sent before may be lost. Re-send what still matters.
+    Lost {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// Orderly shutdown: hand leadership over.
+    Drain,
+    /// The deadline that this core asked for has passed.
+    Timeout,
+}
+
+/// What an errand brought back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// Consecutive entries from the slot asked for, at least one.
+    Entries(Vec<Entry>),
+    /// A piece of the snapshot at `slot`.
+    Piece {
+        /// The snapshot's last slot, its term and stamp.
+        slot: Slot,
+        /// See `slot`.
+        term: Term,
+        /// See `slot`.
+        stamp: Stamp,
+        /// Where the piece begins, in bytes.
+        offset: u64,
+        /// The snapshot's whole size in bytes.
+        total: u64,
+        /// The piece.
+        body: Body,
+    },
+    /// It is no longer there (compacted meanwhile): decide anew.
+    Gone,
+}
+
+/// The rules that every core obeys. Closed by an enum of engines where a node hosts several, open to tests, benches and the simulator.
+pub trait Protocol {
+    /// What its replicas tell each other.
+    type Message;
+    /// Takes one fact. Called many times in a burst.
+    fn step(&mut self, now: Instant, input: Input<Self::Message>, out: &mut Outbox);
+    /// Ends the burst: what was gathered goes out as one message a peer.
+    fn settle(&mut self, now: Instant, out: &mut Outbox);
+    /// When to be told `Timeout`. Read once a burst, after `settle`.
+    fn deadline(&self) -> Option<Instant>;
+    /// Panics when an invariant does not hold. Every step in the simulator, sampled in production.
+    fn check(&self);
+}

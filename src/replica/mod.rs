@@ -1,0 +1,1 @@
+//! The replication role: shards, gate, deadlines, routes.

@@ -1,0 +1,9 @@
+//! What travels between clients and nodes: RESP2 and RESP3.
+//!
+//! - [`command`]: the table of commands, and [`Op`], the ones that reach the store.
+//! - [`batch`]: commands as they travel from a front through the log to every store.
+
+pub mod batch;
+pub mod command;
+
+pub use command::Op;

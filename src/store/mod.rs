@@ -1,0 +1,1 @@
+//! The context store: deterministic, snapshotted, digested.

@@ -1,0 +1,289 @@
+//! What agents of one node hand to each other over rings. Values, not calls: agents never name each other.
+//!
+//! ```text
+//! rx -> open: Incoming       open -> replica: Opened     take -> replica: Demand      replica -> log: Stored
+//! replica -> store: Decided  replica -> seal: Outgoing   seal -> tx: SealedFrame      store, replica, take -> reply: Answer
+//! ```
+
+use super::{Entry, Message};
+use crate::base::{Body, GroupId, JobId, NodeId, Slot, Stamp, Term, Ticket};
+use bytes::Bytes;
+
+/// open -> replica: a message whose frame was authentic and well formed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opened {
+    /// Whose key opened the frame.
+    pub from: NodeId,
+    /// The group it is about.
+    pub group: GroupId,
+    /// What it says.
+    pub message: Message,
+}
+
+/// replica -> seal: a message that is free to leave. Those of one turn for one peer share a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgoing {
+    /// Whom it is for.
+    pub to: NodeId,
+    /// The group it is about.
+    pub group: GroupId,
+    /// What it says.
+    pub message: Message,
+}
+
+/// take -> replica: what clients of this node want.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Demand {
+    /// Commands that change something, and reads that must follow them on their connection.
+    Write {
+        /// Numbers the lane's batches, from 1, without holes: it becomes the batch's sequence.
+        sequence: u64,
+        /// In `resp::batch` form.
+        body: Body,
+        /// Upper bound of the logical bytes by which the commands can make the store grow.
+        growth: u64,
+    },
+    /// Commands that only read.
+    Read {
+        /// Numbers the lane's reads, from 1, without holes.
+        id: u64,
+        /// In `resp::batch` form.
+        body: Bytes,
+    },
+}
+
+/// replica -> store: what has been decided, in the order of the group's log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decided {
+    /// The next entry.
+    Commit {
+        /// The group.
+        group: GroupId,
+        /// Its slot is one above the last.
+        entry: Entry,
+    },
+    /// Answer these reads as soon as `slot` is applied.
+    Read {
+        /// The group.
+        group: GroupId,
+        /// The demand's id.
+        id: u64,
+        /// The read index.
+        slot: Slot,
+        /// In `resp::batch` form.
+        body: Bytes,
+    },
+}
+
+/// store, replica, take -> reply: something for clients. The sequence and id are those of `Demand`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The replies to a batch's commands, one after another; `ends[i]` is where the i-th ends.
+    Write {
+        /// The batch.
+        sequence: u64,
+        /// RESP.
+        replies: Bytes,
+        /// One a command.
+        ends: Vec<u32>,
+    },
+    /// The replies to reads.
+    Read {
+        /// The reads.
+        id: u64,
+        /// RESP.
+        replies: Bytes,
+        /// One a command.
+        ends: Vec<u32>,
+    },
+    /// No replies will come for this batch: each of its commands gets this error.
+    WriteFailed {
+        /// The batch.
+        sequence: u64,
+        /// Why.
+        why: Failure,
+    },
+    /// No replies will come for these reads.
+    ReadFailed {
+        /// The reads.
+        id: u64,
+        /// Why.
+        why: Failure,
+    },
+}
+
+/// Why commands have no reply. All but `Indeterminate` say that nothing was appended; a read may be told any.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// No leader within `write_wait`: `-CLUSTERDOWN`.
+    NoLeader,
+    /// More in flight than the limits allow: `-OVERLOADED`.
+    Overloaded,
+    /// The memory bound: `-OOM`.
+    OutOfMemory,
+    /// It may have been appended, and may yet take effect: `-INDETERMINATE`.
+    Indeterminate,
+    /// The node is going down and the commands were not appended: `-CLUSTERDOWN`.
+    Draining,
+}
+
+/// replica -> log: a record as bytes, with a group, a kind and a place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Its ticket; rises by one a record.
+    pub ticket: Ticket,
+    /// The group.
+    pub group: GroupId,
+    /// See `wire::record`.
+    pub kind: RecordKind,
+    /// The slot, for kinds that have one.
+    pub place: Slot,
+    /// A flat head, at most `META_MAX` bytes.
+    pub meta: Meta,
+    /// Bytes that follow.
+    pub body: Body,
+}
+
+/// Largest head of a record, in bytes.
+pub const META_MAX: usize = 80;
+
+/// A short byte string in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    len: u8,
+    bytes: [u8; META_MAX],
+}
+impl Meta {
+    /// Copies `bytes`, at most `META_MAX`.
+    pub fn new(bytes: &[u8]) -> Meta {
+        assert!(bytes.len() <= META_MAX);
+        let mut meta = Meta { len: bytes.len() as u8, bytes: [0; META_MAX] };
+        meta.bytes[..bytes.len()].copy_from_slice(bytes);
+        meta
+    }
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len as usize]
+    }
+}
+impl std::fmt::Debug for Meta {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{} B]", self.len)
+    }
+}
+
+/// What a record does to the group's places.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// Has no place; the newest of its group and kind counts.
+    Vote = 1,
+    /// Cuts the group's places at `place` and above, then stands at `place`.
+    Entry = 2,
+    /// Places at and below `place` are no longer needed.
+    Floor = 3,
+    /// As `Floor`, and places above are void.
+    Reset = 4,
+}
+
+/// replica -> log: old entries are wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogFetch {
+    /// The errand.
+    pub job: JobId,
+    /// The group.
+    pub group: GroupId,
+    /// First place.
+    pub from: Slot,
+    /// Most entries.
+    pub count: usize,
+    /// Most bytes of bodies (but at least one entry).
+    pub bytes: usize,
+}
+
+/// Names a snapshot of a group's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SnapshotId {
+    /// The group.
+    pub group: GroupId,
+    /// The last slot that it holds.
+    pub slot: Slot,
+    /// That slot's term.
+    pub term: Term,
+    /// That slot's stamp.
+    pub stamp: Stamp,
+}
+
+/// store, replica -> keeper: snapshots to be kept, pieces of a leader's snapshot, pieces wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Keep {
+    /// A snapshot of the own store begins.
+    Begin(SnapshotId),
+    /// Its next bytes.
+    Chunk(Bytes),
+    /// It is whole: make it durable, say `Kept::Snapshotted`.
+    End,
+    /// A piece of a leader's snapshot: stage it; when whole and verified make it durable, hand it to the store, say `Kept::Installed`.
+    Piece {
+        /// Which snapshot.
+        id: SnapshotId,
+        /// Where the piece begins, in bytes. 0 starts anew.
+        offset: u64,
+        /// The snapshot's whole size in bytes.
+        total: u64,
+        /// The piece.
+        body: Body,
+    },
+    /// A piece of the newest durable snapshot is wanted: say `Kept::Fetched`.
+    Fetch {
+        /// The errand.
+        job: JobId,
+        /// The group.
+        group: GroupId,
+        /// Which snapshot; `None` for the newest.
+        slot: Option<Slot>,
+        /// Where the piece begins.
+        offset: u64,
+        /// Most bytes.
+        bytes: usize,
+    },
+}
+
+/// keeper -> replica.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kept {
+    /// A snapshot of the own store is durable.
+    Snapshotted {
+        /// Which.
+        id: SnapshotId,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A leader's snapshot is durable, and has been handed to the store whole.
+    Installed {
+        /// Which.
+        id: SnapshotId,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The piece that was wanted; `None` when that snapshot is no longer there.
+    Fetched {
+        /// The errand.
+        job: JobId,
+        /// The group.
+        group: GroupId,
+        /// Which snapshot, its size, where the piece begins, and the piece.
+        piece: Option<(SnapshotId, u64, u64, Body)>,
+    },
+}
+
+/// keeper -> store: the state that a leader's snapshot brings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Load {
+    /// A state begins; the present one stays in force until `End`.
+    Begin(SnapshotId),
+    /// Its next bytes.
+    Chunk(Bytes),
+    /// It is whole and verified: it becomes the store's state if it is newer.
+    End,
+}

@@ -1,0 +1,37 @@
+//! What travels between nodes and what is written to the log, as values and as bytes.
+//!
+//! - [`Entry`]: one decided or to-be-decided place of a group's log.
+//! - [`Message`]: what a replica tells another; one file a protocol.
+//! - `hop`: what agents of one node hand to each other over rings.
+//! - [`Record`]: what a core wants stored.
+//! - `frame`: the bytes between nodes. `opened`: proof that bytes were authentic and well formed.
+//!
+//! Heads are flat rkyv archives at 16-byte aligned offsets; bodies are raw bytes, named by their digests.
+
+pub mod entry;
+pub mod forward;
+pub mod hop;
+pub mod raft;
+pub mod record;
+
+pub use entry::{Batch, Entry, EntryKind};
+pub use record::Record;
+
+/// What a replica tells another.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// Of a Raft group.
+    Raft(raft::Message),
+    /// Between fronts and leaders, whatever the protocol.
+    Forward(forward::Message),
+}
+impl From<forward::Message> for Message {
+    fn from(m: forward::Message) -> Message {
+        Message::Forward(m)
+    }
+}
+impl From<raft::Message> for Message {
+    fn from(m: raft::Message) -> Message {
+        Message::Raft(m)
+    }
+}
