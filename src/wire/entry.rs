@@ -42,7 +42,7 @@ pub struct Entry {
 }
 
 /// Commands of one origin as one body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Batch {
     /// Whose it is.
     pub origin: Origin,
@@ -50,6 +50,8 @@ pub struct Batch {
     pub sequence: u64,
     /// The lowest sequence that was still unsettled at its origin when this batch was made (see [`Entry`]).
     pub floor: u64,
+    /// Upper bound of the logical bytes by which the commands can make a store grow. Travels to the leader, is not logged.
+    pub growth: u64,
     /// The commands, in `resp::batch` form. Empty for an entry that only carries a stamp.
     pub body: Body,
 }

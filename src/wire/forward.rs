@@ -6,7 +6,12 @@ use super::Batch;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
     /// Commands of the sender's clients, for the leader to append.
-    Batch(Batch),
+    Batch {
+        /// The commands.
+        batch: Batch,
+        /// Counts how often this batch has been forwarded, so that a late refusal is not taken for that of a newer attempt.
+        attempt: u32,
+    },
     /// The forwarded batch was certainly not appended by this node.
     Refused {
         /// The origin's boot, so that an answer to an earlier life is dropped.
@@ -15,6 +20,8 @@ pub enum Message {
         lane: u8,
         /// The batch's sequence.
         sequence: u64,
+        /// Echo.
+        attempt: u32,
         /// Why.
         why: Refusal,
     },
