@@ -95,7 +95,7 @@ impl<T> Consumer<T> {
     }
     /// Takes the oldest value.
     pub fn pop(&mut self) -> Option<T> {
-        if self.head == self.tail_seen && self.len() == 0 {
+        if self.head == self.tail_seen && self.is_empty() {
             return None;
         }
         // SAFETY: `head` is below the published tail, so the producer has written this slot and left it.

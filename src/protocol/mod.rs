@@ -125,3 +125,13 @@ pub trait Protocol {
     /// Panics when an invariant does not hold. Every step in the simulator, sampled in production.
     fn check(&self);
 }
+
+/// What a host asks of a core beyond the contract: who can order commands now.
+pub trait Lead: Protocol<Message = crate::wire::Message> {
+    /// Who leads, as far as is known; this replica only while it may append.
+    fn leader(&self) -> Option<NodeId>;
+    /// Whether this replica leads.
+    fn is_leader(&self) -> bool;
+    /// The newest entry's slot.
+    fn last(&self) -> Slot;
+}

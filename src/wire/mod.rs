@@ -13,6 +13,7 @@ pub mod forward;
 pub mod hop;
 pub mod raft;
 pub mod record;
+pub mod sequence;
 
 pub use entry::{Batch, Entry, EntryKind};
 pub use record::Record;

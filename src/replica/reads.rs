@@ -1,0 +1,194 @@
+//! The linearizable reads of one front for one group: each waits for a read index, then goes to the store.
+//!
+//! All reads that wait at the end of a burst share one question to the core (a *round*). A later round's index serves earlier
+//! reads too, since it covers everything that was acknowledged before them.
+
+use crate::base::{Instant, Slot};
+use crate::wire::hop::Failure;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How long reads wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long reads wait for a read index in all.
+    pub wait: Duration,
+    /// After which silence the question is asked again.
+    pub retry_after: Duration,
+    /// How long to wait before asking again after a refusal.
+    pub refused_pause: Duration,
+    /// Most waiting reads (demands); no more are taken.
+    pub demands_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            wait: Duration::from_secs(1),
+            retry_after: Duration::from_millis(250),
+            refused_pause: Duration::from_millis(20),
+            demands_max: 256,
+        }
+    }
+}
+
+/// Reads of one turn of the front.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Demand {
+    /// The front's number.
+    pub id: u64,
+    /// Commands in `resp::batch` form.
+    pub body: Bytes,
+    submitted: Instant,
+}
+
+/// Those that wait for a question, and those whose question is under way.
+pub struct Reads {
+    options: Options,
+    waiting: VecDeque<Demand>,
+    /// Invariant: rounds do not fall from front to back.
+    asked: VecDeque<(u64, Instant, Demand)>,
+    round: u64,
+    pause_until: Instant,
+}
+
+impl Reads {
+    /// None yet.
+    pub fn new(options: Options) -> Reads {
+        Reads {
+            options,
+            waiting: VecDeque::new(),
+            asked: VecDeque::new(),
+            round: 0,
+            pause_until: Instant::ZERO,
+        }
+    }
+    /// Whether more may be submitted.
+    pub fn has_room(&self) -> bool {
+        self.waiting.len() + self.asked.len() < self.options.demands_max
+    }
+    /// Takes reads of the front.
+    pub fn submit(&mut self, now: Instant, id: u64, body: Bytes) {
+        self.waiting.push_back(Demand { id, body, submitted: now });
+    }
+
+    /// Begins a round for everything that waits.
+    pub fn ask(&mut self, now: Instant) -> Option<u64> {
+        if self.waiting.is_empty() || now < self.pause_until {
+            return None;
+        }
+        self.round += 1;
+        let round = self.round;
+        self.asked.extend(self.waiting.drain(..).map(|demand| (round, now, demand)));
+        Some(round)
+    }
+
+    /// The round's read index is known: gives back what it serves.
+    pub fn granted(&mut self, round: u64, slot: Slot, mut serve: impl FnMut(Demand, Slot)) {
+        while self.asked.front().is_some_and(|(asked, ..)| *asked <= round) {
+            if let Some((_, _, demand)) = self.asked.pop_front() {
+                serve(demand, slot);
+            }
+        }
+    }
+
+    /// The core cannot tell: these are asked again a little later.
+    pub fn refused(&mut self, now: Instant, round: u64) {
+        if self.asked.iter().any(|(asked, ..)| *asked <= round) {
+            self.pause_until = now.after(self.options.refused_pause);
+            self.ask_again(|asked, _| asked <= round);
+        }
+    }
+
+    /// Another node leads: questions to the old one are void.
+    pub fn follow(&mut self) {
+        self.pause_until = Instant::ZERO;
+        self.ask_again(|_, _| true);
+    }
+
+    /// Gives up what has waited too long, and asks again what was not answered.
+    pub fn expire(&mut self, now: Instant, failed: &mut Vec<(u64, Failure)>) {
+        let retry_after = self.options.retry_after;
+        self.ask_again(|_, at| retry_after <= now.since(at));
+        let wait = self.options.wait;
+        let mut fail = |d: &Demand| {
+            let late = wait <= now.since(d.submitted);
+            if late {
+                failed.push((d.id, Failure::NoLeader));
+            }
+            !late
+        };
+        self.asked.retain(|(_, _, demand)| fail(demand));
+        self.waiting.retain(|demand| fail(demand));
+    }
+
+    /// When `expire` or `ask` has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        let oldest = self
+            .asked
+            .front()
+            .map(|(_, at, d)| at.after(self.options.retry_after).min(d.submitted.after(self.options.wait)));
+        let waiting = self.waiting.iter().map(|d| d.submitted.after(self.options.wait)).min();
+        let pause = (!self.waiting.is_empty()).then_some(self.pause_until);
+        oldest.into_iter().chain(waiting).chain(pause).min()
+    }
+
+    fn ask_again(&mut self, which: impl Fn(u64, Instant) -> bool) {
+        let (again, keep): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.asked).into_iter().partition(|(round, at, _)| which(*round, *at));
+        self.asked = keep;
+        // In front of those that came later.
+        for (_, _, demand) in again.into_iter().rev() {
+            self.waiting.push_front(demand);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(reads: &mut Reads, round: u64) -> Vec<u64> {
+        let mut ids = Vec::new();
+        reads.granted(round, Slot(7), |d, slot| {
+            assert_eq!(slot, Slot(7));
+            ids.push(d.id);
+        });
+        ids
+    }
+
+    #[test]
+    fn reads_of_a_burst_share_a_round_and_a_later_round_serves_earlier_ones() {
+        let mut reads = Reads::new(Options::default());
+        reads.submit(Instant(0), 1, Bytes::new());
+        reads.submit(Instant(0), 2, Bytes::new());
+        assert_eq!(reads.ask(Instant(0)), Some(1));
+        assert_eq!(reads.ask(Instant(0)), None);
+        reads.submit(Instant(1), 3, Bytes::new());
+        assert_eq!(reads.ask(Instant(1)), Some(2));
+        reads.submit(Instant(1), 4, Bytes::new());
+        assert_eq!(reads.ask(Instant(1)), Some(3));
+        assert_eq!(granted(&mut reads, 2), [1, 2, 3]);
+        assert_eq!(granted(&mut reads, 3), [4]);
+    }
+
+    #[test]
+    fn a_refused_or_silent_round_is_asked_again_until_the_wait_is_over() {
+        let mut reads = Reads::new(Options::default());
+        reads.submit(Instant(0), 1, Bytes::new());
+        reads.ask(Instant(0));
+        reads.refused(Instant(1), 1);
+        assert_eq!(reads.ask(Instant(2)), None, "pauses");
+        let later = Instant(1).after(Options::default().refused_pause);
+        assert_eq!(reads.deadline(), Some(later));
+        assert_eq!(reads.ask(later), Some(2));
+        let mut failed = Vec::new();
+        let silent = later.after(Options::default().retry_after);
+        reads.expire(silent, &mut failed);
+        assert_eq!((reads.ask(silent), failed.len()), (Some(3), 0));
+        reads.expire(Instant::ZERO.after(Options::default().wait), &mut failed);
+        assert_eq!(failed, [(1, Failure::NoLeader)]);
+        assert_eq!(granted(&mut reads, 3), []);
+    }
+}
