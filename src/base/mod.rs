@@ -3,12 +3,14 @@
 //! It knows nothing of the kernel: time is passed in, randomness is seeded, bytes are in memory.
 
 pub mod body;
+pub mod number;
 pub mod prng;
 pub mod ring;
 pub mod set;
 pub mod time;
 
 pub use body::{Body, Digest};
+pub use number::Number;
 pub use prng::Prng;
 pub use set::NodeSet;
 pub use time::{Instant, Stamp};

@@ -201,6 +201,17 @@ pub struct LogFetch {
     pub bytes: usize,
 }
 
+/// log -> replica: what a `LogFetch` has found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogFetched {
+    /// The errand.
+    pub job: JobId,
+    /// The group.
+    pub group: GroupId,
+    /// Consecutive entry records from the place asked for; empty when it has left the log.
+    pub records: Vec<Stored>,
+}
+
 /// Names a snapshot of a group's state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SnapshotId {
