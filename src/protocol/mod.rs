@@ -134,4 +134,21 @@ pub trait Lead: Protocol<Message = crate::wire::Message> {
     fn is_leader(&self) -> bool;
     /// The newest entry's slot.
     fn last(&self) -> Slot;
+    /// What operators see of it.
+    fn standing(&self) -> Standing;
+}
+
+/// Where a replica stands in its group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Standing {
+    /// Who leads, as far as is known.
+    pub leader: Option<NodeId>,
+    /// The term, view or ballot.
+    pub term: u64,
+    /// The newest committed slot.
+    pub commit: Slot,
+    /// The newest slot of the own log.
+    pub last: Slot,
+    /// Elections that this replica has stood in since its start.
+    pub elections: u64,
 }
