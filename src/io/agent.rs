@@ -18,4 +18,8 @@ pub trait Agent: Send {
     fn work(&mut self, driver: &mut dyn Driver) -> usize;
     /// When to be called although nothing has come.
     fn deadline(&self) -> Option<Instant>;
+    /// Why this agent cannot go on, with the cure, once it cannot: the core prints it and ends the process with exit code 6.
+    fn failure(&self) -> Option<String> {
+        None
+    }
 }

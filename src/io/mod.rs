@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod driver;
+pub mod memory;
 
 pub use agent::Agent;
 pub use driver::{Buffer, BufferId, Completion, Driver, Fd, FileId, Op, Outcome, Token};
