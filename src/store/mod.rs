@@ -1,1 +1,5 @@
 //! The context store: deterministic, snapshotted, digested.
+//!
+//! - [`sessions`]: exactly once.
+
+pub mod sessions;

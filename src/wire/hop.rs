@@ -103,6 +103,12 @@ pub enum Answer {
         /// Why.
         why: Failure,
     },
+    /// A leader's snapshot brought the effects of this front's batches up to `sequence`, or went past them, without their replies:
+    /// those that have no answer yet are indeterminate.
+    Superseded {
+        /// The last of them.
+        sequence: u64,
+    },
     /// No replies will come for these reads.
     ReadFailed {
         /// The reads.
