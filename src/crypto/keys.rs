@@ -83,12 +83,12 @@ impl fmt::Debug for PublicKey {
 mod tests {
     use super::*;
 
-    /// RFC 7748, 6.1: Alice's key pair.
+    /// RFC 7748, 6.1: Bob's key pair.
     #[test]
     fn the_public_key_is_the_one_that_rfc_7748_lists() {
-        let secret = "77076d0a7318a57d3c16c17251b26645df4c2f92ebc0992ac177fba51db92c2a";
+        let secret = "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb";
         let public = SecretKey::parse(secret).expect("digits").public().to_string();
-        assert_eq!(public, "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
+        assert_eq!(public, "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl<E: Lead> Shard<E> {
 
     /// A message of a peer.
     pub fn receive(&mut self, now: Instant, clock: Stamp, opened: Opened) {
-        let Opened { from, group, message } = opened;
+        let Opened { from, group, message, .. } = opened;
         match message {
             Message::Forward(message) => self.forwarded(now, clock, from, group, message),
             message => self.step(now, group, |_| Input::Receive { from, message }),

@@ -9,16 +9,7 @@ use super::{Entry, Message};
 use crate::base::{Body, GroupId, JobId, NodeId, Slot, Stamp, Term, Ticket};
 use bytes::Bytes;
 
-/// open -> replica: a message whose frame was authentic and well formed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Opened {
-    /// Whose key opened the frame.
-    pub from: NodeId,
-    /// The group it is about.
-    pub group: GroupId,
-    /// What it says.
-    pub message: Message,
-}
+pub use super::opened::Opened;
 
 /// replica -> seal: a message that is free to leave. Those of one turn for one peer share a frame.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,18 +4,31 @@
 //! - [`Message`]: what a replica tells another; one file a protocol.
 //! - `hop`: what agents of one node hand to each other over rings.
 //! - [`Record`]: what a core wants stored.
-//! - `frame`: the bytes between nodes. `opened`: proof that bytes were authentic and well formed.
+//! - `frame`, `sealer`, `opener`: the bytes between nodes. `opened`: proof that bytes were authentic and well formed.
 //!
 //! Heads are flat rkyv archives at 16-byte aligned offsets; bodies are raw bytes, named by their digests.
 
+pub mod codec;
+mod codec_forward;
+mod codec_raft;
+mod codec_record;
 pub mod entry;
 pub mod forward;
+pub mod frame;
 pub mod hop;
+pub mod opened;
+pub mod opener;
 pub mod raft;
 pub mod record;
+pub mod sealer;
 pub mod sequence;
 
+#[cfg(test)]
+mod tests;
+
+pub use codec_record::RecordError;
 pub use entry::{Batch, Entry, EntryKind};
+pub use opened::Opened;
 pub use record::Record;
 
 /// What a replica tells another.
