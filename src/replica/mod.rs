@@ -5,6 +5,7 @@
 //! - [`route`]: takes this node's commands to whoever leads, and knows what became of each.
 //! - [`deadlines`]: the next time-out over all groups.
 
+pub mod agent;
 pub mod deadlines;
 pub mod gate;
 pub mod reads;
@@ -12,4 +13,5 @@ pub mod route;
 pub mod seat;
 pub mod shard;
 
+pub use agent::ReplicaAgent;
 pub use shard::{Effects, Shard};

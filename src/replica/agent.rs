@@ -1,0 +1,418 @@
+//! The replica as an agent: one shard between its rings.
+//!
+//! It does no I/O of its own. What must not be lost (records, decisions, answers) waits here when a ring is full, and no input is
+//! taken meanwhile; what is weak by contract (messages to peers) is dropped and counted.
+
+use super::shard::{Effects, Shard};
+use crate::base::ring::{Consumer, Producer};
+use crate::base::{GROUP_ONE, GroupId, NodeId, Number, Slot, Stamp, Ticket};
+use crate::io::{Agent, Completion, Driver};
+use crate::meter::{Metered, Report};
+use crate::protocol::{Fault, Fetched, Lead};
+use crate::wire::hop::{Answer, Decided, Demand, Keep, Kept, LogFetch, LogFetched, Opened, Outgoing, Stored};
+use crate::wire::{Entry, Record};
+use crossbeam::channel::{Receiver, Sender};
+use std::collections::VecDeque;
+use std::io;
+
+/// Most inputs of each ring in a turn.
+const BURST_MAX: usize = 256;
+
+/// Reads whose id has this bit are the node's own probes, not a client's.
+const PROBE: u64 = 1 << 63;
+
+/// The ends of the rings and channels that meet in this agent.
+pub struct Ports {
+    /// From `auth::open`.
+    pub opened: Consumer<Opened>,
+    /// From `front::take`.
+    pub demands: Consumer<Demand>,
+    /// From the log.
+    pub fetched: Consumer<LogFetched>,
+    /// From the keeper of snapshots.
+    pub kept: Receiver<Kept>,
+    /// From the service plane: each asks for one linearizable read and is told when it could be made.
+    pub probes: Receiver<Sender<()>>,
+    /// To `auth::seal`.
+    pub outgoing: Producer<Outgoing>,
+    /// To the log.
+    pub records: Producer<Stored>,
+    /// To the log.
+    pub fetches: Producer<LogFetch>,
+    /// To the store.
+    pub decided: Producer<Decided>,
+    /// To the keeper of snapshots.
+    pub keeps: Sender<Keep>,
+    /// To `front::reply`.
+    pub answers: Producer<Answer>,
+}
+
+/// The numbers that flow back to this agent.
+pub struct Heard {
+    /// The log's watermark: a ticket.
+    pub durable: Number,
+    /// The store's newest slot.
+    pub applied: Number,
+    /// The store's logical bytes.
+    pub memory: Number,
+    /// The store's next expiry, in ms since the epoch; `u64::MAX` for none.
+    pub due: Number,
+    /// The newest sequence of this node's own front that the store has seen take effect.
+    pub settled: Number,
+    /// For each peer a number that rises when something sent to it may be lost.
+    pub lost: Vec<(NodeId, Number)>,
+    /// 1 once the node is going down.
+    pub drain: Number,
+}
+
+/// The numbers that this agent publishes, for whoever shows them.
+#[derive(Clone, Default)]
+pub struct Told {
+    /// Who leads; 0 for nobody.
+    pub leader: Number,
+    /// The term, view or ballot.
+    pub term: Number,
+    /// The newest committed slot.
+    pub commit: Number,
+    /// The newest slot of the own log.
+    pub last: Number,
+    /// 1 when no batch of this node's clients is outstanding and leadership has been handed over.
+    pub drained: Number,
+}
+
+/// One shard between its rings.
+pub struct ReplicaAgent<E> {
+    shard: Shard<E>,
+    ports: Ports,
+    heard: Heard,
+    told: Told,
+    effects: Effects,
+    records_waiting: VecDeque<Stored>,
+    decided_waiting: VecDeque<Decided>,
+    answers_waiting: VecDeque<Answer>,
+    fetches_waiting: VecDeque<LogFetch>,
+    lost_seen: Vec<u64>,
+    durable_seen: u64,
+    applied_seen: u64,
+    draining: bool,
+    probes: VecDeque<(u64, Option<Slot>, Sender<()>)>,
+    probe_next: u64,
+    messages_in: u64,
+    messages_dropped: u64,
+    commits: u64,
+    faults: Vec<(Fault, u64)>,
+}
+
+impl<E: Lead + Send> ReplicaAgent<E> {
+    /// `shard` has its groups, recovered; its store has applied up to `applied`.
+    pub fn new(shard: Shard<E>, ports: Ports, heard: Heard, told: Told) -> ReplicaAgent<E> {
+        let lost_seen = heard.lost.iter().map(|(_, n)| n.get()).collect();
+        ReplicaAgent {
+            shard,
+            ports,
+            heard,
+            told,
+            effects: Effects::default(),
+            records_waiting: VecDeque::new(),
+            decided_waiting: VecDeque::new(),
+            answers_waiting: VecDeque::new(),
+            fetches_waiting: VecDeque::new(),
+            lost_seen,
+            durable_seen: 0,
+            applied_seen: 0,
+            draining: false,
+            probes: VecDeque::new(),
+            probe_next: PROBE,
+            messages_in: 0,
+            messages_dropped: 0,
+            commits: 0,
+            faults: Vec::new(),
+        }
+    }
+
+    /// Takes in the numbers that have moved. Returns how many.
+    fn hear(&mut self, now: crate::base::Instant) -> usize {
+        let mut count = 0;
+        let durable = self.heard.durable.get();
+        if self.durable_seen < durable {
+            self.durable_seen = durable;
+            self.shard.durable(now, Ticket(durable));
+            count += 1;
+        }
+        let applied = self.heard.applied.get();
+        if self.applied_seen < applied {
+            self.applied_seen = applied;
+            let due = self.heard.due.get();
+            let due = (due != u64::MAX).then_some(Stamp(due));
+            self.shard.applied(now, GROUP_ONE, Slot(applied), self.heard.memory.get(), due);
+            self.answer_probes(Slot(applied));
+            count += 1;
+        }
+        for ((peer, number), seen) in self.heard.lost.iter().zip(&mut self.lost_seen) {
+            let lost = number.get();
+            if *seen != lost {
+                *seen = lost;
+                self.shard.lost(now, *peer);
+                count += 1;
+            }
+        }
+        if !self.draining && self.heard.drain.get() != 0 {
+            self.draining = true;
+            self.shard.drain(now);
+            count += 1;
+        }
+        count
+    }
+
+    /// Takes a bounded number of inputs from each ring.
+    fn take(&mut self, now: crate::base::Instant, clock: Stamp) -> usize {
+        let mut count = 0;
+        for _ in 0..BURST_MAX {
+            let Some(opened) = self.ports.opened.pop() else { break };
+            self.shard.receive(now, clock, opened);
+            self.messages_in += 1;
+            count += 1;
+        }
+        for _ in 0..BURST_MAX {
+            if !self.shard.has_room(GROUP_ONE) {
+                break;
+            }
+            let Some(demand) = self.ports.demands.pop() else { break };
+            self.shard.demand(now, GROUP_ONE, demand);
+            count += 1;
+        }
+        while let Some(LogFetched { job, group, records }) = self.ports.fetched.pop() {
+            self.shard.fetched(now, group, job, entries(records));
+            count += 1;
+        }
+        while let Ok(kept) = self.ports.kept.try_recv() {
+            self.kept(now, kept);
+            count += 1;
+        }
+        while let Ok(answer) = self.ports.probes.try_recv() {
+            self.probe_next += 1;
+            self.probes.push_back((self.probe_next, None, answer));
+            let demand = Demand::Read { id: self.probe_next, body: bytes::Bytes::new() };
+            self.shard.demand(now, GROUP_ONE, demand);
+            count += 1;
+        }
+        count
+    }
+
+    fn kept(&mut self, now: crate::base::Instant, kept: Kept) {
+        match kept {
+            Kept::Snapshotted { id, bytes } => self.shard.snapshotted(now, id, bytes),
+            Kept::Installed { id, bytes } => {
+                self.shard.installed(now, id, bytes, self.heard.settled.get());
+            }
+            Kept::Fetched { job, group, piece } => {
+                let found = piece.map_or(Fetched::Gone, |(id, total, offset, body)| Fetched::Piece {
+                    slot: id.slot,
+                    term: id.term,
+                    stamp: id.stamp,
+                    offset,
+                    total,
+                    body,
+                });
+                self.shard.fetched(now, group, job, found);
+            }
+        }
+    }
+
+    /// Moves a burst's effects to the rings; what must not be lost waits when a ring is full.
+    fn hand_over(&mut self) {
+        let records = self.effects.records.drain(..).map(|(ticket, record)| record.store(ticket));
+        pass(records, &mut self.records_waiting, &mut self.ports.records);
+        self.commits += self.effects.decided.len() as u64;
+        let probes = &mut self.probes;
+        let decided = self.effects.decided.drain(..).filter(|d| match d {
+            Decided::Read { id, slot, .. } if PROBE < *id => {
+                probes.iter_mut().filter(|p| p.0 == *id).for_each(|p| p.1 = Some(*slot));
+                false
+            }
+            _ => true,
+        });
+        pass(decided, &mut self.decided_waiting, &mut self.ports.decided);
+        let answers = self.effects.answers.drain(..).filter(|a| match a {
+            Answer::ReadFailed { id, .. } if PROBE < *id => {
+                // Dropping the sender tells the prober.
+                probes.retain(|p| p.0 != *id);
+                false
+            }
+            _ => true,
+        });
+        pass(answers, &mut self.answers_waiting, &mut self.ports.answers);
+        pass(self.effects.fetches.drain(..), &mut self.fetches_waiting, &mut self.ports.fetches);
+        for outgoing in self.effects.outgoing.drain(..) {
+            // Delivery is weak by contract: the protocol sends again what still matters.
+            self.messages_dropped += u64::from(self.ports.outgoing.push(outgoing).is_err());
+        }
+        for keep in self.effects.keeps.drain(..) {
+            // The keeper lives as long as the node; if it is gone the node is ending.
+            let _ = self.ports.keeps.send(keep);
+        }
+        for fault in self.effects.faults.drain(..) {
+            count_fault(&mut self.faults, fault);
+        }
+        self.answer_probes(Slot(self.applied_seen));
+    }
+
+    fn answer_probes(&mut self, applied: Slot) {
+        self.probes.retain(|(_, slot, answer)| {
+            let ready = slot.is_some_and(|slot| slot <= applied);
+            if ready {
+                // The prober may have given up waiting.
+                let _ = answer.send(());
+            }
+            !ready
+        });
+    }
+
+    /// Whether a ring that must lose nothing is full.
+    fn is_blocked(&mut self) -> bool {
+        pass(std::iter::empty(), &mut self.records_waiting, &mut self.ports.records);
+        pass(std::iter::empty(), &mut self.decided_waiting, &mut self.ports.decided);
+        pass(std::iter::empty(), &mut self.answers_waiting, &mut self.ports.answers);
+        pass(std::iter::empty(), &mut self.fetches_waiting, &mut self.ports.fetches);
+        !(self.records_waiting.is_empty()
+            && self.decided_waiting.is_empty()
+            && self.answers_waiting.is_empty()
+            && self.fetches_waiting.is_empty())
+    }
+
+    fn tell(&mut self) {
+        let Some(seat) = self.shard.seat(GROUP_ONE) else { return };
+        let standing = seat.engine.standing();
+        self.told.leader.set(standing.leader.map_or(0, |n| u64::from(n.0)));
+        self.told.term.set(standing.term);
+        self.told.commit.set(standing.commit.0);
+        self.told.last.set(standing.last.0);
+        let drained = self.draining && self.shard.is_quiet() && !seat.engine.is_leader();
+        self.told.drained.set(u64::from(drained));
+    }
+}
+
+/// Pushes what waits, then `more`, keeping the order; what does not fit waits.
+fn pass<T>(more: impl Iterator<Item = T>, waiting: &mut VecDeque<T>, ring: &mut Producer<T>) {
+    while let Some(value) = waiting.pop_front() {
+        if let Err(value) = ring.push(value) {
+            waiting.push_front(value);
+            break;
+        }
+    }
+    for value in more {
+        if !waiting.is_empty() {
+            waiting.push_back(value);
+        } else if let Err(value) = ring.push(value) {
+            waiting.push_back(value);
+        }
+    }
+}
+
+fn entries(records: Vec<Stored>) -> Fetched {
+    let entry = |stored: &Stored| match Record::load(stored) {
+        Ok(Record::Entry { entry, .. }) => Some(entry),
+        _ => None,
+    };
+    let entries: Option<Vec<Entry>> = records.iter().map(entry).collect();
+    match entries {
+        Some(entries) if !entries.is_empty() => Fetched::Entries(entries),
+        _ => Fetched::Gone,
+    }
+}
+
+fn count_fault(faults: &mut Vec<(Fault, u64)>, fault: Fault) {
+    let same = |known: &Fault| {
+        known.peer == fault.peer && std::mem::discriminant(&known.kind) == std::mem::discriminant(&fault.kind)
+    };
+    match faults.iter_mut().find(|(known, _)| same(known)) {
+        // The newest stands for its kind: kinds and peers are few, so this stays small.
+        Some((known, count)) => (*known, *count) = (fault, *count + 1),
+        None => faults.push((fault, 1)),
+    }
+}
+
+impl<E: Lead + Send> Agent for ReplicaAgent<E> {
+    fn name(&self) -> &'static str {
+        "replica"
+    }
+    fn start(&mut self, _slot: u8, _driver: &mut dyn Driver) -> io::Result<()> {
+        Ok(())
+    }
+    fn complete(&mut self, _completion: Completion, _driver: &mut dyn Driver) {
+        unreachable!("the replica submits no operation");
+    }
+    fn work(&mut self, driver: &mut dyn Driver) -> usize {
+        let (now, clock) = (driver.now(), driver.clock());
+        if self.is_blocked() {
+            return 0;
+        }
+        let count = self.hear(now) + self.take(now, clock);
+        if count == 0 && self.shard.deadline().is_none_or(|at| now < at) {
+            return 0;
+        }
+        self.shard.settle(now, clock, &mut self.effects);
+        self.hand_over();
+        self.tell();
+        count
+    }
+    fn deadline(&self) -> Option<crate::base::Instant> {
+        self.shard.deadline()
+    }
+}
+
+impl<E: Lead + Send> Metered for ReplicaAgent<E> {
+    fn report(&self, to: &mut dyn Report) {
+        to.counter("quorate_messages_received_total", "Messages of peers.", &[], self.messages_in);
+        to.counter(
+            "quorate_messages_dropped_total",
+            "Messages to peers that found the ring full.",
+            &[],
+            self.messages_dropped,
+        );
+        to.counter("quorate_decided_total", "Entries and reads handed to the store.", &[], self.commits);
+        to.gauge(
+            "quorate_gate_held",
+            "Messages that wait for their write to be durable.",
+            &[],
+            self.shard.held() as f64,
+        );
+        for (fault, count) in &self.faults {
+            let peer = fault.peer.to_string();
+            let kind = format!("{:?}", fault.kind);
+            let kind = kind.split([' ', '{']).next().unwrap_or_default();
+            to.counter(
+                "quorate_faults_total",
+                "Misdeeds of peers.",
+                &[("peer", &peer), ("kind", kind)],
+                *count,
+            );
+        }
+        for (group, seat) in self.shard.seats() {
+            report_group(to, group, seat);
+        }
+    }
+}
+
+fn report_group<E: Lead>(to: &mut dyn Report, group: GroupId, seat: &super::seat::Seat<E>) {
+    let group = group.to_string();
+    let standing = seat.engine.standing();
+    let labels: &[(&str, &str)] = &[("group", &group)];
+    let leads = f64::from(u8::from(seat.engine.is_leader()));
+    to.gauge("quorate_is_leader", "1 when this replica leads the group.", labels, leads);
+    to.gauge("quorate_term", "The group's term.", labels, standing.term as f64);
+    to.gauge("quorate_commit_slot", "The newest committed slot.", labels, standing.commit.0 as f64);
+    to.gauge("quorate_last_slot", "The newest slot of the own log.", labels, standing.last.0 as f64);
+    to.counter(
+        "quorate_elections_total",
+        "Elections that this replica has stood in.",
+        labels,
+        standing.elections,
+    );
+    to.latency(
+        "quorate_stage_seconds",
+        "Latency by stage.",
+        &[("group", &group), ("stage", "quorum")],
+        &seat.quorum,
+    );
+}
