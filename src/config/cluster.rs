@@ -1,0 +1,107 @@
+//! What is equal on every node of a cluster.
+
+use super::limits;
+use crate::base::{NodeId, NodeSet};
+use std::fmt;
+
+/// Changes when a node of the old format could not read what a node of the new one writes or sends.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Names a cluster for ever; drawn by `quorate init`, written into every superblock, bound into every handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClusterId(pub [u8; 16]);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A node as every other node knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// Its name, 1 to `limits::NODES_MAX`.
+    pub id: NodeId,
+    /// Where other nodes reach it: `host:port`, or the path of a Unix socket.
+    pub peer: String,
+    /// Where clients reach it: what `CLUSTER SLOTS` and a redirection say.
+    pub client: String,
+    /// Where its service plane listens, if anybody else is to know.
+    pub admin: Option<String>,
+    /// Its static public key (X25519).
+    pub key: [u8; 32],
+}
+
+/// The cluster: who is in it, under which name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cluster {
+    /// The cluster's name.
+    pub id: ClusterId,
+    /// Rising by id, without duplicates, at least one.
+    pub members: Vec<Member>,
+}
+
+impl Cluster {
+    /// The member of that name.
+    pub fn member(&self, id: NodeId) -> Option<&Member> {
+        self.members.iter().find(|m| m.id == id)
+    }
+    /// The ids of all members.
+    pub fn nodes(&self) -> NodeSet {
+        self.members.iter().map(|m| m.id).collect()
+    }
+    /// How many members make a majority.
+    pub fn majority(&self) -> usize {
+        self.members.len() / 2 + 1
+    }
+    /// What two nodes must have in common to talk at all. It covers only what never changes in place: members, keys and protocol
+    /// parameters may differ for a while, and are checked by whoever uses them.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("quorate 2026 config fingerprint");
+        hasher.update(&self.id.0);
+        hasher.update(&FORMAT_VERSION.to_le_bytes());
+        for limit in [
+            limits::BATCH_BYTES_MAX,
+            limits::FRAME_BYTES_MAX,
+            limits::FRAME_MESSAGES_MAX,
+            limits::APPEND_ENTRIES_MAX,
+            limits::PIECE_BYTES_MAX,
+        ] {
+            hasher.update(&(limit as u64).to_le_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(id: u8, members: u8) -> Cluster {
+        let member = |n| Member {
+            id: NodeId(n),
+            peer: format!("10.0.0.{n}:7300"),
+            client: format!("10.0.0.{n}:6379"),
+            admin: None,
+            key: [n; 32],
+        };
+        Cluster { id: ClusterId([id; 16]), members: (1..=members).map(member).collect() }
+    }
+
+    #[test]
+    fn the_fingerprint_knows_the_cluster_and_not_its_members() {
+        assert_eq!(cluster(1, 3).fingerprint(), cluster(1, 5).fingerprint());
+        assert_ne!(cluster(1, 3).fingerprint(), cluster(2, 3).fingerprint());
+    }
+
+    #[test]
+    fn a_majority_is_more_than_half() {
+        let majorities: Vec<usize> = (1..=7).map(|n| cluster(1, n).majority()).collect();
+        assert_eq!(majorities, [1, 2, 2, 3, 3, 4, 4]);
+    }
+}

@@ -1,0 +1,58 @@
+//! What can be wrong with a configuration: each names the place, the value, the limit and the cure.
+
+use super::layers::Origin;
+use std::path::PathBuf;
+
+/// One sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("{path}: cannot be read ({source}); name another file or mend its permissions", path = .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is no TOML.
+    #[error("{origin}: not valid TOML: {message}")]
+    Syntax {
+        /// Where.
+        origin: Origin,
+        /// What the parser says.
+        message: String,
+    },
+    /// A key that is no setting.
+    #[error("{origin}: unknown key `{key}`{}", .nearest.map(|k| format!("; did you mean `{k}`?"))
+        .unwrap_or_else(|| "; `quorate config show` lists all keys".into()))]
+    UnknownKey {
+        /// Where.
+        origin: Origin,
+        /// As written.
+        key: String,
+        /// A key that looks like it.
+        nearest: Option<&'static str>,
+    },
+    /// A value outside its limits or of the wrong kind.
+    #[error("{origin}: `{key}` is {value}, but {limit}; {cure}")]
+    BadValue {
+        /// Where.
+        origin: Origin,
+        /// Which setting.
+        key: String,
+        /// As written.
+        value: String,
+        /// What it has to obey.
+        limit: String,
+        /// What helps.
+        cure: String,
+    },
+    /// A value that has no default is lacking.
+    #[error("`{key}` is not set; {cure}")]
+    Missing {
+        /// Which setting.
+        key: String,
+        /// What helps.
+        cure: String,
+    },
+}
