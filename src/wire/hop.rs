@@ -3,13 +3,145 @@
 //! ```text
 //! rx -> open: Incoming       open -> replica: Opened     take -> replica: Demand      replica -> log: Stored
 //! replica -> store: Decided  replica -> seal: Outgoing   seal -> tx: SealedFrame      store, replica, take -> reply: Answer
+//! rx -> seal: SealLink       rx -> tx: SendLink
 //! ```
 
+use super::frame::Lane;
+use super::sealer::Sealed;
 use super::{Entry, Message};
-use crate::base::{Body, GroupId, JobId, NodeId, Slot, Stamp, Term, Ticket};
+use crate::base::{Body, GroupId, JobId, NodeId, Number, Slot, Stamp, Term, Ticket};
+use crate::crypto::DirectionKeys;
 use bytes::Bytes;
 
 pub use super::opened::Opened;
+
+/// One life of the connection to a peer. Rises; never reused by a process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub struct LinkId(pub u64);
+
+/// rx -> open: what came in over links.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A link is up: what it brings is opened with these keys.
+    Up {
+        /// Whose.
+        peer: NodeId,
+        /// Replaces any earlier one.
+        link: LinkId,
+        /// For what the peer says.
+        keys: DirectionKeys,
+    },
+    /// A whole frame, of which only the length is checked.
+    Frame {
+        /// The peer at the other end.
+        peer: NodeId,
+        /// The link that it came over.
+        link: LinkId,
+        /// Aligned to 16 bytes.
+        frame: Bytes,
+    },
+    /// The link is gone.
+    Down {
+        /// Whose.
+        peer: NodeId,
+        /// Which.
+        link: LinkId,
+    },
+}
+
+/// rx -> seal: to whom something can be said.
+#[derive(Debug)]
+pub enum SealLink {
+    /// A link is up.
+    Up {
+        /// Whose.
+        peer: NodeId,
+        /// Replaces any earlier one.
+        link: LinkId,
+        /// For what this node says.
+        keys: DirectionKeys,
+    },
+    /// The link is gone.
+    Down {
+        /// Whose.
+        peer: NodeId,
+        /// Which.
+        link: LinkId,
+    },
+}
+
+/// rx -> tx: where frames go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SendLink {
+    /// A link is up, and nothing is being sent over it.
+    Up {
+        /// Whose.
+        peer: NodeId,
+        /// Replaces any earlier one.
+        link: LinkId,
+        /// The driver's name for its socket. Both agents of the network live on one core, since sockets belong to a driver.
+        socket: u32,
+    },
+    /// The link is gone: its socket is about to be closed, nothing may be sent over it.
+    Down {
+        /// Whose.
+        peer: NodeId,
+        /// Which.
+        link: LinkId,
+    },
+}
+
+/// seal -> tx: a frame that is ready to leave. It leaves or its link ends: `seal` has counted it.
+#[derive(Debug)]
+pub struct SealedFrame {
+    /// Whom it is for.
+    pub peer: NodeId,
+    /// The link whose keys sealed it.
+    pub link: LinkId,
+    /// Which queue it takes.
+    pub lane: Lane,
+    /// Its bytes.
+    pub sealed: Sealed,
+}
+
+/// rx -> whoever tells operators.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LinkEvent {
+    /// A link is up.
+    Up {
+        /// Whose.
+        peer: NodeId,
+        /// The other end.
+        address: String,
+    },
+    /// A link is gone.
+    Down {
+        /// Whose.
+        peer: NodeId,
+        /// Why.
+        why: String,
+    },
+    /// A connection came to nothing. Told once until the reason changes.
+    Refused {
+        /// A peer, or the address of a stranger.
+        who: String,
+        /// Why, and by whom.
+        why: String,
+    },
+}
+
+/// What flows back from the network, one set a peer. Each is a number whose latest value counts.
+#[derive(Clone, Debug, Default)]
+pub struct PeerNumbers {
+    /// Rises each time the link comes up anew or something for the peer was dropped: what was sent before may be lost. To the replica.
+    pub lost: Number,
+    /// Bytes of sealed frames that have left `tx`, over all links. To `seal`, which bounds what waits.
+    pub left: Number,
+    /// The last link that brought a frame that could not be opened. To `rx`, which closes it.
+    pub refused: Number,
+    /// The last link over which nothing more could be sent. To `rx`, which closes it.
+    pub stalled: Number,
+}
 
 /// replica -> seal: a message that is free to leave. Those of one turn for one peer share a frame.
 #[derive(Clone, Debug, PartialEq)]

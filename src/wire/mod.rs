@@ -15,6 +15,7 @@ mod codec_record;
 pub mod entry;
 pub mod forward;
 pub mod frame;
+pub mod hello;
 pub mod hop;
 pub mod opened;
 pub mod opener;
