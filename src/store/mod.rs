@@ -1,5 +1,43 @@
-//! The context store: deterministic, snapshotted, digested.
+//! The context store: what clients see. Deterministic, snapshotted, digested; it knows no clock, no file, no socket.
 //!
-//! - [`sessions`]: exactly once.
+//! - [`Store`]: the state machine of a group. Entries go in, replies come out; snapshots and digests are made beside the traffic.
+//! - `execute`: from a command to its function; `strings`, `keys`, `expiry`, `hashes`, `scan`: the functions.
+//! - `table`: all records in buckets; `record`, `fields`: one record; `deadlines`: which expire; `graveyard`: what is to be dropped.
+//! - [`inspect`]: reads a snapshot offline. [`sessions`]: exactly once. `merkle`: the digest. `format`, `saving`, `load`: snapshots.
 
+mod apply;
+mod bits;
+mod deadlines;
+mod error;
+mod execute;
+mod expiry;
+mod fields;
+mod format;
+mod glob;
+mod graveyard;
+mod hashes;
+pub mod inspect;
+mod keys;
+mod load;
+mod merkle;
+mod numbers;
+mod record;
+mod reply;
+mod saving;
+mod scan;
 pub mod sessions;
+mod state;
+mod strings;
+mod table;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod transcript;
+
+pub use apply::{BUCKET_BITS, Loading, Options, Replies, Store};
+pub use error::CommandError;
+pub use format::Header;
+pub use load::Damage;
+pub use numbers::{REPLY_BYTES_MAX, VALUE_BYTES_MAX};
+pub use sessions::{Admission, Sessions};
+pub use table::HashKey;

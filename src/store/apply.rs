@@ -1,0 +1,223 @@
+//! The store of one group: entries go in, in the order of the log; replies come out for those whose clients are ours.
+
+use super::error::CommandError;
+use super::execute::{execute, refuse};
+use super::format::Header;
+use super::load::{Damage, Loaded, Loader};
+use super::saving::Saving;
+use super::sessions::{Admission, Sessions};
+use super::state::State;
+use super::table::{HashKey, Table};
+use crate::base::{Digest, GroupId, Origin, Prng, Slot, Stamp, Term};
+use crate::resp::batch;
+use crate::wire::hop::SnapshotId;
+use crate::wire::{Entry, EntryKind};
+use bytes::Bytes;
+
+/// Expired keys that an entry takes out of memory. More stay invisible until later entries.
+const PURGED_PER_ENTRY: usize = 64;
+
+/// What a store is made with. Equal on all replicas of a group.
+#[derive(Clone, Copy)]
+pub struct Options {
+    /// The group whose entries are applied.
+    pub group: GroupId,
+    /// What keys are hashed with.
+    pub key: HashKey,
+    /// There are 2^bits buckets.
+    pub bucket_bits: u32,
+}
+
+/// Buckets of a store, as a power of two: 16,384 of them cost 1.2 MB when empty and hold 60 keys each at a million.
+pub const BUCKET_BITS: u32 = 14;
+
+/// Replies to the commands of a batch, one after another; `ends[i]` is where the i-th ends.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Replies {
+    /// RESP.
+    pub bytes: Vec<u8>,
+    /// One a command.
+    pub ends: Vec<u32>,
+}
+
+/// A deterministic state machine: equal entries make equal states, whoever applies them, whenever, after whatever snapshots.
+pub struct Store {
+    options: Options,
+    state: State,
+    sessions: Sessions,
+    applied: Slot,
+    term: Term,
+}
+
+impl Store {
+    /// The state before the first entry.
+    pub fn new(options: Options) -> Store {
+        let table = Table::new(options.key, options.bucket_bits);
+        let state = State { table, now: Stamp::ZERO, prng: Prng::from_seed(0) };
+        Store { options, state, sessions: Sessions::default(), applied: Slot::ZERO, term: Term::ZERO }
+    }
+
+    /// The last applied slot.
+    pub fn applied(&self) -> Slot {
+        self.applied
+    }
+    /// That slot's stamp: what is expired by it cannot be seen.
+    pub fn stamp(&self) -> Stamp {
+        self.state.now
+    }
+    /// Number of keys, expired ones that are not yet purged among them.
+    pub fn len(&self) -> usize {
+        self.state.table.len()
+    }
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Logical bytes: the same on all replicas.
+    pub fn memory(&self) -> u64 {
+        self.state.table.memory()
+    }
+    /// When the next key expires. An entry with this stamp or a later one makes it so.
+    pub fn next_deadline(&self) -> Option<Stamp> {
+        self.state.table.deadlines().first().map(|(deadline, _)| deadline)
+    }
+    /// Which batches have taken effect.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Applies the next entry. With `replies` those of its commands are appended there, and reads among them are carried out too;
+    /// without, nobody waits for either.
+    pub fn apply(&mut self, entry: &Entry, mut replies: Option<&mut Replies>) -> Admission {
+        assert_eq!(entry.slot, self.applied.next(), "entries come in the order of the log");
+        (self.applied, self.term) = (entry.slot, entry.term);
+        self.state.now = self.state.now.max(entry.stamp);
+        self.state.table.purge(self.state.now, PURGED_PER_ENTRY);
+        if entry.kind == EntryKind::Empty {
+            return Admission::Applied;
+        }
+        let admission = self.sessions.admit(entry.origin, entry.sequence, entry.floor);
+        if admission == Admission::Applied {
+            for command in batch::Reader::new(entry.body.bytes()) {
+                match &mut replies {
+                    Some(replies) => {
+                        execute(&mut self.state, &command, Some(&mut replies.bytes));
+                        replies.ends.push(replies.bytes.len() as u32);
+                    }
+                    None if command.op.is_read() => {}
+                    None => execute(&mut self.state, &command, None),
+                }
+            }
+        }
+        admission
+    }
+
+    /// Carries out commands that only read.
+    pub fn read(&mut self, commands: &[u8], replies: &mut Replies) {
+        for command in batch::Reader::new(commands) {
+            if command.op.is_read() {
+                execute(&mut self.state, &command, Some(&mut replies.bytes));
+            } else {
+                refuse(&mut replies.bytes, &command, &CommandError::WriteAmongReads(command.op.name()));
+            }
+            replies.ends.push(replies.bytes.len() as u32);
+        }
+    }
+
+    /// Hashes about `budget` bytes of what has changed. When all is up to date: the digest of the state, which is equal on all replicas
+    /// that have applied the same entries.
+    pub fn digest_step(&mut self, budget: usize) -> Option<Digest> {
+        let records = self.state.table.digest_step(budget)?;
+        let mut bytes = b"quorate state".to_vec();
+        bytes.extend_from_slice(&self.state.now.0.to_le_bytes());
+        bytes.extend_from_slice(&records.0);
+        self.sessions.encode(&mut bytes);
+        Some(Digest::of(&bytes))
+    }
+    /// Whether `digest_step` has nothing to hash.
+    pub fn is_digested(&mut self) -> bool {
+        self.state.table.is_digested()
+    }
+    /// The digest of the state, whatever it costs.
+    pub fn digest(&mut self) -> Digest {
+        self.digest_step(usize::MAX).expect("the budget is without limit")
+    }
+    /// Drops about `count` things that are no longer part of the state; how many.
+    pub fn drop_step(&mut self, count: usize) -> usize {
+        self.state.table.drop_step(count)
+    }
+
+    /// Begins a snapshot of the present state.
+    pub fn begin_snapshot(&mut self) -> SnapshotId {
+        let group = self.options.group;
+        let id = SnapshotId { group, slot: self.applied, term: self.term, stamp: self.state.now };
+        let table = &self.state.table;
+        let lanes = self.sessions.len() as u32;
+        let header = Header { id, bits: table.bits(), key_check: table.key_check(), lanes };
+        let saving = Saving::new(&header, &self.sessions, table.len(), table.memory());
+        self.state.table.begin_saving(saving);
+        id
+    }
+    /// Saves about `budget` bytes; true when the whole snapshot is in chunks.
+    pub fn snapshot_step(&mut self, budget: usize) -> bool {
+        self.state.table.save_step(budget)
+    }
+    /// The snapshot's next chunk, if one is ready.
+    pub fn snapshot_chunk(&mut self) -> Option<Bytes> {
+        self.state.table.saving()?.next_chunk()
+    }
+    /// Bytes of chunks that are ready: writes run ahead of whoever takes them.
+    pub fn snapshot_ready_bytes(&mut self) -> usize {
+        self.state.table.saving().map_or(0, |s| s.ready_bytes())
+    }
+    /// Whether a snapshot is in the making.
+    pub fn is_saving(&mut self) -> bool {
+        self.state.table.saving().is_some()
+    }
+    /// Ends the snapshot in the making, complete or not.
+    pub fn end_snapshot(&mut self) {
+        self.state.table.abandon_saving();
+    }
+
+    /// Begins to read a snapshot of this store's group.
+    pub fn loading(&self, id: SnapshotId) -> Loading {
+        Loading(Loader::new(id, self.options.key, self.options.bucket_bits))
+    }
+    /// Takes the state of a snapshot over, if it is newer; whether it was.
+    pub fn replace(&mut self, loading: Loading) -> Result<bool, Damage> {
+        let Loaded { id, sessions, table } = loading.0.finish()?;
+        let newer = self.applied < id.slot;
+        if newer {
+            let old = std::mem::replace(&mut self.state.table, table);
+            self.state.table.inherit(old);
+            (self.applied, self.term, self.state.now) = (id.slot, id.term, id.stamp);
+            self.sessions = sessions;
+        } else {
+            self.state.table.inherit(table);
+        }
+        Ok(newer)
+    }
+    /// Drops, in later steps, what was read of a snapshot that will not be used.
+    pub fn discard(&mut self, loading: Loading) {
+        self.state.table.inherit(loading.0.into_table());
+    }
+
+    /// The last batch of this origin that took effect.
+    pub fn last_sequence(&self, origin: Origin) -> u64 {
+        self.sessions.last(origin)
+    }
+    /// Panics when an invariant does not hold.
+    pub fn check(&self) {
+        self.state.table.check();
+    }
+}
+
+/// A snapshot that is being read.
+pub struct Loading(Loader);
+
+impl Loading {
+    /// Takes its next bytes, in chunks of any size; the work is bounded by the chunk.
+    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), Damage> {
+        self.0.feed(chunk)
+    }
+}
