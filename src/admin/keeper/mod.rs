@@ -1,0 +1,415 @@
+//! The keeper of snapshots: makes them durable, brings a leader's to the store, serves pieces of the newest to followers.
+//!
+//! [`Keeper`] lives on the service thread. The store and the replica hand it `hop::Keep` values over rings and ring its bell; it
+//! answers with `hop::Kept` and `hop::Load` over rings and rings the data plane's doorbell. It is slow on purpose (a rate limit)
+//! and never in anybody's way: a full ring makes the store pause its snapshot, not its work.
+//!
+//! A failed disk operation ends one snapshot, is told as an event, and is tried again when the next snapshot is due: nothing was
+//! promised, because only `Kept` promises.
+
+pub mod files;
+mod install;
+mod pace;
+mod shelf;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use super::bell::Bell;
+use super::events::{Event, EventSink};
+use super::status::Status;
+use crate::base::ring::{Consumer, Producer};
+use crate::base::{Body, GroupId, Slot};
+use crate::io::driver::Doorbell;
+use crate::meter::{Metered, Report};
+use crate::wire::hop::{Keep, Kept, Load, SnapshotId};
+use glommio::io::BufferedFile;
+use glommio::sync::Semaphore;
+use pace::Pace;
+use shelf::{Piece, Shelf, Volume};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use writer::Writer;
+
+/// How long to wait before a full ring is tried again. Only while there is something to hand over.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
+
+/// Checks that bytes are a whole snapshot. The store knows how; the composition brings the two together.
+pub trait Verify: Send + Sync {
+    /// Begins a check of the snapshot that is said to be `id`.
+    fn begin(&self, id: SnapshotId) -> Box<dyn Check>;
+}
+
+/// A check under way: fed in order, in pieces of any size.
+pub trait Check {
+    /// The next bytes. Bounded work a byte.
+    fn update(&mut self, bytes: &[u8]) -> Result<(), String>;
+    /// These were all.
+    fn finish(self: Box<Self>) -> Result<(), String>;
+}
+
+/// How the keeper works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where snapshots lie.
+    pub directory: PathBuf,
+    /// Written bytes a second, own and received together; 0 for no limit. More takes the disk from the log.
+    pub write_bytes_per_second: u64,
+    /// Read bytes a second, to ship, to check and to load; 0 for no limit.
+    pub read_bytes_per_second: u64,
+    /// Largest snapshot that is taken from a leader, in bytes.
+    pub received_bytes_max: u64,
+}
+
+/// The ends of the rings.
+pub struct Ports {
+    /// store -> keeper.
+    pub from_store: Consumer<Keep>,
+    /// replica -> keeper.
+    pub from_replica: Consumer<Keep>,
+    /// keeper -> replica.
+    pub to_replica: Producer<Kept>,
+    /// keeper -> store.
+    pub to_store: Producer<Load>,
+    /// Wakes the core that the replica and the store run on; several, when they run on several.
+    pub data_plane: Vec<Arc<dyn Doorbell>>,
+}
+
+/// What wakes the keeper. Rung by the data plane after it has put something into one of the rings.
+#[derive(Clone, Default)]
+pub struct KeeperBell {
+    store: Bell,
+    replica: Bell,
+}
+
+impl Doorbell for KeeperBell {
+    fn ring(&self) {
+        self.store.ring();
+        self.replica.ring();
+    }
+}
+
+/// The keeper, ready to be moved to the service thread.
+pub struct Keeper {
+    options: Options,
+    ports: Ports,
+    newest: Vec<(SnapshotId, PathBuf)>,
+    verify: Arc<dyn Verify>,
+    status: Arc<Status>,
+    events: EventSink,
+    bell: KeeperBell,
+    counts: Arc<Counts>,
+}
+
+/// What the keeper counts. Touched by the service thread alone.
+#[derive(Default)]
+pub struct Counts {
+    snapshots: AtomicU64,
+    installed: AtomicU64,
+    failed: AtomicU64,
+    taken_bytes: AtomicU64,
+    shipped_bytes: AtomicU64,
+    newest_bytes: AtomicU64,
+    newest_slot: AtomicU64,
+}
+
+impl Metered for Counts {
+    fn report(&self, to: &mut dyn Report) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        to.counter("quorate_snapshots_total", "Own snapshots made durable.", &[], read(&self.snapshots));
+        let help = "Snapshots of a leader made durable.";
+        to.counter("quorate_snapshots_installed_total", help, &[], read(&self.installed));
+        let help = "Snapshots that came to nothing.";
+        to.counter("quorate_snapshots_failed_total", help, &[], read(&self.failed));
+        let help = "Bytes of snapshots taken from the store and from leaders.";
+        to.counter("quorate_snapshot_taken_bytes_total", help, &[], read(&self.taken_bytes));
+        let help = "Bytes of snapshots read for followers.";
+        to.counter("quorate_snapshot_shipped_bytes_total", help, &[], read(&self.shipped_bytes));
+        let bytes = read(&self.newest_bytes) as f64;
+        to.gauge("quorate_snapshot_bytes", "Size of the newest durable snapshot.", &[], bytes);
+        let slot = read(&self.newest_slot) as f64;
+        to.gauge("quorate_snapshot_slot", "Last slot of the newest durable snapshot.", &[], slot);
+    }
+}
+
+fn count(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}
+
+impl Keeper {
+    /// A keeper. `newest` are the snapshots that the node has started from, one a group; `files::sweep` has been called.
+    pub fn new(
+        options: Options,
+        ports: Ports,
+        newest: Vec<(SnapshotId, PathBuf)>,
+        verify: Arc<dyn Verify>,
+        status: Arc<Status>,
+        events: EventSink,
+    ) -> Keeper {
+        let (bell, counts) = (KeeperBell::default(), Arc::new(Counts::default()));
+        Keeper { options, ports, newest, verify, status, events, bell, counts }
+    }
+
+    /// What the data plane rings after it has put something into a ring.
+    pub fn bell(&self) -> KeeperBell {
+        self.bell.clone()
+    }
+
+    /// What it counts.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.counts.clone()
+    }
+
+    /// Works for ever. On the service thread's executor.
+    pub async fn run(self) {
+        let Keeper { options, ports, newest, verify, status, events, bell, counts } = self;
+        let Ports { from_store, from_replica, to_replica, to_store, data_plane } = ports;
+        let core = Rc::new(Core {
+            write_pace: Pace::new(options.write_bytes_per_second),
+            read_pace: Pace::new(options.read_bytes_per_second),
+            options,
+            shelves: RefCell::default(),
+            installing: Cell::new(None),
+            publishing: Semaphore::new(1),
+            to_replica: RefCell::new(to_replica),
+            to_store: RefCell::new(to_store),
+            data_plane,
+            verify,
+            status,
+            events,
+            counts,
+        });
+        core.open(newest).await;
+        let other = core.clone();
+        let replica_bell = bell.replica.clone();
+        let of_replica = glommio::spawn_local(async move { other.listen(from_replica, replica_bell).await });
+        core.listen(from_store, bell.store.clone()).await;
+        of_replica.await;
+    }
+}
+
+/// What both tasks of the keeper share.
+struct Core {
+    options: Options,
+    write_pace: Pace,
+    read_pace: Pace,
+    shelves: RefCell<BTreeMap<GroupId, Shelf>>,
+    /// The received snapshot that is being checked and loaded. Pieces of others wait for their leader's next try.
+    installing: Cell<Option<SnapshotId>>,
+    /// One permit, held from the look at the shelf to the placing on it.
+    publishing: Semaphore,
+    to_replica: RefCell<Producer<Kept>>,
+    to_store: RefCell<Producer<Load>>,
+    data_plane: Vec<Arc<dyn Doorbell>>,
+    verify: Arc<dyn Verify>,
+    status: Arc<Status>,
+    events: EventSink,
+    counts: Arc<Counts>,
+}
+
+/// What has come over one ring and is not finished.
+#[derive(Default)]
+struct Hand {
+    own: Own,
+    /// A leader's snapshot, as far as it has come.
+    staged: Option<Writer>,
+}
+
+/// A snapshot of the own store.
+#[derive(Default)]
+enum Own {
+    /// None is being made.
+    #[default]
+    Idle,
+    /// It is being written.
+    Writing(Writer),
+    /// It has failed, or is older than what is there: its bytes are let go by until its end.
+    Skipping,
+}
+
+impl Core {
+    /// Opens the snapshots that the node has started from.
+    async fn open(&self, newest: Vec<(SnapshotId, PathBuf)>) {
+        for (id, path) in newest {
+            match open(&path).await {
+                Ok((file, bytes)) => drop(self.place(Volume::new(id, bytes, file)).await),
+                Err(error) => self.disk_error("opening a snapshot", &error),
+            }
+        }
+    }
+
+    /// Takes what comes over one ring, for ever.
+    async fn listen(self: Rc<Self>, mut ring: Consumer<Keep>, bell: Bell) {
+        let mut hand = Hand::default();
+        loop {
+            match ring.pop() {
+                Some(keep) => self.take(keep, &mut hand).await,
+                None => {
+                    let now = Instant::now();
+                    self.shelves.borrow_mut().values_mut().for_each(|shelf| shelf.forget_idle(now));
+                    bell.rung().await;
+                }
+            }
+        }
+    }
+
+    async fn take(self: &Rc<Self>, keep: Keep, hand: &mut Hand) {
+        match keep {
+            Keep::Begin(id) => self.begin(id, &mut hand.own).await,
+            Keep::Chunk(bytes) => self.chunk(&bytes, &mut hand.own).await,
+            Keep::End => self.end(&mut hand.own).await,
+            Keep::Piece { id, offset, total, body } => {
+                self.piece(id, offset, total, &body, &mut hand.staged).await;
+            }
+            Keep::Fetch { job, group, slot, offset, bytes } => {
+                let piece = self.fetch(group, slot, offset, bytes).await;
+                self.tell(Kept::Fetched { job, group, piece }).await;
+            }
+        }
+    }
+
+    /// A snapshot of the own store begins. One that was being made has been given up by the store.
+    async fn begin(&self, id: SnapshotId, own: &mut Own) {
+        if let Own::Writing(given_up) = std::mem::take(own) {
+            given_up.discard().await;
+        }
+        *own = Own::Skipping;
+        if id.slot <= self.newest_slot(id.group) {
+            return;
+        }
+        match Writer::create(&self.options.directory, id, "own", None).await {
+            Ok(writer) => *own = Own::Writing(writer),
+            Err(error) => self.failed(id, &error.to_string()),
+        }
+    }
+
+    async fn chunk(&self, bytes: &[u8], own: &mut Own) {
+        let Own::Writing(writer) = own else { return };
+        count(&self.counts.taken_bytes, bytes.len() as u64);
+        if let Err(error) = writer.append(bytes, &self.write_pace).await {
+            self.failed(writer.id, &error.to_string());
+            if let Own::Writing(writer) = std::mem::replace(own, Own::Skipping) {
+                writer.discard().await;
+            }
+        }
+    }
+
+    async fn end(&self, own: &mut Own) {
+        let Own::Writing(mut writer) = std::mem::take(own) else { return };
+        let (id, began) = (writer.id, writer.began);
+        if let Err(error) = writer.complete(&self.write_pace).await {
+            self.failed(id, &error.to_string());
+            writer.discard().await;
+            return;
+        }
+        match self.publish(writer).await {
+            Err(error) => self.failed(id, &error.to_string()),
+            // A leader's newer one has come in the meantime.
+            Ok(None) => {}
+            Ok(Some(volume)) => {
+                let bytes = volume.bytes;
+                count(&self.counts.snapshots, 1);
+                self.events.emit(Event::Snapshotted { slot: id.slot.0, bytes, took: began.elapsed() });
+                self.tell(Kept::Snapshotted { id, bytes }).await;
+            }
+        }
+    }
+
+    /// Names a complete snapshot and puts it on its shelf, unless it is not newer than what is there. One at a time: an own and a
+    /// received one may become complete together, and only the newer may stay.
+    async fn publish(&self, writer: Writer) -> io::Result<Option<Rc<Volume>>> {
+        let _turn = self.publishing.acquire_permit(1).await?;
+        if writer.id.slot <= self.newest_slot(writer.id.group) {
+            writer.discard().await;
+            return Ok(None);
+        }
+        let (id, bytes, file) = writer.publish(&self.options.directory).await?;
+        Ok(Some(self.place(Volume::new(id, bytes, file)).await))
+    }
+
+    /// A piece for a follower. No piece when the snapshot is gone or cannot be read: the leader then begins with the newest.
+    async fn fetch(&self, group: GroupId, slot: Option<Slot>, offset: u64, bytes: usize) -> Piece {
+        let volume = self.shelves.borrow_mut().get_mut(&group)?.ask(slot, Instant::now())?;
+        self.read_pace.spend(bytes.min(shelf::PIECE_BYTES_MAX)).await;
+        match volume.piece(offset, bytes).await {
+            Ok(piece) => {
+                count(&self.counts.shipped_bytes, piece.len() as u64);
+                Some((volume.id, volume.bytes, offset, Body::new(piece)))
+            }
+            Err(error) => {
+                self.disk_error("reading a snapshot", &error);
+                None
+            }
+        }
+    }
+
+    fn newest_slot(&self, group: GroupId) -> Slot {
+        self.shelves.borrow().get(&group).map(Shelf::newest_slot).unwrap_or_default()
+    }
+
+    /// Puts a durable snapshot on its shelf, and removes the file that it replaces.
+    async fn place(&self, volume: Volume) -> Rc<Volume> {
+        let (id, bytes, volume) = (volume.id, volume.bytes, Rc::new(volume));
+        let replaced = {
+            let mut shelves = self.shelves.borrow_mut();
+            shelves.entry(id.group).or_default().place(
+                volume.clone(),
+                &self.options.directory,
+                Instant::now(),
+            )
+        };
+        self.counts.newest_bytes.store(bytes, Ordering::Relaxed);
+        self.counts.newest_slot.store(id.slot.0, Ordering::Relaxed);
+        self.status.update(|facts| {
+            facts.snapshot.slot = id.slot.0;
+            facts.snapshot.bytes = bytes;
+            facts.snapshot.error = None;
+        });
+        if let Some(path) = replaced
+            && let Err(error) = glommio::io::remove(&path).await
+        {
+            // It goes at the next start.
+            self.disk_error("removing an older snapshot", &error.into());
+        }
+        volume
+    }
+
+    /// Tells the replica. Waits while its ring is full: what is told here is few and must not be lost.
+    async fn tell(&self, kept: Kept) {
+        let mut kept = kept;
+        loop {
+            let pushed = self.to_replica.borrow_mut().push(kept);
+            match pushed {
+                Ok(()) => return self.wake_data_plane(),
+                Err(back) => kept = back,
+            }
+            glommio::timer::sleep(FULL_PAUSE).await;
+        }
+    }
+
+    fn wake_data_plane(&self) {
+        self.data_plane.iter().for_each(|bell| bell.ring());
+    }
+
+    fn failed(&self, id: SnapshotId, why: &str) {
+        count(&self.counts.failed, 1);
+        self.status.update(|facts| facts.snapshot.error = Some(why.to_string()));
+        self.events.emit(Event::SnapshotFailed { slot: id.slot.0, why: why.to_string() });
+    }
+
+    fn disk_error(&self, operation: &'static str, error: &io::Error) {
+        self.events.emit(Event::DiskError { operation: operation.into(), why: error.to_string() });
+    }
+}
+
+async fn open(path: &std::path::Path) -> io::Result<(BufferedFile, u64)> {
+    let file = BufferedFile::open(path).await?;
+    let bytes = file.file_size().await?;
+    Ok((file, bytes))
+}

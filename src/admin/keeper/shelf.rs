@@ -1,0 +1,112 @@
+//! The durable snapshots of one group, open for reading: the newest, and older ones while somebody still ships them.
+
+use super::files::path_of;
+use crate::base::{Body, Slot};
+use crate::wire::hop::SnapshotId;
+use bytes::Bytes;
+use glommio::io::BufferedFile;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// How long an older snapshot stays open after its last piece was asked for.
+const SHIP_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Most older snapshots that stay open, each with its space on the disk.
+const OLDER_MAX: usize = 2;
+/// Largest piece.
+pub(super) const PIECE_BYTES_MAX: usize = 1 << 20;
+
+/// A snapshot's file, open.
+pub(super) struct Volume {
+    pub(super) id: SnapshotId,
+    pub(super) bytes: u64,
+    file: BufferedFile,
+}
+
+impl Volume {
+    pub(super) fn new(id: SnapshotId, bytes: u64, file: BufferedFile) -> Volume {
+        Volume { id, bytes, file }
+    }
+
+    /// At most `bytes` bytes from `offset`; none at and behind the end.
+    pub(super) async fn piece(&self, offset: u64, bytes: usize) -> io::Result<Bytes> {
+        let bytes = bytes.min(PIECE_BYTES_MAX) as u64;
+        let want = self.bytes.saturating_sub(offset).min(bytes) as usize;
+        if want == 0 {
+            return Ok(Bytes::new());
+        }
+        read_exactly(&self.file, offset, want).await
+    }
+}
+
+/// Reads `want` bytes; fewer are an error, because the file is known to hold them.
+pub(super) async fn read_exactly(file: &BufferedFile, offset: u64, want: usize) -> io::Result<Bytes> {
+    let mut bytes = Vec::with_capacity(want);
+    while bytes.len() < want {
+        let read = file.read_at(offset + bytes.len() as u64, want - bytes.len()).await?;
+        if read.is_empty() {
+            let text = format!(
+                "the file ends at {} instead of {}",
+                offset + bytes.len() as u64,
+                offset + want as u64
+            );
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        }
+        bytes.extend_from_slice(&read);
+    }
+    Ok(bytes.into())
+}
+
+/// What is on the shelf of one group.
+#[derive(Default)]
+pub(super) struct Shelf {
+    newest: Option<Placed>,
+    /// Replaced while being shipped. Their files have no name any more; the open descriptor keeps the bytes.
+    older: Vec<Placed>,
+}
+
+struct Placed {
+    volume: Rc<Volume>,
+    asked_at: Option<Instant>,
+}
+
+impl Shelf {
+    pub(super) fn newest_slot(&self) -> Slot {
+        self.newest.as_ref().map_or(Slot::ZERO, |placed| placed.volume.id.slot)
+    }
+
+    /// Puts a newer snapshot on the shelf. Returns the name of the file that it replaces, to be removed.
+    pub(super) fn place(&mut self, volume: Rc<Volume>, directory: &Path, now: Instant) -> Option<PathBuf> {
+        assert!(self.newest_slot() < volume.id.slot, "snapshots only become newer");
+        let placed = Placed { volume, asked_at: None };
+        let replaced = self.newest.replace(placed)?;
+        let SnapshotId { group, slot, .. } = replaced.volume.id;
+        if replaced.asked_at.is_some() {
+            self.older.push(replaced);
+        }
+        self.forget_idle(now);
+        Some(path_of(directory, group, slot))
+    }
+
+    /// The snapshot of `slot`, or the newest.
+    pub(super) fn ask(&mut self, slot: Option<Slot>, now: Instant) -> Option<Rc<Volume>> {
+        let mut all = self.newest.iter_mut().chain(self.older.iter_mut());
+        let placed = all.find(|placed| slot.is_none_or(|slot| placed.volume.id.slot == slot))?;
+        placed.asked_at = Some(now);
+        Some(placed.volume.clone())
+    }
+
+    /// Closes older snapshots that nobody asks for any more, and those above the limit.
+    pub(super) fn forget_idle(&mut self, now: Instant) {
+        let idle = |placed: &Placed| placed.asked_at.is_none_or(|at| SHIP_PAUSE_MAX < now.duration_since(at));
+        self.older.retain(|placed| !idle(placed));
+        if OLDER_MAX < self.older.len() {
+            let surplus = self.older.len() - OLDER_MAX;
+            self.older.drain(..surplus);
+        }
+    }
+}
+
+/// A piece as the replica wants it.
+pub(super) type Piece = Option<(SnapshotId, u64, u64, Body)>;

@@ -1,0 +1,351 @@
+//! The keeper with real files, driven over its rings by a thread that plays store and replica.
+
+use super::files::{path_of, survey};
+use super::*;
+use crate::admin::status::Facts;
+use crate::admin::testing::Scratch;
+use crate::base::ring::ring;
+use crate::base::{Digest, GROUP_ONE, JobId, Slot, Stamp, Term};
+use bytes::Bytes;
+use crossbeam::channel::Receiver;
+use glommio::{LocalExecutorBuilder, Placement};
+use std::fs;
+use std::path::Path;
+use std::thread::JoinHandle;
+
+/// Accepts bytes whose last 32 are the digest of those before.
+struct Sealed;
+struct SealedCheck(Vec<u8>);
+
+impl Verify for Sealed {
+    fn begin(&self, _: SnapshotId) -> Box<dyn Check> {
+        Box::new(SealedCheck(Vec::new()))
+    }
+}
+impl Check for SealedCheck {
+    fn update(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+    fn finish(self: Box<Self>) -> Result<(), String> {
+        let (content, seal) = self.0.split_last_chunk::<32>().ok_or("too short")?;
+        if Digest::of(content).0 == *seal { Ok(()) } else { Err("the seal is broken".to_string()) }
+    }
+}
+
+fn sealed(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut random = crate::base::Prng::from_seed(seed);
+    let mut content: Vec<u8> = (0..bytes).map(|_| random.next_u64() as u8).collect();
+    let seal = Digest::of(&content);
+    content.extend_from_slice(&seal.0);
+    content
+}
+
+fn id(slot: u64) -> SnapshotId {
+    SnapshotId { group: GROUP_ONE, slot: Slot(slot), term: Term(3), stamp: Stamp(99) }
+}
+
+/// Wakes a thread that is parked in `recv`.
+struct Knock(crossbeam::channel::Sender<()>);
+impl Doorbell for Knock {
+    fn ring(&self) {
+        let _ = self.0.try_send(());
+    }
+}
+
+/// The data plane's ends, and the service thread.
+struct Plane {
+    store: Producer<Keep>,
+    replica: Producer<Keep>,
+    kept: Consumer<Kept>,
+    load: Consumer<Load>,
+    bell: KeeperBell,
+    knocks: Receiver<()>,
+    status: Arc<Status>,
+    stop: Bell,
+    thread: JoinHandle<()>,
+}
+
+fn plane(directory: &Path, newest: Vec<(SnapshotId, PathBuf)>) -> Plane {
+    let (store, from_store) = ring(8);
+    let (replica, from_replica) = ring(8);
+    let (to_replica, kept) = ring(2);
+    let (to_store, load) = ring(2);
+    let (knock, knocks) = crossbeam::channel::bounded(1);
+    let data_plane: Vec<Arc<dyn Doorbell>> = vec![Arc::new(Knock(knock))];
+    let ports = Ports { from_store, from_replica, to_replica, to_store, data_plane };
+    let options = Options {
+        directory: directory.to_path_buf(),
+        write_bytes_per_second: 0,
+        read_bytes_per_second: 0,
+        received_bytes_max: 64 << 20,
+    };
+    let status = Arc::new(Status::new(1, Duration::from_secs(3600), Facts::default()));
+    let (events, _) = EventSink::new();
+    let keeper = Keeper::new(options, ports, newest, Arc::new(Sealed), status.clone(), events);
+    let (bell, stop) = (keeper.bell(), Bell::new());
+    let until = stop.clone();
+    let thread = std::thread::spawn(move || {
+        let executor =
+            LocalExecutorBuilder::new(Placement::Unbound).io_memory(0).ring_depth(16).make().unwrap();
+        executor.run(async move {
+            glommio::spawn_local(keeper.run()).detach();
+            until.rung().await;
+        });
+    });
+    Plane { store, replica, kept, load, bell, knocks, status, stop, thread }
+}
+
+impl Plane {
+    fn put(producer: &mut Producer<Keep>, bell: &KeeperBell, keep: Keep) {
+        let mut keep = keep;
+        while let Err(back) = producer.push(keep) {
+            keep = back;
+            std::thread::yield_now();
+        }
+        bell.ring();
+    }
+    fn store(&mut self, keep: Keep) {
+        Plane::put(&mut self.store, &self.bell, keep);
+    }
+    fn replica(&mut self, keep: Keep) {
+        Plane::put(&mut self.replica, &self.bell, keep);
+    }
+    fn own(&mut self, slot: u64, content: &[u8]) {
+        self.store(Keep::Begin(id(slot)));
+        for chunk in content.chunks(10_000) {
+            self.store(Keep::Chunk(Bytes::copy_from_slice(chunk)));
+        }
+        self.store(Keep::End);
+    }
+    fn kept(&mut self) -> Kept {
+        loop {
+            match self.kept.pop() {
+                Some(kept) => return kept,
+                None => self.knocks.recv().unwrap(),
+            }
+        }
+    }
+    fn snapshot(&mut self, slot: u64, content: &[u8]) {
+        self.own(slot, content);
+        assert_eq!(self.kept(), Kept::Snapshotted { id: id(slot), bytes: content.len() as u64 });
+    }
+    fn piece(&mut self, slot: u64, content: &[u8], offset: usize, bytes: usize) {
+        let end = content.len().min(offset + bytes);
+        let body = Body::new(Bytes::copy_from_slice(&content[offset..end]));
+        let total = content.len() as u64;
+        self.replica(Keep::Piece { id: id(slot), offset: offset as u64, total, body });
+    }
+    fn pieces(&mut self, slot: u64, content: &[u8]) {
+        (0..content.len()).step_by(50_000).for_each(|offset| self.piece(slot, content, offset, 50_000));
+    }
+    fn fetch(&mut self, slot: Option<u64>, offset: u64, bytes: usize) -> Piece {
+        self.replica(Keep::Fetch { job: JobId(5), group: GROUP_ONE, slot: slot.map(Slot), offset, bytes });
+        match self.kept() {
+            Kept::Fetched { job: JobId(5), group: GROUP_ONE, piece } => piece,
+            other => panic!("{other:?}"),
+        }
+    }
+    /// Ships a whole snapshot as a leader would.
+    fn ship(&mut self, slot: Option<u64>) -> (SnapshotId, Vec<u8>) {
+        let mut all = Vec::new();
+        loop {
+            let (its, total, offset, body) = self.fetch(slot, all.len() as u64, 70_000).unwrap();
+            assert_eq!(offset, all.len() as u64);
+            all.extend_from_slice(body.bytes());
+            if all.len() as u64 == total {
+                return (its, all);
+            }
+        }
+    }
+    /// Takes a whole state off the ring to the store.
+    fn loaded(&mut self) -> (SnapshotId, Vec<u8>) {
+        let (mut began, mut content) = (None, Vec::new());
+        loop {
+            match self.load.pop() {
+                Some(Load::Begin(id)) => began = Some(id),
+                Some(Load::Chunk(bytes)) => content.extend_from_slice(&bytes),
+                Some(Load::End) => return (began.unwrap(), content),
+                None => self.knocks.recv().unwrap(),
+            }
+        }
+    }
+    /// Waits until the keeper has taken everything from the replica's ring, and says what it says of failures.
+    fn error(&mut self) -> Option<String> {
+        self.fetch(Some(u64::MAX), 0, 1);
+        self.status.facts().snapshot.error
+    }
+    fn stop(self) {
+        self.stop.ring();
+        self.thread.join().unwrap();
+    }
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_own_snapshot_becomes_a_file_and_can_be_shipped() {
+    let scratch = Scratch::new("keeper-own");
+    let mut plane = plane(scratch.path(), Vec::new());
+    assert_eq!(plane.fetch(None, 0, 100), None);
+    let first = sealed(700_001, 1);
+    plane.snapshot(10, &first);
+    assert_eq!(fs::read(path_of(scratch.path(), GROUP_ONE, Slot(10))).unwrap(), first);
+    assert_eq!(plane.ship(None), (id(10), first.clone()));
+    let (_, total, _, body) = plane.fetch(Some(10), 1 << 40, 100).unwrap();
+    assert_eq!((total, body.len()), (first.len() as u64, 0));
+
+    // A newer one replaces it; what is being shipped goes on to its end.
+    let begun = plane.fetch(Some(10), 0, 1000).unwrap();
+    let second = sealed(100_000, 2);
+    plane.snapshot(20, &second);
+    assert_eq!(names(scratch.path()), ["snapshot-1-20.qs"]);
+    assert_eq!(begun.3.bytes(), &first[..1000]);
+    assert_eq!(plane.ship(Some(10)), (id(10), first));
+    assert_eq!(plane.ship(None), (id(20), second));
+    assert_eq!(plane.fetch(Some(15), 0, 100), None);
+    assert_eq!(plane.status.facts().snapshot.slot, 20);
+    plane.stop();
+}
+
+#[test]
+fn a_snapshot_that_is_begun_anew_or_too_late_leaves_nothing() {
+    let scratch = Scratch::new("keeper-anew");
+    let mut plane = plane(scratch.path(), Vec::new());
+    plane.store(Keep::Begin(id(5)));
+    plane.store(Keep::Chunk(Bytes::from(vec![1; 400_000])));
+    let content = sealed(300, 3);
+    plane.snapshot(6, &content);
+    assert_eq!(names(scratch.path()), ["snapshot-1-6.qs"]);
+    // Older than what is there, and a chunk and an end that belong to nothing.
+    plane.own(6, &content);
+    plane.store(Keep::Chunk(Bytes::from_static(b"stray")));
+    plane.store(Keep::End);
+    plane.snapshot(7, &content);
+    assert_eq!(names(scratch.path()), ["snapshot-1-7.qs"]);
+    plane.stop();
+}
+
+#[test]
+fn a_leaders_snapshot_is_staged_checked_and_brought_to_the_store() {
+    let scratch = Scratch::new("keeper-install");
+    let mut plane = plane(scratch.path(), Vec::new());
+    let content = sealed(600_000, 4);
+    // Pieces out of order, repeated, of another snapshot: only what joins is taken, and a new start begins anew.
+    plane.piece(30, &content, 50_000, 50_000);
+    plane.piece(30, &content, 0, 50_000);
+    plane.piece(30, &content, 100_000, 50_000);
+    plane.piece(31, &content, 50_000, 50_000);
+    plane.piece(30, &content, 0, 20_000);
+    for offset in (20_000..content.len()).step_by(40_000) {
+        plane.piece(30, &content, offset, 40_000);
+        plane.piece(30, &content, offset, 40_000);
+    }
+    assert_eq!(plane.loaded(), (id(30), content.clone()));
+    assert_eq!(plane.kept(), Kept::Installed { id: id(30), bytes: content.len() as u64 });
+    assert_eq!(names(scratch.path()), ["snapshot-1-30.qs"]);
+    assert_eq!(plane.ship(Some(30)), (id(30), content));
+    plane.stop();
+}
+
+#[test]
+fn a_damaged_snapshot_is_refused_and_a_sound_one_taken_after_it() {
+    let scratch = Scratch::new("keeper-damage");
+    let mut plane = plane(scratch.path(), Vec::new());
+    let content = sealed(300_000, 5);
+    for at in [0, 150_000, content.len() - 1] {
+        let mut damaged = content.clone();
+        damaged[at] ^= 1;
+        plane.pieces(40, &damaged);
+        while plane.error().is_none() {}
+        assert_eq!(plane.error().unwrap(), "the seal is broken");
+        plane.status.update(|facts| facts.snapshot.error = None);
+    }
+    assert!(plane.load.is_empty(), "nothing of a damaged snapshot reaches the store");
+    assert!(names(scratch.path()).is_empty());
+    plane.piece(41, &content[..20], 0, 20);
+    while plane.error().is_none() {}
+    assert_eq!(plane.error().unwrap(), "too short");
+    plane.pieces(40, &content);
+    assert_eq!(plane.loaded(), (id(40), content));
+    assert!(matches!(plane.kept(), Kept::Installed { .. }));
+    plane.stop();
+}
+
+#[test]
+fn more_bytes_than_told_or_allowed_are_refused() {
+    let scratch = Scratch::new("keeper-size");
+    let mut plane = plane(scratch.path(), Vec::new());
+    let body = Body::new(Bytes::from(vec![7; 100]));
+    plane.replica(Keep::Piece { id: id(3), offset: 0, total: 50, body: body.clone() });
+    assert_eq!(plane.error().unwrap(), "100 bytes have come of a snapshot of 50");
+    plane.replica(Keep::Piece { id: id(3), offset: 0, total: u64::MAX, body });
+    assert!(plane.error().unwrap().starts_with("the leader's snapshot has 18446744073709551615 bytes"));
+    assert!(names(scratch.path()).is_empty());
+    plane.stop();
+}
+
+#[test]
+fn a_full_disk_costs_one_snapshot_and_not_the_node() {
+    let scratch = Scratch::new("keeper-full");
+    let mut plane = plane(scratch.path(), Vec::new());
+    // Writing through this name meets a device that is always full.
+    std::os::unix::fs::symlink("/dev/full", scratch.path().join("snapshot-1-8.qs.own.tmp")).unwrap();
+    let content = sealed(900_000, 6);
+    plane.own(8, &content);
+    while plane.status.facts().snapshot.error.is_none() {
+        std::thread::yield_now();
+    }
+    let why = plane.status.facts().snapshot.error.unwrap();
+    assert!(why.contains("No space left"), "{why}");
+    plane.snapshot(9, &content);
+    assert_eq!(names(scratch.path()), ["snapshot-1-9.qs"]);
+    assert_eq!(plane.status.facts().snapshot.error, None);
+    plane.stop();
+}
+
+#[test]
+fn a_directory_that_is_gone_costs_snapshots_and_not_the_node() {
+    let scratch = Scratch::new("keeper-gone");
+    let inner = scratch.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let mut plane = plane(&inner, Vec::new());
+    let content = sealed(1000, 7);
+    fs::remove_dir(&inner).unwrap();
+    plane.own(8, &content);
+    plane.pieces(9, &content);
+    while plane.error().is_none() {}
+    assert!(plane.error().unwrap().contains("No such file"));
+    fs::create_dir(&inner).unwrap();
+    plane.snapshot(10, &content);
+    plane.stop();
+}
+
+#[test]
+fn a_restart_goes_on_with_the_newest() {
+    let scratch = Scratch::new("keeper-restart");
+    let content = sealed(123_456, 8);
+    let mut first = plane(scratch.path(), Vec::new());
+    first.snapshot(50, &content);
+    first.store(Keep::Begin(id(60)));
+    first.store(Keep::Chunk(Bytes::from(vec![1; 300_000])));
+    while names(scratch.path()).len() < 2 {
+        std::thread::yield_now();
+    }
+    first.stop();
+    assert_eq!(names(scratch.path()), ["snapshot-1-50.qs", "snapshot-1-60.qs.own.tmp"]);
+
+    let found = survey(scratch.path(), GROUP_ONE).unwrap();
+    assert_eq!((found.len(), found[0].slot), (1, Slot(50)));
+    assert_eq!(files::sweep(scratch.path(), GROUP_ONE, Some(Slot(50))).unwrap(), 1);
+    let mut second = plane(scratch.path(), vec![(id(50), found[0].path.clone())]);
+    assert_eq!(second.ship(None), (id(50), content.clone()));
+    second.snapshot(61, &content);
+    assert_eq!(names(scratch.path()), ["snapshot-1-61.qs"]);
+    second.stop();
+}
