@@ -228,6 +228,8 @@ pub struct MemoryDriver {
     direct: bool,
     waiting: Vec<Waiting>,
     finished: Vec<Completion>,
+    /// How many more writes complete before the process is as good as dead.
+    writes_left: Option<usize>,
     now: Instant,
 }
 
@@ -243,11 +245,20 @@ impl MemoryDriver {
     pub fn new(disk: Rc<RefCell<Disk>>) -> MemoryDriver {
         let direct = !disk.borrow().buffered;
         let (order, files, waiting, finished) = (Order::Submitted, Vec::new(), Vec::new(), Vec::new());
-        MemoryDriver { disk, order, files, direct, waiting, finished, now: Instant::ZERO }
+        MemoryDriver { disk, order, files, direct, waiting, finished, writes_left: None, now: Instant::ZERO }
     }
     /// Says when operations complete.
     pub fn set_order(&mut self, order: Order) {
         self.order = order;
+    }
+    /// Lets the process die during the write that follows the next `writes`: it and all later ones fail, and stay in flight for the
+    /// crash to decide about.
+    pub fn die_after(&mut self, writes: usize) {
+        self.writes_left = Some(writes);
+    }
+    /// Whether such a write has come.
+    pub fn has_died(&self) -> bool {
+        self.writes_left == Some(usize::MAX)
     }
     /// Number of operations that have not completed.
     pub fn outstanding(&self) -> usize {
@@ -264,11 +275,23 @@ impl MemoryDriver {
         self.now = self.now.after(by);
     }
 
+    /// Counts a write.
+    fn is_dead(&mut self) -> bool {
+        match &mut self.writes_left {
+            Some(0 | usize::MAX) => self.writes_left = Some(usize::MAX),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.has_died()
+    }
     fn path(&self, file: FileId) -> &PathBuf {
         self.files[file.0 as usize].as_ref().expect("a file that is open")
     }
     fn carry_out(&mut self, waiting: Waiting) -> Completion {
         let outcome = match waiting.op {
+            Op::Write { buffer, .. } if self.is_dead() => {
+                Outcome::Failed { error: io::ErrorKind::BrokenPipe.into(), buffer: Some(buffer) }
+            }
             Op::Write { buffer, durable, .. } => {
                 match self.disk.borrow_mut().finish(waiting.id.expect("writes have an id"), durable) {
                     Ok(()) => Outcome::Written(buffer),

@@ -1,0 +1,124 @@
+//! Where each group's entries lie, and its newest vote and floor: what the records of the log amount to.
+
+use super::record::Flaw;
+use crate::base::{GroupId, Slot};
+use crate::wire::hop::{RecordKind, Stored};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Where a record lies. Orders as the log does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Location {
+    /// The segment's sequence.
+    pub segment: u32,
+    /// Bytes from the segment's start.
+    pub position: u32,
+}
+
+/// What the log holds of one group.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    /// The newest.
+    pub vote: Option<Stored>,
+    /// The newest, always as `RecordKind::Floor`: what a `Reset` voids lies before it, and goes before it.
+    pub floor: Option<Stored>,
+    /// The floor as far as it is durable.
+    pub floor_durable: Slot,
+    /// The place of `entries[0]`.
+    first: Slot,
+    /// Eight bytes a place.
+    entries: VecDeque<Location>,
+}
+
+impl Group {
+    /// Where the entry at `place` lies.
+    pub fn entry(&self, place: Slot) -> Option<Location> {
+        let index = place.0.checked_sub(self.first.0)?;
+        self.entries.get(usize::try_from(index).ok()?).copied()
+    }
+    /// The first place that has an entry, and the one after the last.
+    pub fn places(&self) -> std::ops::Range<u64> {
+        self.first.0..self.first.0 + self.entries.len() as u64
+    }
+    /// Up to which place entries are no longer needed.
+    pub fn floor_place(&self) -> Slot {
+        self.floor.as_ref().map_or(Slot::ZERO, |f| f.place)
+    }
+    /// Whether the entries begin right above the floor. Holds in a running log, and for a whole recovered one.
+    pub fn is_dense(&self) -> bool {
+        self.entries.is_empty() || self.first == self.floor_place().next()
+    }
+
+    fn put_entry(&mut self, place: Slot, location: Location) -> Result<(), Flaw> {
+        if self.entries.is_empty() || place < self.first {
+            self.entries.clear();
+            self.first = place;
+        }
+        let index = (place.0 - self.first.0) as usize;
+        if self.entries.len() < index {
+            return Err(Flaw::Hole);
+        }
+        self.entries.truncate(index);
+        self.entries.push_back(location);
+        Ok(())
+    }
+    fn raise_floor(&mut self, stored: Stored) {
+        let floor = stored.place.max(self.floor_place());
+        let drop = (floor.0 + 1).saturating_sub(self.first.0).min(self.entries.len() as u64);
+        self.entries.drain(..drop as usize);
+        self.first = Slot(self.first.0 + drop);
+        if stored.place == floor {
+            self.floor = Some(Stored { kind: RecordKind::Floor, ..stored });
+        }
+    }
+}
+
+/// All groups of the shard, in the order of their ids.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    groups: BTreeMap<GroupId, Group>,
+}
+
+impl Index {
+    /// A group's, if it has any record.
+    pub fn group(&self, group: GroupId) -> Option<&Group> {
+        self.groups.get(&group)
+    }
+    /// All of them.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupId, &Group)> {
+        self.groups.iter().map(|(id, g)| (*id, g))
+    }
+    /// Takes a record in, in the order of the log. An error says that the record cannot follow what came before it.
+    pub fn take(
+        &mut self,
+        group: GroupId,
+        kind: RecordKind,
+        place: Slot,
+        location: Location,
+        stored: impl FnOnce() -> Result<Stored, Flaw>,
+    ) -> Result<(), Flaw> {
+        let group = self.groups.entry(group).or_default();
+        match kind {
+            RecordKind::Vote => group.vote = Some(stored()?),
+            RecordKind::Entry => group.put_entry(place, location)?,
+            RecordKind::Floor => group.raise_floor(stored()?),
+            RecordKind::Reset => {
+                group.entries.clear();
+                group.raise_floor(stored()?);
+            }
+        }
+        Ok(())
+    }
+    /// A floor has become durable.
+    pub fn floor_durable(&mut self, group: GroupId, place: Slot) {
+        let group = self.groups.entry(group).or_default();
+        group.floor_durable = place.max(group.floor_durable);
+    }
+    /// Everything so far has become durable.
+    pub fn all_durable(&mut self) {
+        self.groups.values_mut().for_each(|g| g.floor_durable = g.floor_place());
+    }
+    /// What every segment begins with.
+    pub fn preamble(&self) -> impl Iterator<Item = Stored> {
+        self.groups.values().flat_map(|g| [g.vote.clone(), g.floor.clone()]).flatten()
+    }
+}
