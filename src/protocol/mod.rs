@@ -10,8 +10,11 @@
 //! 4. Hold a send back until the ticket it names is durable. Sends may be lost, repeated and reordered after that.
 //! 5. At start, replay what was stored (see the core's `recover`) before the first `step`.
 
+pub mod engine;
 pub mod outbox;
+pub mod raft;
 
+pub use engine::Engine;
 pub use outbox::{
     Commit, Fault, FaultKind, Fetch, Install, Outbox, ReadAt, Refusal, RefusalKind, Refused, Send, Ship,
     Target,

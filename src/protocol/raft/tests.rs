@@ -1,0 +1,441 @@
+//! One core alone, its outbox compared with what the rules say. Whole clusters are in `sim`.
+
+use super::*;
+use crate::base::{Body, GROUP_ONE, Origin, Ticket};
+use crate::protocol::{Fault, Fetch, Send, Target};
+use crate::wire::raft::AppendOutcome;
+use bytes::Bytes;
+
+const A: NodeId = NodeId(1);
+const B: NodeId = NodeId(2);
+const C: NodeId = NodeId(3);
+
+struct Bed {
+    raft: Raft,
+    out: Outbox,
+    now: Instant,
+}
+
+impl Bed {
+    fn of(nodes: u8, options: Options) -> Bed {
+        let members = (1..=nodes).map(NodeId).collect();
+        let raft = Raft::new(Setup { me: A, members, options, seed: 1 }, Instant::ZERO);
+        let mut out = Outbox::default();
+        out.enter(GROUP_ONE);
+        Bed { raft, out, now: Instant::ZERO }
+    }
+    fn follower() -> Bed {
+        Bed::of(3, Options::default())
+    }
+    /// Leader of term 1 among three, its no-op at slot 1 durable, nothing acknowledged.
+    fn leader(options: Options) -> Bed {
+        let mut bed = Bed::of(3, options);
+        bed.now = bed.raft.deadline().unwrap();
+        bed.input(Input::Timeout);
+        bed.hear(B, Message::VoteReply { term: Term(1), granted: true, pre: true });
+        bed.durable();
+        bed.hear(B, Message::VoteReply { term: Term(1), granted: true, pre: false });
+        bed.durable();
+        assert_eq!((bed.raft.role(), bed.raft.last()), (Role::Leader, Slot(1)));
+        bed.clear();
+        bed
+    }
+    fn clear(&mut self) {
+        self.out.sends.clear();
+        self.out.records.clear();
+        self.out.commits.clear();
+    }
+    fn input(&mut self, input: Input<Message>) {
+        self.raft.step(self.now, input, &mut self.out);
+        self.raft.settle(self.now, &mut self.out);
+        self.raft.check();
+    }
+    fn hear(&mut self, from: NodeId, message: Message) {
+        self.input(Input::Receive { from, message });
+    }
+    fn durable(&mut self) {
+        let ticket = self.out.last_ticket();
+        self.input(Input::Durable { ticket });
+    }
+    fn propose(&mut self, sequence: u64) {
+        self.input(Input::Propose { batch: batch(sequence), clock: Stamp(sequence) });
+    }
+    fn acknowledge(&mut self, from: NodeId, slot: u64, round: u64) {
+        let outcome = AppendOutcome::Matched { slot: Slot(slot) };
+        self.hear(from, Message::AppendReply { term: self.raft.term(), outcome, round });
+    }
+    fn append(&mut self, term: u64, prev: (u64, u64), commit: u64, terms: &[u64]) {
+        let entries = (prev.0 + 1..).zip(terms).map(|(slot, term)| entry(*term, slot)).collect();
+        let message = Message::Append {
+            term: Term(term),
+            prev_slot: Slot(prev.0),
+            prev_term: Term(prev.1),
+            commit: Slot(commit),
+            entries,
+            round: 0,
+        };
+        self.hear(B, message);
+    }
+    /// What was sent since, with the ticket that it waits for.
+    fn sent(&mut self) -> Vec<(Option<Ticket>, NodeId, Message)> {
+        let one = |send: Send| {
+            let crate::wire::Message::Raft(message) = send.message else { panic!("only of this protocol") };
+            match send.to {
+                Target::One(to) => (send.after, to, message),
+                Target::Others => (send.after, NodeId(0), message),
+            }
+        };
+        self.out.sends.drain(..).map(one).collect()
+    }
+    fn committed(&mut self) -> Vec<u64> {
+        self.out.commits.drain(..).map(|c| c.entry.slot.0).collect()
+    }
+    fn terms(&self) -> Vec<u64> {
+        (1..=self.raft.last().0).map(|s| self.raft.tail().term_at(Slot(s)).unwrap().0).collect()
+    }
+}
+
+fn batch(sequence: u64) -> Batch {
+    let origin = Origin { node: A, lane: 0, boot: 1 };
+    let body = Body::new(Bytes::from(sequence.to_le_bytes().to_vec()));
+    Batch { origin, sequence, floor: 1, growth: 0, body }
+}
+fn entry(term: u64, slot: u64) -> Entry {
+    Entry { term: Term(term), slot: Slot(slot), stamp: Stamp(slot), ..Entry::default() }
+}
+fn reply(term: u64, slot: u64) -> Message {
+    Message::AppendReply { term: Term(term), outcome: AppendOutcome::Matched { slot: Slot(slot) }, round: 0 }
+}
+fn entries_of(message: &Message) -> Vec<u64> {
+    match message {
+        Message::Append { entries, .. } => entries.iter().map(|e| e.slot.0).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn a_leader_counts_its_own_copy_only_when_it_is_durable() {
+    let mut bed = Bed::leader(Options::default());
+    bed.acknowledge(B, 1, 0);
+    assert_eq!(bed.committed(), [1]);
+    bed.propose(1);
+    bed.acknowledge(B, 2, 0);
+    assert_eq!(bed.committed(), [0u64; 0], "one durable copy is no majority");
+    bed.durable();
+    assert_eq!(bed.committed(), [2]);
+}
+
+#[test]
+fn an_entry_of_an_older_term_does_not_commit_by_being_counted() {
+    let mut bed = Bed::follower();
+    bed.append(1, (0, 0), 0, &[1]);
+    bed.durable();
+    bed.now = bed.raft.deadline().unwrap();
+    bed.input(Input::Timeout);
+    bed.hear(C, Message::VoteReply { term: Term(2), granted: true, pre: true });
+    bed.durable();
+    bed.hear(C, Message::VoteReply { term: Term(2), granted: true, pre: false });
+    bed.durable();
+    assert_eq!(bed.terms(), [1, 2]);
+    bed.acknowledge(C, 1, 0);
+    assert_eq!(bed.committed(), [0u64; 0]);
+    bed.acknowledge(C, 2, 0);
+    assert_eq!(bed.committed(), [1, 2]);
+}
+
+#[test]
+fn an_acknowledgement_waits_for_its_write_and_a_heartbeat_does_not() {
+    let mut bed = Bed::follower();
+    bed.append(1, (0, 0), 0, &[1]);
+    bed.durable();
+    bed.sent();
+    bed.append(1, (1, 1), 0, &[1, 1]);
+    let ticket = bed.out.last_ticket();
+    assert_eq!(bed.sent(), [(Some(ticket), B, reply(1, 3))]);
+    bed.append(1, (3, 1), 0, &[]);
+    let (told, sent) = (bed.sent(), [(None, B, reply(1, 1)), (Some(ticket), B, reply(1, 3))]);
+    assert_eq!(told, sent, "what is durable at once, the rest when it is");
+    bed.durable();
+    bed.append(1, (3, 1), 0, &[]);
+    assert_eq!(bed.sent(), [(None, B, reply(1, 3))]);
+}
+
+#[test]
+fn a_follower_commits_only_what_is_known_to_agree() {
+    let mut bed = Bed::follower();
+    bed.append(1, (0, 0), 0, &[1, 1, 1]);
+    // A leader of term 2 speaks of slot 1 only: 2 and 3 may be others than it has.
+    bed.append(2, (1, 1), 3, &[]);
+    assert_eq!(bed.committed(), [1]);
+    bed.append(2, (1, 1), 3, &[2]);
+    assert_eq!((bed.committed(), bed.terms()), (vec![2], vec![1, 2]));
+}
+
+#[test]
+fn a_late_shorter_append_removes_nothing() {
+    let mut bed = Bed::follower();
+    bed.append(1, (0, 0), 0, &[1, 1, 1]);
+    bed.append(1, (0, 0), 0, &[1]);
+    assert_eq!(bed.terms(), [1, 1, 1]);
+    assert_eq!(bed.sent().last().unwrap().2, reply(1, 3));
+}
+
+#[test]
+fn a_conflict_is_looked_for_a_term_at_a_time() {
+    let mut bed = Bed::follower();
+    bed.append(4, (0, 0), 0, &[1, 1, 2, 2, 4, 4]);
+    bed.durable();
+    bed.sent();
+    bed.append(5, (6, 3), 0, &[]);
+    let outcome = AppendOutcome::Conflict { prev_slot: Slot(6), slot: Slot(4), term: Term(2) };
+    assert!(
+        bed.sent()
+            .iter()
+            .any(|(_, _, m)| matches!(m, Message::AppendReply { outcome: o, .. } if *o == outcome))
+    );
+}
+
+#[test]
+fn what_was_lost_is_found_by_one_question_and_sent_once() {
+    let mut bed = Bed::leader(Options { max_log_entries_per_append: 1, ..Options::default() });
+    bed.acknowledge(B, 1, 0);
+    (1..=3).for_each(|sequence| bed.propose(sequence));
+    bed.clear();
+    // Slot 2 was lost: 3 and 4 do not match.
+    for prev in [2, 3] {
+        let outcome = AppendOutcome::Conflict { prev_slot: Slot(prev), slot: Slot(1), term: Term(1) };
+        bed.hear(B, Message::AppendReply { term: Term(1), outcome, round: 0 });
+    }
+    let asked = bed.sent();
+    assert_eq!(asked.len(), 1, "the second answer says nothing new: {asked:?}");
+    assert!(
+        matches!(asked[0].2, Message::Append { prev_slot: Slot(1), .. })
+            && entries_of(&asked[0].2).is_empty()
+    );
+    bed.acknowledge(B, 1, 0);
+    assert_eq!(bed.sent().iter().flat_map(|(_, _, m)| entries_of(m)).collect::<Vec<_>>(), [2, 3, 4]);
+}
+
+#[test]
+fn a_window_bounds_what_is_on_its_way_and_heartbeats_pass_it() {
+    let options = Options { max_log_entries_per_append: 1, window_appends_max: 2, ..Options::default() };
+    let mut bed = Bed::leader(options);
+    bed.clear();
+    (1..=5).for_each(|sequence| bed.propose(sequence));
+    let to_b = |sent: Vec<(Option<Ticket>, NodeId, Message)>| {
+        sent.iter().filter(|s| s.1 == B).flat_map(|s| entries_of(&s.2)).collect::<Vec<_>>()
+    };
+    // The no-op is on its way already.
+    assert_eq!(to_b(bed.sent()), [2]);
+    bed.now = bed.raft.deadline().unwrap();
+    bed.input(Input::Timeout);
+    assert_eq!(bed.sent().len(), 2, "a heartbeat each");
+    bed.acknowledge(B, 2, 0);
+    assert_eq!(to_b(bed.sent()), [3, 4]);
+}
+
+#[test]
+fn reads_of_a_burst_share_a_round_and_wait_for_an_entry_of_the_own_term() {
+    let mut bed = Bed::leader(Options::default());
+    bed.input(Input::Read { id: 1 });
+    assert!(bed.sent().is_empty() && bed.out.reads.is_empty(), "the commit index is not known yet");
+    bed.raft.step(bed.now, Input::Read { id: 2 }, &mut bed.out);
+    bed.acknowledge(B, 1, 0);
+    assert_eq!(bed.committed(), [1]);
+    let rounds = bed.sent().iter().filter(|s| matches!(s.2, Message::Append { round: 1, .. })).count();
+    assert_eq!((rounds, bed.out.reads.len()), (2, 0));
+    bed.acknowledge(C, 1, 1);
+    let granted: Vec<_> = bed.out.reads.drain(..).map(|r| (r.id, r.slot)).collect();
+    assert_eq!(granted, [(1, Slot(1)), (2, Slot(1))]);
+}
+
+#[test]
+fn a_leader_that_hears_no_majority_steps_down_and_refuses_its_reads() {
+    let mut bed = Bed::leader(Options::default());
+    bed.acknowledge(B, 1, 0);
+    bed.input(Input::Read { id: 7 });
+    while bed.raft.is_leader() {
+        bed.now = bed.raft.deadline().unwrap();
+        bed.input(Input::Timeout);
+    }
+    assert!(Duration::from_millis(300) <= bed.now.since(Instant::ZERO));
+    assert!(bed.out.refuse.iter().any(|r| r.what == Refused::Reads { id: 7 }) && bed.out.reads.is_empty());
+}
+
+#[test]
+fn entries_that_left_memory_are_fetched_and_what_left_the_log_is_shipped() {
+    let options = Options {
+        cache_entries_max: 0,
+        trailing_entries: 2,
+        max_log_entries_per_append: 3,
+        ..Options::default()
+    };
+    let mut bed = Bed::leader(options);
+    (1..=9).for_each(|sequence| bed.propose(sequence));
+    bed.durable();
+    bed.acknowledge(B, 10, 0);
+    assert_eq!(bed.raft.commit(), Slot(10));
+    let entries: Vec<Entry> = (1..=10).map(|s| bed.raft.tail().get(Slot(s)).unwrap().clone()).collect();
+    bed.input(Input::Applied { slot: Slot(9) });
+    bed.clear();
+    // C has lost everything but slot 3.
+    bed.input(Input::Lost { peer: C });
+    let outcome = AppendOutcome::Conflict { prev_slot: Slot(10), slot: Slot(3), term: Term(1) };
+    bed.hear(C, Message::AppendReply { term: Term(1), outcome, round: 0 });
+    bed.acknowledge(C, 3, 0);
+    let ship = bed.out.ships.pop().unwrap();
+    assert_eq!(ship.fetch, Fetch::Entries { from: Slot(4), count: 3, bytes: 1 << 20 });
+    bed.clear();
+    bed.input(Input::Fetched { job: ship.job, found: Fetched::Entries(entries[3..6].to_vec()) });
+    assert_eq!(bed.sent().iter().flat_map(|(_, _, m)| entries_of(m)).collect::<Vec<_>>(), [4, 5, 6]);
+    let job = bed.out.ships.pop().unwrap().job;
+    bed.input(Input::Snapshotted { slot: Slot(9), bytes: 5 });
+    assert!(matches!(bed.out.records.last(), Some(Record::Floor { slot: Slot(7), reset: false, .. })));
+    bed.input(Input::Fetched { job, found: Fetched::Gone });
+    let ship = bed.out.ships.pop().unwrap();
+    assert_eq!(ship.fetch, Fetch::Piece { slot: None, offset: 0, bytes: 256 << 10 });
+    let piece = Fetched::Piece {
+        slot: Slot(9),
+        term: Term(1),
+        stamp: Stamp(8),
+        offset: 0,
+        total: 5,
+        body: Body::new(Bytes::from_static(b"state")),
+    };
+    bed.clear();
+    bed.input(Input::Fetched { job: ship.job, found: piece });
+    assert!(matches!(bed.sent()[..], [(None, C, Message::Piece { slot: Slot(9), total: 5, .. })]));
+    bed.hear(C, Message::PieceReply { term: Term(1), slot: Slot(9), next: 5, installed: true });
+    assert_eq!(bed.sent().iter().flat_map(|(_, _, m)| entries_of(m)).collect::<Vec<_>>(), [10]);
+}
+
+#[test]
+fn a_snapshot_replaces_a_log_that_disagrees_and_spares_one_that_agrees() {
+    for (terms, reset) in [(vec![1, 1, 1, 1], true), (vec![1, 1, 2, 2], false)] {
+        let mut bed = Bed::follower();
+        bed.append(2, (0, 0), 1, &terms);
+        let piece = |offset: u64, body: &'static [u8]| Message::Piece {
+            term: Term(2),
+            slot: Slot(3),
+            slot_term: Term(2),
+            stamp: Stamp(3),
+            offset,
+            total: 4,
+            body: Body::new(Bytes::from_static(body)),
+        };
+        bed.hear(B, piece(0, b"ab"));
+        bed.hear(B, piece(0, b"ab"));
+        bed.hear(B, piece(2, b"cd"));
+        assert_eq!(bed.out.installs.iter().map(|i| i.offset).collect::<Vec<_>>(), [0, 2]);
+        bed.input(Input::Installed { slot: Slot(3), term: Term(2), stamp: Stamp(3), bytes: 4 });
+        let floor = bed.out.records.last();
+        assert!(matches!(floor, Some(Record::Floor { slot: Slot(3), reset: r, .. }) if *r == reset));
+        assert_eq!((bed.raft.commit(), bed.raft.last()), (Slot(3), Slot(if reset { 3 } else { 4 })));
+        let (_, _, told) = bed.sent().pop().unwrap();
+        assert!(matches!(told, Message::PieceReply { slot: Slot(3), installed: true, .. }));
+    }
+}
+
+#[test]
+fn records_are_replayed_into_the_state_that_wrote_them() {
+    let setup =
+        || Setup { me: A, members: (1..=3).map(NodeId).collect(), options: Options::default(), seed: 1 };
+    let group = GROUP_ONE;
+    let vote = |term| Record::Vote { group, term: Term(term), vote: Some(B) };
+    let e = |term, slot| Record::Entry { group, entry: entry(term, slot) };
+    let mark = |slot, term| Mark { slot: Slot(slot), term: Term(term), stamp: Stamp(slot) };
+    let floor = |slot, term, reset| Record::Floor {
+        group,
+        slot: Slot(slot),
+        term: Term(term),
+        stamp: Stamp(slot),
+        reset,
+    };
+    let recover = |snapshot, records: Vec<Record>| Raft::recover(setup(), Instant::ZERO, snapshot, records);
+
+    let raft = recover(Mark::ZERO, vec![vote(1), e(1, 1), e(1, 2), e(1, 3), vote(4), e(4, 2)]).unwrap();
+    assert_eq!((raft.term(), raft.vote(), raft.last(), raft.durable()), (Term(4), Some(B), Slot(2), Slot(2)));
+    // Entries above a snapshot that the log agrees with stay; others go, and the log is told so.
+    let agreeing = recover(mark(2, 1), vec![vote(1), e(1, 1), e(1, 2), e(1, 3)]).unwrap();
+    assert_eq!((agreeing.last(), agreeing.commit()), (Slot(3), Slot(2)));
+    let mut other = recover(mark(2, 2), vec![vote(1), e(1, 1), e(1, 2), e(1, 3)]).unwrap();
+    assert_eq!((other.last(), other.term(), other.vote()), (Slot(2), Term(2), None));
+    let mut out = Outbox::default();
+    other.step(Instant::ZERO, Input::Timeout, &mut out);
+    assert!(matches!(out.records[0], Record::Floor { slot: Slot(2), reset: true, .. }));
+    let later =
+        recover(mark(2, 2), vec![vote(1), e(1, 1), e(1, 2), e(1, 3), floor(2, 2, true), vote(2), e(2, 3)]);
+    assert_eq!(later.unwrap().last(), Slot(3));
+    // What cannot have been written is refused.
+    assert!(matches!(recover(mark(1, 1), vec![floor(2, 1, false)]), Err(Hole::Snapshot { .. })));
+    assert!(matches!(recover(mark(2, 1), vec![e(1, 3)]), Err(Hole::Entries { .. })));
+    assert!(matches!(recover(Mark::ZERO, vec![e(1, 1), e(1, 3)]), Err(Hole::Entries { .. })));
+}
+
+#[test]
+fn nothing_that_a_peer_says_makes_a_core_fail() {
+    let mut prng = Prng::from_seed(7);
+    let mut faults: Vec<Fault> = Vec::new();
+    for round in 0..300u64 {
+        let mut bed = if round % 2 == 0 { Bed::follower() } else { Bed::leader(Options::default()) };
+        bed.append(1, (0, 0), 1, &[1, 1]);
+        for _ in 0..40 {
+            let mut n = || match prng.below(8) {
+                0 => u64::MAX,
+                1 => 1 << 62,
+                _ => prng.below(5),
+            };
+            let slot = Slot(n());
+            let entries = (0..n() % 4).map(|_| entry(n(), n())).collect();
+            let (flag, body) = (n() % 2 == 0, Body::new(Bytes::from(vec![0; (n() % 4) as usize])));
+            let messages = [
+                Message::Vote {
+                    term: Term(n()),
+                    last_slot: slot,
+                    last_term: Term(n()),
+                    pre: flag,
+                    transfer: n() == 1,
+                },
+                Message::VoteReply { term: Term(n()), granted: true, pre: flag },
+                Message::Append {
+                    term: Term(n()),
+                    prev_slot: slot,
+                    prev_term: Term(n()),
+                    commit: Slot(n()),
+                    entries,
+                    round: n(),
+                },
+                Message::AppendReply {
+                    term: Term(n()),
+                    outcome: AppendOutcome::Matched { slot },
+                    round: n(),
+                },
+                Message::AppendReply {
+                    term: Term(n()),
+                    outcome: AppendOutcome::Conflict { prev_slot: Slot(n()), slot, term: Term(n()) },
+                    round: n(),
+                },
+                Message::Piece {
+                    term: Term(n()),
+                    slot,
+                    slot_term: Term(n()),
+                    stamp: Stamp(n()),
+                    offset: n(),
+                    total: n(),
+                    body,
+                },
+                Message::PieceReply { term: Term(n()), slot, next: n(), installed: flag },
+                Message::ReadIndex { term: Term(n()), id: n() },
+                Message::ReadIndexReply { term: Term(n()), id: n(), slot: Some(slot) },
+                Message::TimeoutNow { term: Term(n()) },
+            ];
+            let from = NodeId(prng.below(5) as u8);
+            bed.hear(from, messages[prng.below(10) as usize].clone());
+            bed.durable();
+        }
+        faults.append(&mut bed.out.faults);
+    }
+    assert!(faults.iter().any(|f| matches!(f.kind, FaultKind::AcknowledgesUnsent { .. })));
+    assert!(faults.iter().any(|f| matches!(f.kind, FaultKind::SecondLeader { .. })));
+    assert!(faults.iter().any(|f| f.kind == FaultKind::NotMember));
+}
