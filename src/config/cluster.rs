@@ -2,25 +2,10 @@
 
 use super::limits;
 use crate::base::{NodeId, NodeSet};
-use std::fmt;
+use crate::crypto::{ClusterId, Fingerprint, PublicKey};
 
 /// Changes when a node of the old format could not read what a node of the new one writes or sends.
 pub const FORMAT_VERSION: u32 = 1;
-
-/// Names a cluster for ever; drawn by `quorate init`, written into every superblock, bound into every handshake.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ClusterId(pub [u8; 16]);
-
-impl fmt::Display for ClusterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
-    }
-}
-impl fmt::Debug for ClusterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// A node as every other node knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,8 +18,8 @@ pub struct Member {
     pub client: String,
     /// Where its service plane listens, if anybody else is to know.
     pub admin: Option<String>,
-    /// Its static public key (X25519).
-    pub key: [u8; 32],
+    /// Its static public key.
+    pub key: PublicKey,
 }
 
 /// The cluster: who is in it, under which name.
@@ -61,20 +46,19 @@ impl Cluster {
     }
     /// What two nodes must have in common to talk at all. It covers only what never changes in place: members, keys and protocol
     /// parameters may differ for a while, and are checked by whoever uses them.
-    pub fn fingerprint(&self) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new_derive_key("quorate 2026 config fingerprint");
-        hasher.update(&self.id.0);
-        hasher.update(&FORMAT_VERSION.to_le_bytes());
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut settings = self.id.0.to_vec();
+        settings.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         for limit in [
             limits::BATCH_BYTES_MAX,
             limits::FRAME_BYTES_MAX,
             limits::FRAME_MESSAGES_MAX,
-            limits::APPEND_ENTRIES_MAX,
+            limits::FRAME_BODIES_MAX,
             limits::PIECE_BYTES_MAX,
         ] {
-            hasher.update(&(limit as u64).to_le_bytes());
+            settings.extend_from_slice(&(limit as u64).to_le_bytes());
         }
-        *hasher.finalize().as_bytes()
+        Fingerprint::of(&settings)
     }
 }
 
@@ -88,7 +72,7 @@ mod tests {
             peer: format!("10.0.0.{n}:7300"),
             client: format!("10.0.0.{n}:6379"),
             admin: None,
-            key: [n; 32],
+            key: PublicKey([n; 32]),
         };
         Cluster { id: ClusterId([id; 16]), members: (1..=members).map(member).collect() }
     }

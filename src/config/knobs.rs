@@ -218,14 +218,14 @@ pub const KNOBS: &[Knob] = &[
     ),
     knob(
         "raft.max_log_entries_per_append",
-        integer(1, limits::APPEND_ENTRIES_MAX),
+        integer(1, limits::FRAME_BODIES_MAX),
         Value("100"),
         "Most entries in one append; an entry is a batch of commands.",
     ),
     knob(
         "raft.append_bytes_max",
-        size(KIB, limits::FRAME_BODIES_BYTES_SOFT),
-        Value("1MiB"),
+        size(KIB, limits::APPEND_BYTES_MAX),
+        Value("256KiB"),
         "Bytes in one append, past its first entry.",
     ),
     knob("raft.window_appends", integer(1, 4096), Value("256"), "Appends in flight to one follower."),
@@ -304,7 +304,7 @@ pub const KNOBS: &[Knob] = &[
     knob("times.drain_within", duration(1, 600_000), Value("5s"), "How long an orderly shutdown may take."),
     knob(
         "placement.cores",
-        OneOf(&["1", "2", "4"]),
+        integer(1, limits::CORES_MAX),
         Value("1"),
         "Threads of the data plane. More pay only where authentication or disk is dear: a hop between sleeping cores costs 2.5 us.",
     ),

@@ -18,7 +18,7 @@ pub mod units;
 #[cfg(test)]
 mod tests;
 
-pub use cluster::{Cluster, ClusterId, FORMAT_VERSION, Member};
+pub use cluster::{Cluster, FORMAT_VERSION, Member};
 pub use error::ConfigError;
 pub use layers::{Layers, Origin};
 pub use process::{

@@ -1,11 +1,12 @@
 //! From layers to a [`Resolved`]: kinds, limits, and the relations between settings.
 
-use super::cluster::{Cluster, ClusterId, Member};
+use super::cluster::{Cluster, Member};
 use super::knobs::{self, Fallback, Kind};
 use super::layers::{Layers, Origin, Setting, WrittenMember};
 use super::process::*;
 use super::{ConfigError, units};
 use crate::base::NodeId;
+use crate::crypto::{ClusterId, PublicKey};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -173,7 +174,7 @@ impl Layers {
 
     fn placement(&self) -> Result<Placement, ConfigError> {
         Ok(Placement {
-            cores: self.word("placement.cores")?.parse().expect("the table lists numbers"),
+            cores: self.integer("placement.cores")? as usize,
             first_core: self.integer("placement.first_core")? as usize,
             pin: self.boolean("placement.pin")?,
             spin: self.boolean("placement.spin")?,
@@ -192,12 +193,8 @@ impl Layers {
 
     fn cluster(&self) -> Result<Cluster, ConfigError> {
         let text = self.text("cluster.id").ok_or_else(|| self.missing("cluster.id"))?;
-        let id = from_hex(&text).map(ClusterId).ok_or_else(|| {
-            self.bad(
-                "cluster.id",
-                "it is 32 hexadecimal digits".into(),
-                "take it from another node of the cluster",
-            )
+        let id = ClusterId::parse(&text).map_err(|error| {
+            self.bad("cluster.id", error.to_string(), "take it from another node of the cluster")
         })?;
         if self.members.is_empty() {
             return Err(ConfigError::Missing {
@@ -339,20 +336,24 @@ impl WrittenMember {
         let number =
             number.ok_or_else(|| bad_member("id", id, "ids are 1 to 63", "number the members from 1"))?;
         let key = self.required("key")?;
-        let public = from_hex(&key.text).ok_or_else(|| {
-            bad_member(
-                "key",
-                key,
-                "a public key is 64 hexadecimal digits",
-                "take it from what `quorate init` wrote",
-            )
+        let public = PublicKey::parse(&key.text).map_err(|error| {
+            bad_member("key", key, &error.to_string(), "take it from what `quorate init` wrote")
         })?;
+        let client = self.required("client")?;
+        if self.required("peer")?.text == client.text {
+            return Err(bad_member(
+                "client",
+                client,
+                "it is also its peer address",
+                "give each port its own",
+            ));
+        }
         let admin =
             self.keys.get("admin").map(|s| check_address("cluster.members.admin", s, 1)).transpose()?;
         Ok(Member {
             id: NodeId(number),
             peer: check_address("cluster.members.peer", self.required("peer")?, 1)?,
-            client: check_address("cluster.members.client", self.required("client")?, 1)?,
+            client: check_address("cluster.members.client", client, 1)?,
             admin,
             key: public,
         })
@@ -421,18 +422,4 @@ fn check_address(key: &str, setting: &Setting, port_min: u16) -> Result<String, 
 fn is_local(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     address.contains('/') || host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-/// Exactly `N` bytes in hexadecimal.
-pub(super) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes();
-    if digits.len() != 2 * N {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let nibble = |digit: u8| (digit as char).to_digit(16);
-        *byte = (nibble(pair[0])? * 16 + nibble(pair[1])?) as u8;
-    }
-    Some(bytes)
 }

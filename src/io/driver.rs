@@ -1,8 +1,8 @@
 //! The seam between the data plane and the kernel: submit operations, reap completions, park until something happens.
 //!
 //! One driver a core, used by that core's thread only. What a caller does not get is an order: completions come in any order, and
-//! nothing says that a send has arrived. Every operation but `Close` completes exactly once, multishot ones once a happening and
-//! once more, with `last` set, when they end.
+//! nothing says that a send has arrived. Every operation but `Close` and `StopReceive` completes exactly once, multishot ones once a
+//! happening and once more, with `last` set, when they end.
 
 use crate::base::{Instant, Stamp};
 use bytes::Bytes;
@@ -51,12 +51,14 @@ pub struct AlignedMemory {
 
 #[derive(Clone)]
 #[repr(align(4096))]
-struct Block([u8; ALIGN]);
+struct Block {
+    _bytes: [u8; ALIGN],
+}
 
 impl AlignedMemory {
     /// Zeroed memory of at least `bytes`, rounded up to whole blocks.
     pub fn zeroed(bytes: usize) -> AlignedMemory {
-        AlignedMemory { blocks: vec![Block([0; ALIGN]); bytes.div_ceil(ALIGN)].into_boxed_slice() }
+        AlignedMemory { blocks: vec![Block { _bytes: [0; ALIGN] }; bytes.div_ceil(ALIGN)].into_boxed_slice() }
     }
     /// All of it.
     pub fn bytes(&self) -> &[u8] {
@@ -96,7 +98,7 @@ pub enum Op {
         /// From `Driver::listen`.
         listener: Fd,
     },
-    /// Connect to a peer: `Connected`.
+    /// Connect to a peer: `Connected`. A host name is looked up at once, which blocks; numbers and paths do not.
     Connect {
         /// `host:port`, or a path (Unix socket).
         address: String,
@@ -106,7 +108,8 @@ pub enum Op {
         /// The socket.
         fd: Fd,
     },
-    /// Stop receiving on this socket: the multishot receive ends with `last`. Used for back-pressure; `Receive` starts it anew.
+    /// Stop receiving on this socket: the multishot receive ends with `last`, after what had come by then. Used for back-pressure;
+    /// `Receive` starts it anew, once `Closed { stopped: true }` has come. Nothing happens when no receive is outstanding.
     StopReceive {
         /// The socket.
         fd: Fd,
@@ -118,7 +121,8 @@ pub enum Op {
         /// What to send; kept alive by the driver until it is done.
         parts: Vec<Bytes>,
     },
-    /// Shut both directions down and forget the socket. Outstanding operations of it end with an error. No completion.
+    /// Shut both directions down and forget the socket. Outstanding operations of it end with an error, and what was received and
+    /// not yet reaped is dropped. No completion.
     Close {
         /// The socket.
         fd: Fd,

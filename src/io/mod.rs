@@ -3,9 +3,15 @@
 //! [`Driver`] is the seam of the data plane: the io_uring driver (`uring`) and the simulator implement it.
 //! It knows nothing of frames, records or commands.
 
+pub mod affinity;
 pub mod agent;
+pub mod clock;
 pub mod driver;
+pub mod entropy;
 pub mod memory;
+pub mod uring;
 
 pub use agent::Agent;
 pub use driver::{Buffer, BufferId, Completion, Driver, Fd, FileId, Op, Outcome, Token};
+pub use entropy::{Entropy, SystemEntropy};
+pub use uring::{DriverError, Uring, UringOptions};

@@ -1,4 +1,6 @@
-//! The commands that reach the store. (The table of all commands, with arity and flags, belongs here too.)
+//! The commands: [`Op`], those that reach the store, and what the [table](super::table) of all that a client may send tells of each.
+//!
+//! A front looks at existence and number of arguments only; syntax, types and values are judged where the command takes effect.
 
 macro_rules! ops {
     ($($(#[$doc:meta])* $name:ident = $number:literal $text:literal,)*) => {
@@ -61,5 +63,158 @@ impl Op {
                 | Hlen
                 | Hscan
         )
+    }
+}
+
+/// A command that the node a client talks to answers itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Local {
+    Acl,
+    Auth,
+    Client,
+    Cluster,
+    Command,
+    Config,
+    Echo,
+    Hello,
+    Info,
+    Latency,
+    Module,
+    Ping,
+    Quit,
+    Readonly,
+    Readwrite,
+    Reset,
+    Role,
+    Select,
+    Slowlog,
+    Time,
+    Wait,
+}
+
+/// Who carries a command out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// The store, by way of the log or of a read index.
+    Data(Op),
+    /// The front.
+    Local(Local),
+}
+
+/// Where a command's documentation puts it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Group {
+    /// Keys of any type.
+    Generic,
+    /// Strings.
+    String,
+    /// Hashes.
+    Hash,
+    /// The connection.
+    Connection,
+    /// The server.
+    Server,
+    /// The cluster.
+    Cluster,
+}
+
+impl Group {
+    /// As COMMAND DOCS names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Group::Generic => "generic",
+            Group::String => "string",
+            Group::Hash => "hash",
+            Group::Connection => "connection",
+            Group::Server => "server",
+            Group::Cluster => "cluster",
+        }
+    }
+}
+
+/// What a command does, as COMMAND shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flags(pub u16);
+
+impl Flags {
+    /// Changes data.
+    pub const WRITE: Flags = Flags(1);
+    /// Changes nothing.
+    pub const READONLY: Flags = Flags(2);
+    /// Can make the store grow: refused when memory is used up.
+    pub const DENYOOM: Flags = Flags(4);
+    /// In constant or logarithmic time.
+    pub const FAST: Flags = Flags(8);
+    /// Answered while the node loads its state.
+    pub const LOADING: Flags = Flags(16);
+    /// Answered before the client has authenticated.
+    pub const NO_AUTH: Flags = Flags(32);
+    /// For operators.
+    pub const ADMIN: Flags = Flags(64);
+
+    /// Each flag with its name in COMMAND.
+    pub const NAMES: [(Flags, &'static str); 7] = [
+        (Flags::WRITE, "write"),
+        (Flags::READONLY, "readonly"),
+        (Flags::DENYOOM, "denyoom"),
+        (Flags::FAST, "fast"),
+        (Flags::LOADING, "loading"),
+        (Flags::NO_AUTH, "no_auth"),
+        (Flags::ADMIN, "admin"),
+    ];
+
+    /// Whether it has all flags of `other`.
+    #[inline]
+    pub const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+    /// The flags of both.
+    pub const fn and(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+}
+
+/// Which arguments are keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keys {
+    /// Place of the first; 0 for none. The name is at place 0.
+    pub first: i8,
+    /// Place of the last; negative counts from the end.
+    pub last: i8,
+    /// Distance between keys.
+    pub step: i8,
+}
+
+/// A command of the table.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Command {
+    /// In small letters.
+    pub name: &'static str,
+    /// Who carries it out.
+    pub kind: Kind,
+    /// Number of arguments, the name included; negative for at least that many.
+    pub arity: i8,
+    /// What it does.
+    pub flags: Flags,
+    /// Which arguments are keys.
+    pub keys: Keys,
+    /// Where its documentation belongs.
+    pub group: Group,
+    /// Since which version of Redis the command is known.
+    pub since: &'static str,
+    /// What it does, in a sentence.
+    pub summary: &'static str,
+}
+
+impl Command {
+    /// Whether it may have `count` arguments, its name included.
+    #[inline]
+    pub fn accepts(&self, count: usize) -> bool {
+        if self.arity < 0 {
+            self.arity.unsigned_abs() as usize <= count
+        } else {
+            count == self.arity as usize
+        }
     }
 }

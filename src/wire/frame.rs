@@ -31,16 +31,9 @@ pub(super) const HEADER_BOUND: usize = 32;
 /// Bytes of a body's line in the table.
 pub(super) const TABLE_LINE: usize = 48;
 
-/// Largest frame in bytes: one body of the largest command (1 MiB) and as much again for what shares its frame.
-pub const FRAME_BYTES_MAX: usize = 2 << 20;
-/// A frame that has reached this many bytes takes no more messages: what waits behind it on the link waits for no more than this,
-/// unless a single message is larger.
-pub const FRAME_BYTES_AIM: usize = 256 << 10;
-/// Most messages a frame.
-pub const MESSAGES_MAX: usize = 1024;
-/// Most bodies a frame: with the heads they are handed to the kernel in one call, which takes 1,024 pieces.
-pub const BODIES_MAX: usize = 512;
-const _: () = assert!(FRAME_BYTES_AIM <= FRAME_BYTES_MAX);
+pub use crate::config::limits::{
+    FRAME_BODIES_MAX as BODIES_MAX, FRAME_BYTES_AIM, FRAME_BYTES_MAX, FRAME_MESSAGES_MAX as MESSAGES_MAX,
+};
 const _: () = assert!(HEADER_BYTES.is_multiple_of(HEAD_ALIGN) && TABLE_LINE.is_multiple_of(HEAD_ALIGN));
 
 /// Which queue of a link a message takes.
