@@ -128,7 +128,8 @@ impl Packet {
             Packet::Ready => KIND_READY,
             Packet::Refuse { code, text } => {
                 out.push(code.map_or(0, |code| code as u8));
-                out.extend_from_slice(&text.as_bytes()[..text.floor_char_boundary(CONTENT_MAX - 1)]);
+                // A character cut in two reads as a replacement character.
+                out.extend_from_slice(&text.as_bytes()[..text.len().min(CONTENT_MAX - 1)]);
                 KIND_REFUSE
             }
         };
