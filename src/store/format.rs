@@ -12,6 +12,7 @@
 //! A bucket's bytes are canonical: equal buckets have equal bytes, whatever their history. The last 32 bytes of a snapshot are the
 //! BLAKE3 of all bytes before them, so whoever keeps it can check it without knowing the rest.
 
+use super::load::Damage;
 use super::record::View;
 use super::sessions::Sessions;
 use super::table::Bucket;
@@ -42,6 +43,16 @@ pub struct Header {
     pub key_check: u64,
     /// Number of lanes in the sessions.
     pub lanes: u32,
+}
+
+impl Header {
+    /// Whether it is the header of `id`, written by a store with as many buckets and the same hash key.
+    pub(super) fn check(&self, id: &SnapshotId, bits: u32, key_check: u64) -> Result<(), Damage> {
+        if self.id != *id {
+            return Err(Damage::WrongId { found: Box::new(self.id), wanted: Box::new(*id) });
+        }
+        if (self.bits, self.key_check) == (bits, key_check) { Ok(()) } else { Err(Damage::WrongKey) }
+    }
 }
 
 /// Bytes of a header.

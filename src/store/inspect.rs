@@ -1,11 +1,14 @@
 //! Reads a snapshot's bytes offline and checks them, without making a state of them.
 
+use super::apply::Options;
 use super::fields::FIELD_OVERHEAD;
 use super::format::Header;
 use super::load::{Damage, Parser, Sink};
 use super::record::RECORD_OVERHEAD;
 use super::sessions::Sessions;
+use super::table::key_check;
 use crate::base::Stamp;
+use crate::wire::hop::SnapshotId;
 use std::collections::BTreeSet;
 
 /// What a snapshot holds.
@@ -35,24 +38,57 @@ pub struct Summary {
     pub value_bytes_max: u64,
 }
 
-/// Reads a snapshot's bytes, in chunks of any size, and checks all that can be checked without the cluster's hash key. `progress` hears
-/// after each chunk how many bytes have been read.
+/// A snapshot that is being checked, in chunks of any size.
+pub struct Inspection {
+    parser: Parser,
+    counter: Counter,
+}
+
+impl Inspection {
+    /// Checks all that can be checked without the cluster's hash key, of any group.
+    pub fn of_any() -> Inspection {
+        Inspection { parser: Parser::new(), counter: Counter::default() }
+    }
+    /// Checks that it is the snapshot `id`, and could be loaded by a store with these options.
+    pub fn of(id: SnapshotId, options: &Options) -> Inspection {
+        let key_check = key_check(&options.key.hasher());
+        let wanted = Some(Wanted { id, bits: options.bucket_bits, key_check });
+        Inspection { parser: Parser::new(), counter: Counter { wanted, ..Counter::default() } }
+    }
+    /// Takes the next bytes; the work is bounded by their number.
+    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), Damage> {
+        self.counter.summary.bytes += chunk.len() as u64;
+        self.parser.feed(chunk, &mut self.counter)
+    }
+    /// These were all.
+    pub fn finish(self) -> Result<Summary, Damage> {
+        self.parser.finish()?;
+        Ok(self.counter.summary)
+    }
+}
+
+/// Reads a whole snapshot. `progress` hears after each chunk how many bytes have been read.
 pub fn snapshot<C: AsRef<[u8]>>(
     chunks: impl IntoIterator<Item = C>,
     mut progress: impl FnMut(u64),
 ) -> Result<Summary, Damage> {
-    let (mut parser, mut counter) = (Parser::new(), Counter::default());
+    let mut inspection = Inspection::of_any();
     for chunk in chunks {
-        parser.feed(chunk.as_ref(), &mut counter)?;
-        counter.summary.bytes += chunk.as_ref().len() as u64;
-        progress(counter.summary.bytes);
+        inspection.feed(chunk.as_ref())?;
+        progress(inspection.counter.summary.bytes);
     }
-    parser.finish()?;
-    Ok(counter.summary)
+    inspection.finish()
+}
+
+struct Wanted {
+    id: SnapshotId,
+    bits: u32,
+    key_check: u64,
 }
 
 #[derive(Default)]
 struct Counter {
+    wanted: Option<Wanted>,
     summary: Summary,
     bucket_records: u64,
     names: BTreeSet<Vec<u8>>,
@@ -76,6 +112,9 @@ impl Counter {
 impl Sink for Counter {
     fn header(&mut self, header: &Header, _sessions: Sessions) -> Result<(), Damage> {
         self.summary.header = Some(*header);
+        if let Some(wanted) = &self.wanted {
+            header.check(&wanted.id, wanted.bits, wanted.key_check)?;
+        }
         Ok(())
     }
     fn bucket(&mut self, _number: u32) {

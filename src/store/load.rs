@@ -361,12 +361,7 @@ impl Builder {
 
 impl Sink for Builder {
     fn header(&mut self, header: &Header, sessions: Sessions) -> Result<(), Damage> {
-        if header.id != self.wanted {
-            return Err(Damage::WrongId { found: Box::new(header.id), wanted: Box::new(self.wanted) });
-        }
-        if (header.bits, header.key_check) != (self.table.bits(), self.table.key_check()) {
-            return Err(Damage::WrongKey);
-        }
+        header.check(&self.wanted, self.table.bits(), self.table.key_check())?;
         self.sessions = sessions;
         Ok(())
     }

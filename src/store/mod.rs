@@ -5,6 +5,7 @@
 //! - `table`: all records in buckets; `record`, `fields`: one record; `deadlines`: which expire; `graveyard`: what is to be dropped.
 //! - [`inspect`]: reads a snapshot offline. [`sessions`]: exactly once. `merkle`: the digest. `format`, `saving`, `load`: snapshots.
 
+mod agent;
 mod apply;
 mod bits;
 mod deadlines;
@@ -34,6 +35,7 @@ mod tests;
 #[cfg(test)]
 mod transcript;
 
+pub use agent::{Ports, StoreAgent, Told, Triggers};
 pub use apply::{BUCKET_BITS, Loading, Options, Replies, Store};
 pub use error::CommandError;
 pub use format::Header;

@@ -2,8 +2,8 @@
 
 use super::error::CommandError;
 
-/// Longest value that APPEND and SETRANGE may make, in bytes. What clients send whole is bounded by the front.
-pub const VALUE_BYTES_MAX: usize = 1 << 20;
+/// Longest value that APPEND and SETRANGE may make, in bytes: no shorter than what clients can send whole.
+pub const VALUE_BYTES_MAX: usize = 2 << 20;
 /// Longest reply to one batch, in bytes; keeps positions in it below 2^32.
 pub const REPLY_BYTES_MAX: usize = 512 << 20;
 

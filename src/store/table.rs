@@ -28,6 +28,14 @@ impl HashKey {
         let derived = blake3::derive_key("quorate 2026-11 store bucket hash", cluster);
         HashKey(*derived.first_chunk().expect("32 bytes begin with 16"))
     }
+    pub(super) fn hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_key(&self.0)
+    }
+}
+
+/// Something that differs when the hash key differs.
+pub(super) fn key_check(hasher: &SipHasher13) -> u64 {
+    hasher.hash(b"quorate hash key check")
 }
 
 /// Where a key's record is, if there is one: the two halves of its hash that are used.
@@ -62,7 +70,7 @@ impl Table {
     pub fn new(key: HashKey, bits: u32) -> Table {
         assert!((1..=24).contains(&bits), "between 2 and 2^24 buckets");
         Table {
-            hasher: SipHasher13::new_with_key(&key.0),
+            hasher: key.hasher(),
             shift: 64 - bits,
             buckets: empty_buckets(bits),
             len: 0,
@@ -86,7 +94,7 @@ impl Table {
     }
     /// Something that differs when the hash key differs.
     pub fn key_check(&self) -> u64 {
-        self.hasher.hash(b"quorate hash key check")
+        key_check(&self.hasher)
     }
     pub fn bits(&self) -> u32 {
         64 - self.shift

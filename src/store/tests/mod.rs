@@ -1,5 +1,6 @@
 //! Tests of the store as a whole.
 
+mod agent;
 mod conversations;
 mod properties;
 mod support;

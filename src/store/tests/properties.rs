@@ -218,6 +218,13 @@ fn an_inspection_counts_what_is_there_and_refuses_damage() {
     assert_eq!((summary.deadlines, summary.expired, summary.value_bytes_max), (2, 0, 3));
     assert_eq!((summary.memory, summary.bytes), (store.memory(), chunks.concat().len() as u64));
     assert_eq!(heard, [summary.bytes]);
+    for (id, options, fits) in [
+        (id, OPTIONS, true),
+        (id, crate::store::Options { bucket_bits: 9, ..OPTIONS }, false),
+        (SnapshotId { slot: Slot(1), ..id }, OPTIONS, false),
+    ] {
+        assert_eq!(inspect::Inspection::of(id, &options).feed(&chunks[0]).is_ok(), fits);
+    }
     let mut whole = chunks.concat();
     *whole.last_mut().unwrap() ^= 1;
     assert!(matches!(inspect::snapshot([&whole], |_| {}), Err(Damage::Digest { .. })));

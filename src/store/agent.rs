@@ -1,0 +1,473 @@
+//! The store as an agent: the one file of this room that knows of drivers and metrics.
+//!
+//! A turn applies a bounded number of entries, answers reads whose slot has come, and does a piece of whatever goes on beside the
+//! traffic: a snapshot, a load, the dropping of old memory, the digest when nothing is written.
+
+use super::load::Damage;
+use super::{Admission, Loading, Replies, Store};
+use crate::base::ring::{Consumer, Producer};
+use crate::base::{Instant, Number, Origin, Slot};
+use crate::io::driver::Doorbell;
+use crate::io::{Agent, Completion, Driver};
+use crate::meter::{Metered, Report};
+use crate::wire::Entry;
+use crate::wire::hop::{Answer, Decided, Keep, Load, SnapshotId};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Most decisions of a turn.
+const DECIDED_PER_TURN: usize = 64;
+/// Bytes of bodies after which a turn ends.
+const BODY_BYTES_PER_TURN: usize = 256 << 10;
+/// Chunks of a load that are read in a turn.
+const LOADED_PER_TURN: usize = 2;
+/// Bytes of buckets that are saved in a turn, and hashed in one.
+const SAVED_BYTES_PER_TURN: usize = 64 << 10;
+/// Things that are dropped in a turn.
+const DROPPED_PER_TURN: usize = 1024;
+/// For how long nothing is applied before the digest is made.
+const DIGEST_AFTER: Duration = Duration::from_secs(1);
+/// How long to wait when a ring is full: whoever drains it does not wake us.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+/// A snapshot is written only when this many times the log's growth since the last outweighs the state: so that a large state under
+/// small writes is not written over and over.
+const WORTH: u64 = 4;
+/// Bytes that an entry adds to a log beside its body, about.
+const ENTRY_OVERHEAD: u64 = 128;
+
+/// The ends of the rings that meet in this agent.
+pub struct Ports {
+    /// From the replica.
+    pub decided: Consumer<Decided>,
+    /// From the keeper of snapshots.
+    pub loads: Consumer<Load>,
+    /// To `front::reply`.
+    pub answers: Producer<Answer>,
+    /// To the keeper of snapshots.
+    pub keeps: Producer<Keep>,
+    /// Rung after something was put into `keeps`.
+    pub keeper: std::sync::Arc<dyn Doorbell>,
+}
+
+/// The numbers that this agent publishes. Those that describe a slot are set before `applied` is.
+#[derive(Clone, Default)]
+pub struct Told {
+    /// The newest applied slot.
+    pub applied: Number,
+    /// Logical bytes.
+    pub memory: Number,
+    /// When the next key expires, in ms since the epoch; `u64::MAX` for never.
+    pub due: Number,
+    /// The newest sequence of the own front that has taken effect.
+    pub settled: Number,
+    /// Number of keys.
+    pub keys: Number,
+    /// The first eight bytes of the state's digest, big endian, at `digest_slot`.
+    pub digest: Number,
+    /// The slot that `digest` belongs to; 0 before the first.
+    pub digest_slot: Number,
+    /// 1 when a snapshot could not be loaded: the state stays as it was and can only be cured by another snapshot.
+    pub damaged: Number,
+}
+
+/// When snapshots are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Triggers {
+    /// After so many entries.
+    pub entries: u64,
+    /// Or after so many bytes of bodies.
+    pub bytes: u64,
+}
+
+/// Where the own snapshot stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Snapshot {
+    None,
+    Begin(SnapshotId),
+    Running,
+    End,
+}
+
+#[derive(Default)]
+struct Counts {
+    entries: u64,
+    duplicates: u64,
+    gaps: u64,
+    stale: u64,
+    reads: u64,
+    snapshots: u64,
+    loads: u64,
+    damaged: u64,
+}
+
+/// A store between its rings.
+pub struct StoreAgent {
+    store: Store,
+    own: Origin,
+    ports: Ports,
+    told: Told,
+    triggers: Triggers,
+    now: Instant,
+    /// A decision that leaves a gap after what is applied: a load will fill it.
+    held: Option<Entry>,
+    /// Reads whose slot is not yet applied. The replica bounds how many are outstanding.
+    waiting: BTreeMap<(Slot, u64), Bytes>,
+    loading: Option<Loading>,
+    damage: Option<Damage>,
+    snapshot: Snapshot,
+    /// A ring was full in this turn.
+    full: bool,
+    entries_since: u64,
+    bytes_since: u64,
+    last_change: Instant,
+    /// What the last replies took, so that the next need not grow.
+    replies_hint: (usize, usize),
+    counts: Counts,
+}
+
+impl StoreAgent {
+    /// `own` is the origin whose clients wait for replies at this node.
+    pub fn new(store: Store, own: Origin, ports: Ports, told: Told, triggers: Triggers) -> StoreAgent {
+        let mut agent = StoreAgent {
+            store,
+            own,
+            ports,
+            told,
+            triggers,
+            now: Instant::ZERO,
+            held: None,
+            waiting: BTreeMap::new(),
+            loading: None,
+            damage: None,
+            snapshot: Snapshot::None,
+            full: false,
+            entries_since: 0,
+            bytes_since: 0,
+            last_change: Instant::ZERO,
+            replies_hint: (0, 0),
+            counts: Counts::default(),
+        };
+        agent.tell();
+        agent
+    }
+
+    /// The state.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+    /// Why the last load failed, if it did.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
+    }
+
+    /// One bounded turn at `now`. Returns how much was done.
+    pub fn turn(&mut self, now: Instant) -> usize {
+        (self.now, self.full) = (now, self.ports.answers.room() == 0);
+        let loaded = self.load();
+        let applied = self.decide();
+        if 0 < loaded + applied {
+            self.last_change = now;
+            self.tell();
+        }
+        let mut done = loaded + applied + self.answer_waiting();
+        done += self.save();
+        done += self.store.drop_step(DROPPED_PER_TURN);
+        if done == 0 { self.digest() } else { done }
+    }
+
+    /// When to be called although nothing has come.
+    pub fn next_turn(&self) -> Option<Instant> {
+        let full = self.full.then(|| self.now.after(FULL_PAUSE));
+        let digest = self.wants_digest().then(|| self.last_change.after(DIGEST_AFTER));
+        full.into_iter().chain(digest).min()
+    }
+
+    /// Takes decisions in, as long as there is room for their answers.
+    fn decide(&mut self) -> usize {
+        let (mut count, mut bytes) = (0, 0);
+        while count < DECIDED_PER_TURN && bytes < BODY_BYTES_PER_TURN && 0 < self.ports.answers.room() {
+            if let Some(entry) = self.held.take() {
+                if self.store.applied().next() < entry.slot {
+                    self.held = Some(entry);
+                    break;
+                }
+                bytes += self.commit(entry);
+                count += 1;
+                continue;
+            }
+            match self.ports.decided.pop() {
+                Some(Decided::Commit { entry, .. }) => self.held = Some(entry),
+                Some(Decided::Read { id, slot, body, .. }) => {
+                    count += 1;
+                    if slot <= self.store.applied() {
+                        self.read(id, &body);
+                    } else {
+                        self.waiting.insert((slot, id), body);
+                    }
+                }
+                None => break,
+            }
+        }
+        count
+    }
+
+    /// Applies an entry if it is the next. Returns its size.
+    fn commit(&mut self, entry: Entry) -> usize {
+        let bytes = entry.body.len();
+        if entry.slot <= self.store.applied() {
+            // A load has brought its effect.
+            return bytes;
+        }
+        let owed = entry.origin == self.own;
+        let mut replies = owed.then(|| {
+            let (bytes, commands) = self.replies_hint;
+            Replies { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(commands) }
+        });
+        let admission = self.store.apply(&entry, replies.as_mut());
+        self.entries_since += 1;
+        self.bytes_since += bytes as u64 + ENTRY_OVERHEAD;
+        self.counts.entries += 1;
+        match admission {
+            Admission::Applied => {}
+            Admission::Duplicate => self.counts.duplicates += 1,
+            Admission::Gap => self.counts.gaps += 1,
+            Admission::Stale => self.counts.stale += 1,
+        }
+        let batch = entry.kind == crate::wire::EntryKind::Batch;
+        if let Some(replies) = replies.filter(|_| admission == Admission::Applied && batch) {
+            self.replies_hint = (replies.bytes.len(), replies.ends.len());
+            let Replies { bytes, ends } = replies;
+            self.answer(Answer::Write { sequence: entry.sequence, replies: bytes.into(), ends });
+        }
+        bytes
+    }
+
+    fn read(&mut self, id: u64, commands: &[u8]) {
+        let mut replies = Replies::default();
+        self.store.read(commands, &mut replies);
+        self.counts.reads += 1;
+        let Replies { bytes, ends } = replies;
+        self.answer(Answer::Read { id, replies: bytes.into(), ends });
+    }
+
+    /// Answers reads whose slot has come.
+    fn answer_waiting(&mut self) -> usize {
+        let mut count = 0;
+        while 0 < self.ports.answers.room() {
+            let ready = self.waiting.first_entry().filter(|e| e.key().0 <= self.store.applied());
+            let Some(((_, id), body)) = ready.map(|e| e.remove_entry()) else { break };
+            self.read(id, &body);
+            count += 1;
+        }
+        count
+    }
+
+    /// Puts an answer into the ring, in which the caller has found room.
+    fn answer(&mut self, answer: Answer) {
+        assert!(self.ports.answers.push(answer).is_ok(), "only this agent takes the ring's room");
+    }
+
+    /// Reads pieces of a snapshot that is to become the state.
+    fn load(&mut self) -> usize {
+        for count in 0..LOADED_PER_TURN {
+            // The end of a load may owe an answer.
+            if self.ports.answers.room() == 0 {
+                return count;
+            }
+            match self.ports.loads.pop() {
+                None => return count,
+                Some(Load::Begin(id)) => {
+                    self.discard();
+                    self.loading = Some(self.store.loading(id));
+                }
+                Some(Load::Chunk(chunk)) => {
+                    if let Some(loading) = &mut self.loading
+                        && let Err(damage) = loading.feed(&chunk)
+                    {
+                        self.refuse(damage);
+                    }
+                }
+                Some(Load::End) => self.replace(),
+            }
+        }
+        LOADED_PER_TURN
+    }
+
+    /// A load is whole.
+    fn replace(&mut self) {
+        let Some(loading) = self.loading.take() else { return };
+        let settled = self.store.last_sequence(self.own);
+        match self.store.replace(loading) {
+            Err(damage) => self.refuse(damage),
+            Ok(false) => {}
+            Ok(true) => {
+                // What was saved so far is of a state that is no more; the keeper drops it at the next `Begin`.
+                self.snapshot = Snapshot::None;
+                (self.entries_since, self.bytes_since) = (0, 0);
+                self.damage = None;
+                self.told.damaged.set(0);
+                self.counts.loads += 1;
+                let sequence = self.store.last_sequence(self.own);
+                if settled < sequence {
+                    self.answer(Answer::Superseded { sequence });
+                }
+            }
+        }
+    }
+
+    /// The keeper has checked what it hands over, so this is a fault of ours or of memory. The state stays, and says so.
+    fn refuse(&mut self, damage: Damage) {
+        self.discard();
+        self.damage = Some(damage);
+        self.told.damaged.set(1);
+        self.counts.damaged += 1;
+    }
+    fn discard(&mut self) {
+        if let Some(loading) = self.loading.take() {
+            self.store.discard(loading);
+        }
+    }
+
+    /// Goes on with the own snapshot, or begins one when it is due.
+    fn save(&mut self) -> usize {
+        let before = self.snapshot;
+        let mut done = 0;
+        match self.snapshot {
+            Snapshot::None => {
+                if self.is_snapshot_due() {
+                    self.snapshot = Snapshot::Begin(self.store.begin_snapshot());
+                    (self.entries_since, self.bytes_since) = (0, 0);
+                }
+            }
+            Snapshot::Begin(id) => {
+                if self.keep(Keep::Begin(id)).is_none() {
+                    self.snapshot = Snapshot::Running;
+                }
+            }
+            Snapshot::Running => done = self.save_piece(),
+            Snapshot::End => {
+                if self.keep(Keep::End).is_none() {
+                    self.snapshot = Snapshot::None;
+                    self.counts.snapshots += 1;
+                }
+            }
+        }
+        done + usize::from(before != self.snapshot)
+    }
+
+    fn is_snapshot_due(&self) -> bool {
+        let enough = self.triggers.entries <= self.entries_since || self.triggers.bytes <= self.bytes_since;
+        enough && self.store.memory() <= self.bytes_since.saturating_mul(WORTH)
+    }
+
+    fn save_piece(&mut self) -> usize {
+        let mut done = 0;
+        // Writes run ahead of the keeper at most by the state's own size, for each bucket is saved once; steps wait for it.
+        let complete = if self.store.snapshot_ready_bytes() < SAVED_BYTES_PER_TURN {
+            done += 1;
+            self.store.snapshot_step(SAVED_BYTES_PER_TURN)
+        } else {
+            false
+        };
+        while 0 < self.ports.keeps.room() {
+            let Some(chunk) = self.store.snapshot_chunk() else {
+                if complete {
+                    self.store.end_snapshot();
+                    self.snapshot = Snapshot::End;
+                }
+                return done;
+            };
+            self.keep(Keep::Chunk(chunk));
+            done += 1;
+        }
+        self.full = true;
+        // A step that found nothing left to save is no work.
+        if complete { 0 } else { done }
+    }
+
+    /// Hands something to the keeper; gives it back when its ring is full.
+    fn keep(&mut self, keep: Keep) -> Option<Keep> {
+        match self.ports.keeps.push(keep) {
+            Ok(()) => {
+                self.ports.keeper.ring();
+                None
+            }
+            Err(keep) => {
+                self.full = true;
+                Some(keep)
+            }
+        }
+    }
+
+    fn wants_digest(&self) -> bool {
+        self.told.digest_slot.get() < self.store.applied().0
+    }
+
+    /// Brings the digest up to date once nothing has been applied for a while.
+    fn digest(&mut self) -> usize {
+        if !self.wants_digest() || self.now < self.last_change.after(DIGEST_AFTER) {
+            return 0;
+        }
+        if let Some(digest) = self.store.digest_step(SAVED_BYTES_PER_TURN) {
+            let first = digest.0.first_chunk().expect("32 bytes begin with eight");
+            self.told.digest.set(u64::from_be_bytes(*first));
+            self.told.digest_slot.set(self.store.applied().0);
+        }
+        1
+    }
+
+    fn tell(&mut self) {
+        self.told.memory.set(self.store.memory());
+        self.told.due.set(self.store.next_deadline().map_or(u64::MAX, |deadline| deadline.0));
+        self.told.settled.set(self.store.last_sequence(self.own));
+        self.told.keys.set(self.store.len() as u64);
+        self.told.applied.set(self.store.applied().0);
+    }
+}
+
+impl Agent for StoreAgent {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+    fn start(&mut self, _slot: u8, driver: &mut dyn Driver) -> std::io::Result<()> {
+        self.now = driver.now();
+        Ok(())
+    }
+    fn complete(&mut self, _completion: Completion, _driver: &mut dyn Driver) {
+        // It submits nothing.
+    }
+    fn work(&mut self, driver: &mut dyn Driver) -> usize {
+        self.turn(driver.now())
+    }
+    fn deadline(&self) -> Option<Instant> {
+        self.next_turn()
+    }
+}
+
+impl Metered for StoreAgent {
+    fn report(&self, to: &mut dyn Report) {
+        let counts = &self.counts;
+        to.counter("quorate_store_entries_total", "Entries applied.", &[], counts.entries);
+        let help = "Entries without effect, by the reason.";
+        for (why, count) in [("duplicate", counts.duplicates), ("gap", counts.gaps), ("stale", counts.stale)]
+        {
+            to.counter("quorate_store_entries_ignored_total", help, &[("why", why)], count);
+        }
+        to.counter("quorate_store_reads_total", "Batches of reads answered.", &[], counts.reads);
+        to.counter("quorate_store_snapshots_total", "Snapshots handed to the keeper.", &[], counts.snapshots);
+        to.counter("quorate_store_loads_total", "Snapshots that became the state.", &[], counts.loads);
+        let help = "Snapshots that could not be loaded.";
+        to.counter("quorate_store_loads_damaged_total", help, &[], counts.damaged);
+        to.gauge(
+            "quorate_store_applied_slot",
+            "The newest applied slot.",
+            &[],
+            self.store.applied().0 as f64,
+        );
+        to.gauge("quorate_store_keys", "Keys.", &[], self.store.len() as f64);
+        to.gauge("quorate_store_memory_bytes", "Logical bytes.", &[], self.store.memory() as f64);
+        let help = "Batches of reads that wait for their slot.";
+        to.gauge("quorate_store_reads_waiting", help, &[], self.waiting.len() as f64);
+    }
+}
