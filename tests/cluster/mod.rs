@@ -1,0 +1,7 @@
+//! Real processes: clusters of `quorate start` on loopback, with faults that only an operating system can make.
+
+mod clients;
+mod faults;
+pub mod harness;
+mod identity;
+pub mod load;
