@@ -5,21 +5,31 @@
 
 use super::shard::{Effects, Shard};
 use crate::base::ring::{Consumer, Producer};
-use crate::base::{GROUP_ONE, GroupId, NodeId, Number, Slot, Stamp, Ticket};
+use crate::base::{GROUP_ONE, GroupId, Instant, NodeId, Number, Slot, Stamp, Ticket};
+use crate::io::driver::Doorbell;
 use crate::io::{Agent, Completion, Driver};
 use crate::meter::{Metered, Report};
 use crate::protocol::{Fault, Fetched, Lead};
-use crate::wire::hop::{Answer, Decided, Demand, Keep, Kept, LogFetch, LogFetched, Opened, Outgoing, Stored};
+use crate::wire::hop::{
+    Answer, Decided, Demand, Keep, Kept, LogFetch, LogFetched, Opened, Outgoing, SnapshotId, Stored,
+};
 use crate::wire::{Entry, Record};
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::Receiver;
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 /// Most inputs of each ring in a turn.
 const BURST_MAX: usize = 256;
 
+/// Snapshot errands that wait for the keeper before no input is taken; it is slow on purpose.
+const KEEPS_WAITING_MAX: usize = 64;
+
 /// Reads whose id has this bit are the node's own probes, not a client's.
 const PROBE: u64 = 1 << 63;
+
+/// Asks for one linearizable read; called when it could be made, dropped when it could not.
+pub type Probe = Box<dyn FnOnce() + std::marker::Send>;
 
 /// The ends of the rings and channels that meet in this agent.
 pub struct Ports {
@@ -30,9 +40,9 @@ pub struct Ports {
     /// From the log.
     pub fetched: Consumer<LogFetched>,
     /// From the keeper of snapshots.
-    pub kept: Receiver<Kept>,
-    /// From the service plane: each asks for one linearizable read and is told when it could be made.
-    pub probes: Receiver<Sender<()>>,
+    pub kept: Consumer<Kept>,
+    /// From the service plane: each asks for one linearizable read.
+    pub probes: Receiver<Probe>,
     /// To `auth::seal`.
     pub outgoing: Producer<Outgoing>,
     /// To the log.
@@ -41,8 +51,10 @@ pub struct Ports {
     pub fetches: Producer<LogFetch>,
     /// To the store.
     pub decided: Producer<Decided>,
-    /// To the keeper of snapshots.
-    pub keeps: Sender<Keep>,
+    /// To the keeper of snapshots, and what wakes it.
+    pub keeps: Producer<Keep>,
+    /// See `keeps`.
+    pub keeper: Arc<dyn Doorbell>,
     /// To `front::reply`.
     pub answers: Producer<Answer>,
 }
@@ -95,7 +107,10 @@ pub struct ReplicaAgent<E> {
     durable_seen: u64,
     applied_seen: u64,
     draining: bool,
-    probes: VecDeque<(u64, Option<Slot>, Sender<()>)>,
+    keeps_waiting: VecDeque<Keep>,
+    /// Installed, as the keeper says; the store has yet to come there.
+    installing: Option<(SnapshotId, u64)>,
+    probes: Vec<(u64, Option<Slot>, Probe)>,
     probe_next: u64,
     messages_in: u64,
     messages_dropped: u64,
@@ -121,7 +136,9 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             durable_seen: 0,
             applied_seen: 0,
             draining: false,
-            probes: VecDeque::new(),
+            keeps_waiting: VecDeque::new(),
+            installing: None,
+            probes: Vec::new(),
             probe_next: PROBE,
             messages_in: 0,
             messages_dropped: 0,
@@ -131,7 +148,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
     }
 
     /// Takes in the numbers that have moved. Returns how many.
-    fn hear(&mut self, now: crate::base::Instant) -> usize {
+    fn hear(&mut self, now: Instant) -> usize {
         let mut count = 0;
         let durable = self.heard.durable.get();
         if self.durable_seen < durable {
@@ -145,6 +162,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             let due = self.heard.due.get();
             let due = (due != u64::MAX).then_some(Stamp(due));
             self.shard.applied(now, GROUP_ONE, Slot(applied), self.heard.memory.get(), due);
+            self.installed(now, Slot(applied));
             self.answer_probes(Slot(applied));
             count += 1;
         }
@@ -165,7 +183,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
     }
 
     /// Takes a bounded number of inputs from each ring.
-    fn take(&mut self, now: crate::base::Instant, clock: Stamp) -> usize {
+    fn take(&mut self, now: Instant, clock: Stamp) -> usize {
         let mut count = 0;
         for _ in 0..BURST_MAX {
             let Some(opened) = self.ports.opened.pop() else { break };
@@ -185,13 +203,13 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             self.shard.fetched(now, group, job, entries(records));
             count += 1;
         }
-        while let Ok(kept) = self.ports.kept.try_recv() {
+        while let Some(kept) = self.ports.kept.pop() {
             self.kept(now, kept);
             count += 1;
         }
-        while let Ok(answer) = self.ports.probes.try_recv() {
+        while let Ok(probe) = self.ports.probes.try_recv() {
             self.probe_next += 1;
-            self.probes.push_back((self.probe_next, None, answer));
+            self.probes.push((self.probe_next, None, probe));
             let demand = Demand::Read { id: self.probe_next, body: bytes::Bytes::new() };
             self.shard.demand(now, GROUP_ONE, demand);
             count += 1;
@@ -199,11 +217,12 @@ impl<E: Lead + Send> ReplicaAgent<E> {
         count
     }
 
-    fn kept(&mut self, now: crate::base::Instant, kept: Kept) {
+    fn kept(&mut self, now: Instant, kept: Kept) {
         match kept {
             Kept::Snapshotted { id, bytes } => self.shard.snapshotted(now, id, bytes),
             Kept::Installed { id, bytes } => {
-                self.shard.installed(now, id, bytes, self.heard.settled.get());
+                self.installing = Some((id, bytes));
+                self.installed(now, Slot(self.applied_seen));
             }
             Kept::Fetched { job, group, piece } => {
                 let found = piece.map_or(Fetched::Gone, |(id, total, offset, body)| Fetched::Piece {
@@ -216,6 +235,13 @@ impl<E: Lead + Send> ReplicaAgent<E> {
                 });
                 self.shard.fetched(now, group, job, found);
             }
+        }
+    }
+
+    /// Tells the shard of a leader's snapshot once it is the store's state, and no earlier: what is committed next goes on from it.
+    fn installed(&mut self, now: Instant, applied: Slot) {
+        if let Some((id, bytes)) = self.installing.take_if(|(id, _)| id.slot <= applied) {
+            self.shard.installed(now, id, bytes, self.heard.settled.get());
         }
     }
 
@@ -235,7 +261,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
         pass(decided, &mut self.decided_waiting, &mut self.ports.decided);
         let answers = self.effects.answers.drain(..).filter(|a| match a {
             Answer::ReadFailed { id, .. } if PROBE < *id => {
-                // Dropping the sender tells the prober.
+                // Dropping it tells the prober.
                 probes.retain(|p| p.0 != *id);
                 false
             }
@@ -247,9 +273,9 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             // Delivery is weak by contract: the protocol sends again what still matters.
             self.messages_dropped += u64::from(self.ports.outgoing.push(outgoing).is_err());
         }
-        for keep in self.effects.keeps.drain(..) {
-            // The keeper lives as long as the node; if it is gone the node is ending.
-            let _ = self.ports.keeps.send(keep);
+        if !self.effects.keeps.is_empty() {
+            pass(self.effects.keeps.drain(..), &mut self.keeps_waiting, &mut self.ports.keeps);
+            self.ports.keeper.ring();
         }
         for fault in self.effects.faults.drain(..) {
             count_fault(&mut self.faults, fault);
@@ -258,14 +284,11 @@ impl<E: Lead + Send> ReplicaAgent<E> {
     }
 
     fn answer_probes(&mut self, applied: Slot) {
-        self.probes.retain(|(_, slot, answer)| {
-            let ready = slot.is_some_and(|slot| slot <= applied);
-            if ready {
-                // The prober may have given up waiting.
-                let _ = answer.send(());
-            }
-            !ready
-        });
+        while let Some(index) = self.probes.iter().position(|(_, slot, _)| slot.is_some_and(|s| s <= applied))
+        {
+            let (_, _, probe) = self.probes.swap_remove(index);
+            probe();
+        }
     }
 
     /// Whether a ring that must lose nothing is full.
@@ -274,10 +297,12 @@ impl<E: Lead + Send> ReplicaAgent<E> {
         pass(std::iter::empty(), &mut self.decided_waiting, &mut self.ports.decided);
         pass(std::iter::empty(), &mut self.answers_waiting, &mut self.ports.answers);
         pass(std::iter::empty(), &mut self.fetches_waiting, &mut self.ports.fetches);
+        pass(std::iter::empty(), &mut self.keeps_waiting, &mut self.ports.keeps);
         !(self.records_waiting.is_empty()
             && self.decided_waiting.is_empty()
             && self.answers_waiting.is_empty()
-            && self.fetches_waiting.is_empty())
+            && self.fetches_waiting.is_empty()
+            && self.keeps_waiting.len() < KEEPS_WAITING_MAX)
     }
 
     fn tell(&mut self) {
@@ -356,7 +381,7 @@ impl<E: Lead + Send> Agent for ReplicaAgent<E> {
         self.tell();
         count
     }
-    fn deadline(&self) -> Option<crate::base::Instant> {
+    fn deadline(&self) -> Option<Instant> {
         self.shard.deadline()
     }
 }
