@@ -4,6 +4,7 @@
 
 pub mod body;
 pub mod number;
+pub mod place;
 pub mod prng;
 pub mod ring;
 pub mod set;

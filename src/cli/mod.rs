@@ -1,1 +1,114 @@
-//! The command line.
+//! The `quorate` command: one file a subcommand; each parses, calls a room, prints, and ends with a stable exit code.
+//!
+//! Nothing here is part of the data plane.
+
+pub mod cluster;
+pub mod completions;
+pub mod configure;
+pub mod demo;
+pub mod exit;
+pub mod init;
+pub mod output;
+pub mod panic;
+pub mod scratch;
+pub mod settings;
+pub mod start;
+pub mod version;
+
+pub use exit::{Exit, Failure};
+pub use output::Output;
+
+use clap::{Parser, Subcommand};
+
+/// A thread-per-core io_uring replication node that stock Redis clients talk to
+#[derive(Parser, Debug)]
+#[command(name = "quorate", version, after_help = exit::HELP, max_term_width = 110)]
+pub struct Cli {
+    /// How results are printed
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Write the configurations, keys and empty data directories of a new cluster
+    Init(init::InitArgs),
+    /// Run one node until SIGTERM
+    Start(start::StartArgs),
+    /// Run a whole cluster on this machine until Ctrl-C
+    Demo(demo::DemoArgs),
+    /// Check a configuration, or show where each value comes from
+    #[command(subcommand)]
+    Config(configure::ConfigCommand),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print versions and features
+    Version,
+}
+
+/// Parses the command line, does what it says, and ends the process.
+pub fn main() -> std::process::ExitCode {
+    panic::install();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come here too, and are no error. Nothing helps when even this cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
+        }
+    };
+    match cli.run() {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            report(cli.output, &failure);
+            failure.exit.into()
+        }
+    }
+}
+
+impl Cli {
+    fn run(&self) -> Result<(), Failure> {
+        match &self.command {
+            Command::Init(args) => init::run(args, self.output),
+            Command::Start(args) => start::run(args, self.output),
+            Command::Demo(args) => demo::run(args, self.output),
+            Command::Config(command) => configure::run(command, self.output),
+            Command::Completions(args) => completions::run(args),
+            Command::Version => version::run(self.output),
+        }
+    }
+}
+
+fn report(output: Output, failure: &Failure) {
+    match output {
+        Output::Text => eprintln!("quorate: {failure}"),
+        Output::Json => {
+            eprintln!("{}", serde_json::json!({"error": failure.message, "exit": failure.exit as u8}))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_and_flag_has_a_help_text() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            let lacking = command.get_arguments().find(|a| a.get_help().is_none());
+            assert!(lacking.is_none(), "{}: {lacking:?} has no help", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

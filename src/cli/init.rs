@@ -1,0 +1,372 @@
+//! `quorate init`: identities, keys and configurations of a new cluster, and each node's empty data directory.
+//!
+//! It never overwrites: what is there may be the only copy of a key or of data.
+
+use super::exit::{Exit, Failure};
+use super::output::{Output, columns};
+use crate::base::NodeId;
+use crate::config::limits::NODES_MAX;
+use crate::config::{self, units};
+use crate::crypto::{ClusterId, SecretKey};
+use crate::io::entropy::{Entropy, SystemEntropy};
+use clap::Args;
+use serde_json::json;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What kind of cluster is wanted.
+#[derive(Args, Debug, Clone)]
+pub struct InitArgs {
+    /// Where to write; made when it is not there
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// How many nodes, 1 to 63; odd numbers survive the most failures for their size
+    #[arg(long, default_value_t = 5)]
+    pub nodes: usize,
+    /// Ports count from here: clients at P+K, peers at P+100+K, service plane at P+200+K
+    #[arg(long, value_name = "P", default_value_t = 7000)]
+    pub base_port: u16,
+    /// One host a node, in the order of their ids (repeatable or comma-separated); without it all nodes are on loopback
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub hosts: Vec<String>,
+    /// Size of a log segment
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    pub segment_bytes: String,
+}
+
+/// A cluster on disk: where its files are and where its nodes will listen.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// The cluster's name.
+    pub cluster: ClusterId,
+    /// The directory of it all.
+    pub dir: PathBuf,
+    /// Holds the token that changes ask for.
+    pub token_file: PathBuf,
+    /// Rising by id.
+    pub nodes: Vec<NodeLayout>,
+}
+
+/// A node on disk.
+#[derive(Clone, Debug)]
+pub struct NodeLayout {
+    /// Its name.
+    pub id: NodeId,
+    /// Its configuration.
+    pub config: PathBuf,
+    /// For clients.
+    pub client: String,
+    /// For other nodes.
+    pub peer: String,
+    /// The service plane.
+    pub admin: String,
+}
+
+/// Runs the command.
+pub fn run(args: &InitArgs, output: Output) -> Result<(), Failure> {
+    let layout = create(args)?;
+    output.print(|| layout.to_text(), || layout.to_json());
+    Ok(())
+}
+
+/// Writes a whole cluster. Fails before the first write when anything is in the way.
+pub fn create(args: &InitArgs) -> Result<Layout, Failure> {
+    let plan = Plan::new(args)?;
+    plan.refuse_to_overwrite()?;
+    plan.write()
+}
+
+/// Finds the cluster that an earlier `create` left in `dir`, by the configuration of its first node.
+pub fn open(dir: &Path) -> Result<Layout, Failure> {
+    let dir = std::path::absolute(dir).map_err(|e| Failure::io(dir, "make it absolute", &e))?;
+    let first = config::Layers::from_file(&dir.join("node-1.toml"))?.resolve()?;
+    let nodes = first.cluster.members.iter().map(|member| NodeLayout {
+        id: member.id,
+        config: dir.join(format!("node-{}.toml", member.id)),
+        client: member.client.clone(),
+        peer: member.peer.clone(),
+        admin: member.admin.clone().unwrap_or_default(),
+    });
+    Ok(Layout {
+        cluster: first.cluster.id,
+        token_file: first.admin.token_file.clone(),
+        nodes: nodes.collect(),
+        dir,
+    })
+}
+
+impl Layout {
+    fn to_text(&self) -> String {
+        let mut text =
+            format!("cluster {} of {} nodes in {}\n\n", self.cluster, self.nodes.len(), self.dir.display());
+        text += &self.table();
+        text += "\nStart each node with its file:\n";
+        for node in &self.nodes {
+            text += &format!("  quorate start --config {}\n", node.config.display());
+        }
+        text
+    }
+    /// One line a node: where it listens.
+    pub fn table(&self) -> String {
+        let head = ["node", "clients", "peers", "service plane"].map(String::from).to_vec();
+        let row = |n: &NodeLayout| vec![n.id.to_string(), n.client.clone(), n.peer.clone(), n.admin.clone()];
+        columns(&std::iter::once(head).chain(self.nodes.iter().map(row)).collect::<Vec<_>>())
+    }
+    /// For programs.
+    pub fn to_json(&self) -> serde_json::Value {
+        let node = |n: &NodeLayout| json!({"id": n.id.0, "config": n.config, "client": n.client, "peer": n.peer, "admin": n.admin});
+        json!({
+            "cluster": self.cluster.to_string(),
+            "dir": self.dir,
+            "token_file": self.token_file,
+            "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Everything that will be written, made in memory first.
+struct Plan {
+    layout: Layout,
+    keys: Vec<SecretKey>,
+    segment_bytes: u64,
+    /// All nodes are on this machine.
+    together: bool,
+}
+
+impl Plan {
+    fn new(args: &InitArgs) -> Result<Plan, Failure> {
+        let usage = |message: String| Err(Failure::new(Exit::Usage, message));
+        let count = if args.hosts.is_empty() { args.nodes } else { args.hosts.len() };
+        if !(1..=NODES_MAX).contains(&count) {
+            return usage(format!(
+                "{count} nodes were asked for, but a cluster has 1 to {NODES_MAX}; choose 3, 5 or 7"
+            ));
+        }
+        if 65_535 < usize::from(args.base_port) + 200 + count {
+            let highest = 65_535 - 200 - count;
+            return usage(format!(
+                "--base-port is {}, but ports end at 65535; choose at most {highest}",
+                args.base_port
+            ));
+        }
+        let Some(segment_bytes) = units::parse_size(&args.segment_bytes) else {
+            return usage(format!(
+                "--segment-bytes is {}, but it must be a size; write it like 64MiB",
+                args.segment_bytes
+            ));
+        };
+        let mut entropy = SystemEntropy;
+        let mut cluster = ClusterId::default();
+        entropy.fill(&mut cluster.0);
+        let dir =
+            std::path::absolute(&args.dir).map_err(|e| Failure::io(&args.dir, "make it absolute", &e))?;
+        let nodes = (1..=count as u8).map(|id| NodeLayout::new(&dir, id, args)).collect();
+        let layout = Layout { cluster, token_file: dir.join("admin.token"), dir, nodes };
+        let keys = (0..count).map(|_| {
+            let mut secret = [0; 32];
+            entropy.fill(&mut secret);
+            SecretKey::from_entropy(secret)
+        });
+        let plan = Plan { keys: keys.collect(), segment_bytes, together: args.hosts.is_empty(), layout };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// What a node will be told when it starts, the operator is told now.
+    fn check(&self) -> Result<(), Failure> {
+        for place in 0..self.layout.nodes.len() {
+            let mut layers = config::Layers::from_text(&self.toml(place), &self.layout.nodes[place].config)?;
+            if !self.together {
+                layers.add_flag("(a password will be there)", "client.insecure", "true")?;
+                layers.settings.remove("client.password_file");
+            }
+            layers.resolve()?;
+        }
+        Ok(())
+    }
+
+    fn refuse_to_overwrite(&self) -> Result<(), Failure> {
+        let files = self.layout.nodes.iter().flat_map(|n| [n.config.clone(), n.key_file(), n.data_dir()]);
+        match files.chain([self.layout.token_file.clone(), self.password_file()]).find(|f| f.exists()) {
+            None => Ok(()),
+            Some(file) => Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "{} exists, and init never overwrites keys or data; choose another --dir or remove it",
+                    file.display()
+                ),
+            )),
+        }
+    }
+
+    fn write(self) -> Result<Layout, Failure> {
+        make_dir(&self.layout.dir)?;
+        let mut entropy = SystemEntropy;
+        let mut random = [0; 32];
+        entropy.fill(&mut random);
+        write_new(&self.layout.token_file, &format!("{}\n", hexadecimal(&random)), 0o600)?;
+        if !self.together {
+            entropy.fill(&mut random);
+            write_new(&self.password_file(), &format!("{}\n", hexadecimal(&random[..16])), 0o600)?;
+        }
+        for (place, node) in self.layout.nodes.iter().enumerate() {
+            write_new(&node.key_file(), &format!("{}\n", *self.keys[place].to_hex()), 0o600)?;
+            make_dir(&node.data_dir())?;
+            write_new(&node.config, &self.toml(place), 0o644)?;
+        }
+        sync_dir(&self.layout.dir)?;
+        Ok(self.layout)
+    }
+
+    fn password_file(&self) -> PathBuf {
+        self.layout.dir.join("client.password")
+    }
+
+    /// The configuration of one node: what differs from the defaults, and all members.
+    fn toml(&self, place: usize) -> String {
+        let node = &self.layout.nodes[place];
+        let mut text = format!(
+            "# Written by `quorate init`. `quorate config show --config THIS` lists every setting with its meaning.\n\n\
+             [node]\nid = {id}\ndir = \"node-{id}\"\nkey_file = \"node-{id}.key\"\n\n\
+             [admin]\ntoken_file = \"admin.token\"\n\n\
+             [log]\nsegment_bytes = \"{segment}\"\n\n",
+            id = node.id,
+            segment = units::show_size(self.segment_bytes),
+        );
+        if self.together {
+            // Several nodes on one machine: pinned to the same cores they would only wait for each other.
+            text += "[placement]\npin = false\n\n";
+        } else {
+            text += "[client]\npassword_file = \"client.password\"\n\n";
+        }
+        text += &format!("[cluster]\nid = \"{}\"\n", self.layout.cluster);
+        for (member, key) in self.layout.nodes.iter().zip(&self.keys) {
+            text += &format!(
+                "\n[[cluster.members]]\nid = {}\npeer = \"{}\"\nclient = \"{}\"\nadmin = \"{}\"\nkey = \"{}\"\n",
+                member.id,
+                member.peer,
+                member.client,
+                member.admin,
+                key.public()
+            );
+        }
+        text
+    }
+}
+
+impl NodeLayout {
+    fn new(dir: &Path, id: u8, args: &InitArgs) -> NodeLayout {
+        let host = args.hosts.get(usize::from(id) - 1).map_or("127.0.0.1", String::as_str);
+        let address = |offset: u16| format!("{host}:{}", args.base_port + offset + u16::from(id));
+        NodeLayout {
+            id: NodeId(id),
+            config: dir.join(format!("node-{id}.toml")),
+            client: address(0),
+            peer: address(100),
+            admin: address(200),
+        }
+    }
+    fn key_file(&self) -> PathBuf {
+        self.config.with_extension("key")
+    }
+    fn data_dir(&self) -> PathBuf {
+        self.config.with_extension("")
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A file that was not there, on stable storage.
+fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|e| Failure::io(path, "write it", &e))
+}
+
+/// A directory that only its owner reads.
+fn make_dir(path: &Path) -> Result<(), Failure> {
+    let make = || fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    make().map_err(|e| Failure::io(path, "make it", &e))
+}
+
+/// Makes the names in a directory durable.
+fn sync_dir(path: &Path) -> Result<(), Failure> {
+    fs::File::open(path).and_then(|d| d.sync_all()).map_err(|e| Failure::io(path, "sync it", &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::scratch::Scratch;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn args(dir: &Path, nodes: usize, hosts: &[&str]) -> InitArgs {
+        let hosts = hosts.iter().map(|h| h.to_string()).collect();
+        InitArgs { dir: dir.to_owned(), nodes, base_port: 7000, hosts, segment_bytes: "4MiB".into() }
+    }
+
+    #[test]
+    fn every_node_gets_a_configuration_that_resolves_and_a_key_of_its_own() {
+        let scratch = Scratch::new("init-resolves");
+        let layout = create(&args(scratch.path(), 5, &[])).unwrap();
+        assert_eq!(open(scratch.path()).unwrap().to_json(), layout.to_json());
+        let resolved =
+            layout.nodes.iter().map(|n| config::Layers::from_file(&n.config).unwrap().resolve().unwrap());
+        for (place, config) in resolved.enumerate() {
+            assert_eq!(usize::from(config.node.id.0), place + 1);
+            assert_eq!(config.cluster.members.len(), 5);
+            assert_eq!(config.cluster.id, layout.cluster);
+            assert_eq!(config.client.listen, format!("127.0.0.1:{}", 7001 + place));
+            assert_eq!(config.log.segment_bytes, 4 << 20);
+            let secret = SecretKey::parse(fs::read_to_string(&config.node.key_file).unwrap().trim()).unwrap();
+            assert_eq!(secret.public(), config.own_member().key);
+            let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
+            assert_eq!((mode(&config.node.key_file), mode(&config.admin.token_file)), (0o600, 0o600));
+            assert_eq!(mode(&config.node.dir), 0o700);
+        }
+    }
+
+    #[test]
+    fn nothing_is_ever_overwritten() {
+        let scratch = Scratch::new("init-twice");
+        create(&args(scratch.path(), 3, &[])).unwrap();
+        let key = fs::read(scratch.path().join("node-1.key")).unwrap();
+        let error = create(&args(scratch.path(), 3, &[])).unwrap_err();
+        assert_eq!(error.exit, Exit::Usage);
+        assert!(error.message.contains("never overwrites"), "{error}");
+        assert_eq!(fs::read(scratch.path().join("node-1.key")).unwrap(), key);
+    }
+
+    #[test]
+    fn nodes_on_several_hosts_get_a_password() {
+        let scratch = Scratch::new("init-hosts");
+        let layout = create(&args(scratch.path(), 1, &["10.0.0.1", "10.0.0.2", "10.0.0.3"])).unwrap();
+        let config = config::Layers::from_file(&layout.nodes[2].config).unwrap().resolve().unwrap();
+        assert_eq!(config.client.listen, "10.0.0.3:7003");
+        assert!(config.client.password.is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_before_anything_is_written() {
+        let scratch = Scratch::new("init-refused");
+        let dir = scratch.path().join("new");
+        for (change, part) in [
+            (InitArgs { nodes: 0, ..args(&dir, 0, &[]) }, "1 to 63"),
+            (InitArgs { nodes: 64, ..args(&dir, 0, &[]) }, "1 to 63"),
+            (InitArgs { base_port: 65_400, ..args(&dir, 3, &[]) }, "at most 65332"),
+            (InitArgs { segment_bytes: "1MiB".into(), ..args(&dir, 3, &[]) }, "from 4MiB to 1GiB"),
+            (InitArgs { segment_bytes: "big".into(), ..args(&dir, 3, &[]) }, "write it like 64MiB"),
+        ] {
+            let error = create(&change).unwrap_err();
+            assert!(error.message.contains(part), "{error}");
+            assert!(!dir.exists());
+        }
+    }
+}
