@@ -28,10 +28,12 @@ pub mod compact;
 pub mod error;
 pub mod fetch;
 pub mod index;
+pub mod inspect;
 pub mod record;
 pub mod recover;
 pub mod scan;
 pub mod segment;
+pub mod superblock;
 pub mod writer;
 
 #[cfg(test)]
@@ -39,11 +41,12 @@ mod tests;
 
 pub use agent::{LogAgent, Rings};
 pub use error::{Fatal, LogError};
+pub use superblock::{Superblock, SuperblockError};
 pub use writer::Log;
 
 use crate::base::NodeId;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Version of the bytes on disk: superblock, segments, batches, records.
@@ -63,6 +66,11 @@ impl fmt::Display for Identity {
         write!(f, "node {} of cluster ", self.node)?;
         self.cluster.iter().try_for_each(|b| write!(f, "{b:02x}"))
     }
+}
+
+/// Where a shard's segments are in a node's data directory.
+pub fn directory(data: &Path, shard: u16) -> PathBuf {
+    data.join(if shard == 0 { "wal".to_string() } else { format!("wal-{shard}") })
 }
 
 /// How a shard's log is kept.

@@ -305,6 +305,16 @@ impl Head {
     }
 }
 
+/// A record in the bytes of its batch.
+pub struct Found<'a> {
+    /// Where it lies, from the batch's start.
+    pub at: usize,
+    /// Verified.
+    pub head: Head,
+    /// Not compared with its digest.
+    pub body: &'a [u8],
+}
+
 /// The records of a whole batch, each verified but for its body.
 pub struct Records<'a> {
     keys: &'a Keys,
@@ -325,8 +335,8 @@ impl<'a> Records<'a> {
     pub fn at(&self) -> usize {
         self.at
     }
-    /// The next record: where it lies from the batch's start, its head, its body.
-    pub fn read(&mut self) -> Option<Result<(usize, Head, &'a [u8]), Flaw>> {
+    /// The next record; an error at the end too, if the batch does not end as its header says.
+    pub fn read(&mut self) -> Option<Result<Found<'a>, Flaw>> {
         if self.left == 0 {
             let whole = self.at == self.header.used as usize && self.chain == self.header.last;
             (self.at, self.chain) = (self.header.used as usize, self.header.last);
@@ -334,7 +344,7 @@ impl<'a> Records<'a> {
         }
         Some(self.next_record())
     }
-    fn next_record(&mut self) -> Result<(usize, Head, &'a [u8]), Flaw> {
+    fn next_record(&mut self) -> Result<Found<'a>, Flaw> {
         let rest = self.bytes.get(self.at..self.header.used as usize).ok_or(Flaw::Length)?;
         let head = Head::read(self.keys, rest)?;
         if head.segment != self.header.segment || head.batch != self.header.number {
@@ -351,6 +361,6 @@ impl<'a> Records<'a> {
         self.at += head.bytes();
         self.left -= 1;
         self.chain = head.checksum;
-        Ok((at, head, body))
+        Ok(Found { at, head, body })
     }
 }

@@ -347,8 +347,8 @@ impl Walker<'_> {
 fn verify(keys: &Keys, header: &BatchHeader, bytes: &[u8]) -> Result<(), Flaw> {
     let mut records = Records::of(keys, *header, bytes);
     while let Some(record) = records.read() {
-        let (_, head, body) = record?;
-        if !head.fits(body) {
+        let record = record?;
+        if !record.head.fits(record.body) {
             return Err(Flaw::Body);
         }
     }
@@ -365,8 +365,8 @@ fn tell(
     visit(Step::Batch(header)).map_err(|flaw| (0, flaw))?;
     let mut records = Records::of(keys, *header, bytes);
     while let Some(record) = records.read() {
-        let (at, head, body) = record.map_err(|flaw| (records.at(), flaw))?;
-        visit(Step::Record(&head, body)).map_err(|flaw| (at, flaw))?;
+        let record = record.map_err(|flaw| (records.at(), flaw))?;
+        visit(Step::Record(&record.head, record.body)).map_err(|flaw| (record.at, flaw))?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod outside;
 mod random;
 mod running;
 
