@@ -6,6 +6,7 @@ use super::keeper::{Keeper, KeeperBell};
 use super::routes::Context;
 use super::server::{Counts, Limits, listen, serve};
 use crate::io::driver::Doorbell;
+use crate::io::uring::{DriverError, Uring, UringOptions};
 use crate::meter::{Metered, Report};
 use glommio::{GlommioError, LocalExecutorBuilder, Placement, PoolPlacement};
 use std::io;
@@ -55,46 +56,63 @@ pub enum ServiceError {
         /// What is needed.
         needed: u64,
     },
-    /// io_uring is not to be had.
-    #[error("the service plane cannot use io_uring: {error}; {cure}")]
-    Uring {
-        /// What the kernel says.
-        error: io::Error,
-        /// What helps.
-        cure: &'static str,
+    /// What may be locked is used up.
+    #[error(
+        "the service plane may lock no more memory: all processes of this user together have used up {limit} bytes; \
+         raise the limit (`ulimit -l`, LimitMEMLOCK=) or run fewer nodes as one user"
+    )]
+    Locked {
+        /// What is allowed.
+        limit: u64,
     },
+    /// io_uring is not to be had.
+    #[error(transparent)]
+    Uring(#[from] DriverError),
     /// Something else.
     #[error("the service plane does not start: {0}")]
     Other(String),
 }
 
-impl ServiceError {
-    fn of(error: GlommioError<()>) -> ServiceError {
-        use glommio::{GlommioError::ReactorError, ReactorErrorKind};
-        match error {
-            ReactorError(ReactorErrorKind::MemLockLimit(limit, needed)) => {
-                ServiceError::Memlock { limit, needed }
-            }
-            GlommioError::IoError(error) => ServiceError::of_io(error),
-            other => ServiceError::Other(other.to_string()),
-        }
-    }
+/// glommio starts with no less, though it uses a third of it.
+const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-    fn of_io(error: io::Error) -> ServiceError {
-        let cure = match error.raw_os_error() {
-            Some(libc::ENOSYS) => {
-                "the kernel has none (5.8 or later is needed) or a seccomp profile hides it: allow io_uring_setup, io_uring_enter and io_uring_register"
-            }
-            Some(libc::EPERM) | Some(libc::EACCES) => {
-                "set kernel.io_uring_disabled=0, or allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile"
-            }
-            Some(libc::ENOMEM) => {
-                "the memlock limit of this user is used up by all its processes together: raise it (`ulimit -l`, LimitMEMLOCK=)"
-            }
-            Some(libc::EMFILE) | Some(libc::ENFILE) => "too many files are open: raise `ulimit -n`",
-            _ => "see tuning/ for what a node asks of its host",
-        };
-        ServiceError::Uring { error, cure }
+/// Looks whether glommio can start. It panics where the kernel refuses a ring, so one is made beforehand: the smallest of our own,
+/// whose error names the switch, the filter or the limit.
+fn look_ahead() -> Result<(), ServiceError> {
+    if let Some(limit) = memlock().filter(|limit| *limit < MEMLOCK_BYTES_MIN) {
+        return Err(ServiceError::Memlock { limit, needed: MEMLOCK_BYTES_MIN });
+    }
+    let smallest = UringOptions {
+        submissions: 4,
+        completions: 8,
+        receive_buffers: 1,
+        receive_bytes: 4096,
+        write_buffers: 0,
+        write_bytes: 4096,
+        spin: false,
+    };
+    drop(Uring::new(smallest)?);
+    Ok(())
+}
+
+/// The soft limit on locked memory; `None` for no limit, or when the kernel does not say.
+fn memlock() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    memlock_of(&limits)
+}
+
+fn memlock_of(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// What glommio says of a start that failed.
+fn explain(error: GlommioError<()>) -> ServiceError {
+    match error {
+        GlommioError::IoError(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+            ServiceError::Locked { limit: memlock().unwrap_or_default() }
+        }
+        other => ServiceError::Other(other.to_string()),
     }
 }
 
@@ -160,9 +178,9 @@ fn run(
         .io_memory(REGISTERED_BYTES)
         .ring_depth(RING_ENTRIES)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(1));
-    let executor = match builder.make() {
+    let executor = match look_ahead().and_then(|()| builder.make().map_err(explain)) {
         Ok(executor) => executor,
-        Err(error) => return drop(started.send(Err(ServiceError::of(error)))),
+        Err(error) => return drop(started.send(Err(error))),
     };
     executor.run(async move {
         let bound = listen(options.address).and_then(|listener| Ok((listener.local_addr()?, listener)));
@@ -220,5 +238,22 @@ impl Metered for EventCounts {
     fn report(&self, to: &mut dyn Report) {
         let help = "Events that were not written because too many waited.";
         to.counter("quorate_events_dropped_total", help, &[], self.0.dropped());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_on_locked_memory_is_read_as_the_kernel_writes_it() {
+        let with = |value| {
+            format!("Limit   Soft Limit   Hard Limit   Units\nMax locked memory         {value} bytes\n")
+        };
+        assert_eq!(memlock_of(&with("8388608              16777216")), Some(8 << 20));
+        assert_eq!(memlock_of(&with("unlimited            unlimited")), None);
+        assert_eq!(memlock_of(""), None);
+        let error = ServiceError::Memlock { limit: 65_536, needed: MEMLOCK_BYTES_MIN };
+        assert!(error.to_string().contains("ulimit -l 512"), "{error}");
     }
 }

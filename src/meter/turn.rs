@@ -46,18 +46,15 @@ impl Turns {
 
 impl Metered for Turns {
     fn report(&self, to: &mut dyn Report) {
-        let gauges: [(&'static str, &'static str, fn(&Longest) -> u64); 2] = [
-            ("quorate_turn_longest_seconds", "Longest turn of an agent since the last report.", |longest| {
-                longest.window
-            }),
-            ("quorate_turn_longest_ever_seconds", "Longest turn of an agent since the start.", |longest| {
-                longest.ever
-            }),
-        ];
-        for (name, help, nanos) in gauges {
-            for longest in &self.agents {
-                to.gauge(name, help, &[("agent", longest.agent)], nanos(longest) as f64 / 1e9);
-            }
+        let help = "Longest turn of an agent since the last report.";
+        for longest in &self.agents {
+            let seconds = longest.window as f64 / 1e9;
+            to.gauge("quorate_turn_longest_seconds", help, &[("agent", longest.agent)], seconds);
+        }
+        let help = "Longest turn of an agent since the start.";
+        for longest in &self.agents {
+            let seconds = longest.ever as f64 / 1e9;
+            to.gauge("quorate_turn_longest_ever_seconds", help, &[("agent", longest.agent)], seconds);
         }
     }
 }
