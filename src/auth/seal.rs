@@ -20,6 +20,9 @@ const TURN_MESSAGES_MAX: usize = 1024;
 /// Bytes that the urgent lane may use beyond the queue's limit: no data can starve heartbeats and votes.
 const URGENT_BYTES_MORE: u64 = 64 << 10;
 
+/// How often a quiet link says that this node lives, unless there is a reason for another figure.
+pub const KEEP_ALIVE: Duration = Duration::from_millis(500);
+
 /// What an operator may choose.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -135,13 +138,17 @@ impl Seal {
 
     fn take(&mut self, now: Instant, outgoing: &Outgoing) {
         let peer = self.peers[usize::from(outgoing.to.0)].as_mut().expect("members have numbers");
-        let lane = Lane::of(&outgoing.message);
+        let mut lane = Lane::of(&outgoing.message);
         let waiting = peer.waiting_bytes();
         let Some(link) = &mut peer.link else {
             self.counters.unlinked += 1;
             return;
         };
         let more = if lane == Lane::Urgent { URGENT_BYTES_MORE } else { 0 };
+        let bulk_waits = 0 < waiting || 0 < link.sealer.waiting(Lane::Bulk);
+        if bulk_waits && Lane::keeps_its_place(&outgoing.message) {
+            lane = Lane::Bulk;
+        }
         if self.settings.queue_bytes_max as u64 + more <= waiting {
             self.counters.overflowed += 1;
             peer.dropping = true;
@@ -272,7 +279,6 @@ mod tests {
     const SELF: NodeId = NodeId(1);
     const PEERS: [NodeId; 2] = [NodeId(2), NodeId(3)];
     const QUEUE: usize = 100_000;
-    const KEEP_ALIVE: Duration = Duration::from_millis(500);
 
     struct Rig {
         replica: Producer<Outgoing>,
@@ -296,6 +302,12 @@ mod tests {
     }
     fn urgent(term: u64) -> Message {
         raft::Message::TimeoutNow { term: Term(term) }.into()
+    }
+    fn heartbeat() -> Message {
+        let (term, slot) = (Term(1), Slot(0));
+        let entries = Vec::new();
+        raft::Message::Append { term, prev_slot: slot, prev_term: term, commit: slot, entries, round: 0 }
+            .into()
     }
     fn bulk(bytes: usize) -> Message {
         raft::Message::Piece {
@@ -380,6 +392,27 @@ mod tests {
         rig.seal.turn(Instant::ZERO);
         assert_eq!(rig.numbers[&PEERS[0]].lost.get(), 1);
         assert_eq!(rig.numbers[&PEERS[1]].lost.get(), 0);
+    }
+
+    #[test]
+    fn a_heartbeat_overtakes_no_entries_and_is_not_dropped_for_them() {
+        let mut rig = rig(64);
+        rig.say(PEERS[0], heartbeat());
+        rig.seal.turn(Instant::ZERO);
+        let Some(first) = rig.tx.pop() else { panic!("nothing waits before it") };
+        assert_eq!(first.lane, Lane::Urgent);
+        rig.numbers[&PEERS[0]].left.add(first.sealed.bytes as u64);
+        for message in [bulk(100), heartbeat(), urgent(1)] {
+            rig.say(PEERS[0], message);
+        }
+        rig.seal.turn(Instant::ZERO);
+        assert_eq!(rig.frames(), [(PEERS[0], Lane::Urgent, 1), (PEERS[0], Lane::Bulk, 2)]);
+        for message in [bulk(QUEUE), heartbeat(), bulk(1), heartbeat()] {
+            rig.say(PEERS[0], message);
+            rig.seal.turn(Instant::ZERO);
+        }
+        let bulk = [1, 1, 1].map(|messages| (PEERS[0], Lane::Bulk, messages));
+        assert_eq!((rig.frames(), rig.seal.counters().overflowed), (bulk.to_vec(), 1));
     }
 
     #[test]

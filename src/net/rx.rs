@@ -30,6 +30,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Accepting goes on after this long when it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A handshake takes a few round trips; this is for a machine that is very busy.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// Six keep-alives of a peer.
+pub const SILENCE_MAX: Duration = Duration::from_secs(3);
+
 /// What an operator may choose.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -523,6 +528,10 @@ impl Rx {
             return 0;
         }
         let silence_max = self.settings.silence_max;
+        if self.due != Instant::ZERO && silence_max / 4 < now.since(self.due) {
+            // This node was stopped for a while: what its peers said meanwhile is still on its way in.
+            self.connections.values_mut().for_each(|connection| connection.heard = now);
+        }
         let late = |c: &Connection| c.deadline(silence_max).is_some_and(|at| at <= now);
         let late: Vec<u64> = self.connections.iter().filter(|(_, c)| late(c)).map(|(id, _)| *id).collect();
         let mut done = late.len();

@@ -40,7 +40,7 @@ const _: () = assert!(HEADER_BYTES.is_multiple_of(HEAD_ALIGN) && TABLE_LINE.is_m
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Lane {
-    /// What keeps leaders known and windows moving: votes, heartbeats, replies. No bodies. Never waits behind bulk.
+    /// What keeps leaders known and windows moving: votes, heartbeats, replies. No bodies. Never dropped for the sake of bulk.
     Urgent = 0,
     /// What carries data.
     Bulk = 1,
@@ -58,6 +58,12 @@ impl Lane {
             Message::Forward(super::forward::Message::Batch { .. }) => Lane::Bulk,
             Message::Raft(_) | Message::Forward(_) => Lane::Urgent,
         }
+    }
+    /// Whether an urgent message must not overtake bulk ones that wait: an append without entries says where the receiver's log
+    /// should stand, so ahead of the entries that it counts on it would look as if those were lost. Behind them it loses nothing:
+    /// each of them says as well that the leader lives.
+    pub fn keeps_its_place(message: &Message) -> bool {
+        matches!(message, Message::Raft(raft::Message::Append { .. }))
     }
 }
 

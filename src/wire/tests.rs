@@ -209,6 +209,30 @@ proptest! {
         only_canonical(&heads)?;
     }
 
+    /// The worst peer: it has the keys, so what it changes passes the tag.
+    #[test]
+    fn a_peer_with_good_keys_can_be_wrong_in_every_byte_without_a_panic(
+        messages in messages(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        in_front: bool,
+    ) {
+        let (mut sealer, mut opener) = ends(false);
+        let sealed = sealed(&mut sealer, Lane::Bulk, &messages);
+        let front = sealed.parts[0].len();
+        let mut frame = joined(&sealed);
+        for (place, byte) in changes {
+            let place = place.index(if in_front { front } else { frame.len() });
+            frame[place] = byte;
+        }
+        let mut tagger = DirectionKeys::derive(&[7; 32], false).tagger();
+        tagger.add(&frame[..32]);
+        tagger.add(&frame[HEADER_BYTES..front]);
+        frame[32..HEADER_BYTES].copy_from_slice(&tagger.tag());
+        let mut out = Vec::new();
+        let opened = opener.open(frame.into(), &mut out);
+        prop_assert_eq!(opened.map_or(0, |header| header.messages), out.len());
+    }
+
     #[test]
     fn any_bytes_are_no_frame(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(ends(false).1.open(bytes.clone().into(), &mut Vec::new()).is_err());
