@@ -41,13 +41,19 @@ pub struct Seal {
     outgoing: Consumer<Outgoing>,
     links: Consumer<SealLink>,
     out: Producer<SealedFrame>,
-    peers: [Option<Peer>; PEERS_MAX],
+    /// The members.
+    peers: Vec<Peer>,
+    /// Where a member stands in `peers`, by its id.
+    places: [Option<u8>; PEERS_MAX],
+    /// Something waits for room, so the next turn has work although nothing may have come.
+    unfinished: bool,
     /// When the next link is to be kept alive, or earlier.
     due: Option<Instant>,
     counters: Counters,
 }
 
 struct Peer {
+    id: NodeId,
     numbers: PeerNumbers,
     link: Option<Link>,
     /// Bytes handed to the sender, over all links. Invariant: at least `numbers.left`.
@@ -88,12 +94,14 @@ impl Seal {
         out: Producer<SealedFrame>,
         numbers: BTreeMap<NodeId, PeerNumbers>,
     ) -> Seal {
-        let mut peers = [const { None }; PEERS_MAX];
-        for (peer, numbers) in numbers {
-            let fresh = Peer { numbers, link: None, sealed_bytes: 0, dropping: false };
-            peers[usize::from(peer.0)] = Some(fresh);
+        let mut places = [None; PEERS_MAX];
+        for (place, peer) in numbers.keys().enumerate() {
+            places[usize::from(peer.0)] = Some(place as u8);
         }
-        Seal { settings, outgoing, links, out, peers, due: None, counters: Counters::default() }
+        let peer = |(id, numbers)| Peer { id, numbers, link: None, sealed_bytes: 0, dropping: false };
+        let peers = numbers.into_iter().map(peer).collect();
+        let (unfinished, counters) = (false, Counters::default());
+        Seal { settings, outgoing, links, out, peers, places, unfinished, due: None, counters }
     }
     /// What has been done so far.
     pub fn counters(&self) -> Counters {
@@ -108,7 +116,7 @@ impl Seal {
             self.take(now, &outgoing);
         }
         let due = self.due.is_some_and(|due| due <= now);
-        if 0 < done || due || self.peers.iter().flatten().any(Peer::wants_a_turn) {
+        if 0 < done || due || self.unfinished {
             done += self.hand_over(now);
         }
         done
@@ -119,7 +127,8 @@ impl Seal {
         while let Some(change) = self.links.pop() {
             done += 1;
             let (SealLink::Up { peer, .. } | SealLink::Down { peer, .. }) = &change;
-            let Some(peer) = &mut self.peers[usize::from(peer.0)] else { continue };
+            let Some(place) = self.places[usize::from(peer.0)] else { continue };
+            let peer = &mut self.peers[usize::from(place)];
             match change {
                 SealLink::Up { link, keys, .. } => {
                     let sealer = Sealer::new(self.settings.node, keys);
@@ -137,7 +146,8 @@ impl Seal {
     }
 
     fn take(&mut self, now: Instant, outgoing: &Outgoing) {
-        let peer = self.peers[usize::from(outgoing.to.0)].as_mut().expect("members have numbers");
+        let place = self.places[usize::from(outgoing.to.0)].expect("messages are for members");
+        let peer = &mut self.peers[usize::from(place)];
         let mut lane = Lane::of(&outgoing.message);
         let waiting = peer.waiting_bytes();
         let Some(link) = &mut peer.link else {
@@ -156,7 +166,7 @@ impl Seal {
         }
         let mut taken = link.sealer.push(lane, outgoing.group, &outgoing.message);
         if taken == Err(NotTaken::Full) && self.out.room() != 0 {
-            seal(outgoing.to, peer, lane, now, &mut self.out, &mut self.counters);
+            seal(peer, lane, now, &mut self.out, &mut self.counters);
             let link = peer.link.as_mut().expect("it was there");
             taken = link.sealer.push(lane, outgoing.group, &outgoing.message);
         }
@@ -172,36 +182,32 @@ impl Seal {
 
     /// Seals what was gathered, keeps quiet links alive, tells of what was lost.
     fn hand_over(&mut self, now: Instant) -> usize {
-        let mut done = 0;
-        let mut due = None;
-        for (id, place) in self.peers.iter_mut().enumerate() {
-            let Some(peer) = place else { continue };
+        let (mut done, mut due, mut unfinished) = (0, None, false);
+        for peer in &mut self.peers {
             peer.tell_lost(self.settings.queue_bytes_max);
+            unfinished |= peer.dropping;
             for lane in Lane::ALL {
                 let Some(link) = &peer.link else { continue };
                 let quiet = lane == Lane::Urgent && link.spoke.after(self.settings.keep_alive) <= now;
-                if (0 < link.sealer.waiting(lane) || quiet) && self.out.room() != 0 {
-                    seal(NodeId(id as u8), peer, lane, now, &mut self.out, &mut self.counters);
+                if 0 < link.sealer.waiting(lane) || quiet {
+                    if self.out.room() == 0 {
+                        unfinished = true;
+                        continue;
+                    }
+                    seal(peer, lane, now, &mut self.out, &mut self.counters);
                     done += 1;
                 }
             }
             let next = peer.link.as_ref().map(|link| link.spoke.after(self.settings.keep_alive));
             due = due.into_iter().chain(next).min();
         }
-        self.due = due;
+        (self.due, self.unfinished) = (due, unfinished);
         done
     }
 }
 
 /// Seals a lane's frame and hands it over. There is room: whoever calls has looked.
-fn seal(
-    to: NodeId,
-    peer: &mut Peer,
-    lane: Lane,
-    now: Instant,
-    out: &mut Producer<SealedFrame>,
-    counters: &mut Counters,
-) {
+fn seal(peer: &mut Peer, lane: Lane, now: Instant, out: &mut Producer<SealedFrame>, counters: &mut Counters) {
     let link = peer.link.as_mut().expect("only links seal");
     let sealed = link.sealer.seal(lane);
     link.spoke = now;
@@ -209,7 +215,7 @@ fn seal(
     counters.frames += 1;
     counters.bytes += sealed.bytes as u64;
     counters.messages += sealed.messages as u64;
-    let frame = SealedFrame { peer: to, link: link.id, lane, sealed };
+    let frame = SealedFrame { peer: peer.id, link: link.id, lane, sealed };
     assert!(out.push(frame).is_ok());
 }
 
@@ -217,11 +223,6 @@ impl Peer {
     /// Bytes that were sealed and have not left.
     fn waiting_bytes(&self) -> u64 {
         self.sealed_bytes.saturating_sub(self.numbers.left.get())
-    }
-    /// There are messages that found no room in the sender's ring, or a drop to be told of.
-    fn wants_a_turn(&self) -> bool {
-        let gathered = |link: &Link| Lane::ALL.iter().any(|lane| 0 < link.sealer.waiting(*lane));
-        self.dropping || self.link.as_ref().is_some_and(gathered)
     }
     fn tell_lost(&mut self, queue_bytes_max: usize) {
         if self.dropping && self.waiting_bytes() <= queue_bytes_max as u64 / 2 {
@@ -258,9 +259,8 @@ impl Metered for Seal {
             let help = "Messages for peers that were dropped; the core repeats what still matters.";
             to.counter("quorate_peer_messages_dropped_total", help, &[("why", why)], count);
         }
-        for (id, peer) in self.peers.iter().enumerate() {
-            let Some(peer) = peer else { continue };
-            let id = id.to_string();
+        for peer in &self.peers {
+            let id = peer.id.to_string();
             let help = "Bytes that wait to be sent to a peer.";
             to.gauge("quorate_peer_queue_bytes", help, &[("peer", &id)], peer.waiting_bytes() as f64);
         }

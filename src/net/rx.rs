@@ -6,9 +6,14 @@
 //! A link's life is announced in one order to `open`, `seal` and `tx`: up, frames, down; and its socket is closed only after `tx` has
 //! been told, so nothing is ever sent over a socket that is another's by then. Those who find a link beyond use say so by a number.
 
+mod connections;
+mod ends;
+mod handshakes;
+mod turn;
+
 use super::backoff::Backoff;
-use super::connection::{BACKLOG_BYTES_MAX, Connection, Linked, Receiving, Stage};
-use super::handshake::{Established, Handshake, HandshakeError, Identity};
+use super::connection::{Connection, Stage};
+use super::handshake::Identity;
 use crate::base::ring::Producer;
 use crate::base::{Instant, NodeId, Prng};
 use crate::io::{Agent, Completion, Driver, Entropy, Fd, Op, Outcome, Token};
@@ -114,6 +119,18 @@ struct Peer {
 }
 
 impl Peer {
+    fn new(dials: bool, PeerAddress { address, numbers }: PeerAddress, settings: &Settings) -> Peer {
+        Peer {
+            address,
+            numbers,
+            dials,
+            dialling: false,
+            dial_at: dials.then_some(Instant::ZERO),
+            backoff: Backoff::new(settings.reconnect_min, settings.reconnect_max),
+            connection: None,
+            refused: String::new(),
+        }
+    }
     /// Its link, if another agent has found that it is beyond use, and why.
     fn beyond_use(&self) -> Option<(u64, &'static str)> {
         let id = self.connection?;
@@ -178,26 +195,8 @@ impl Rx {
         rings: Rings,
     ) -> Rx {
         assert!(peers.keys().eq(identity.peers.keys()));
-        let peers = peers.into_iter().map(|(id, PeerAddress { address, numbers })| {
-            let dials = id < identity.node;
-            let backoff = Backoff::new(settings.reconnect_min, settings.reconnect_max);
-            let dial_at = dials.then_some(Instant::ZERO);
-            let refused = String::new();
-            (
-                id,
-                Peer {
-                    address,
-                    numbers,
-                    dials,
-                    dialling: false,
-                    dial_at,
-                    backoff,
-                    connection: None,
-                    refused,
-                },
-            )
-        });
-        let peers = peers.collect();
+        let peer = |(id, peer)| (id, Peer::new(id < identity.node, peer, &settings));
+        let peers = peers.into_iter().map(peer).collect();
         Rx {
             prng: Prng::from_seed(entropy.seed()),
             settings,
@@ -233,413 +232,6 @@ impl Rx {
     fn due_by(&mut self, at: Instant) {
         self.due = self.due.min(at);
     }
-
-    // ---- connections ----------------------------------------------------------------------------------------------
-
-    fn accepted(&mut self, fd: Fd, driver: &mut dyn Driver) {
-        self.counters.accepted += 1;
-        if STRANGERS_MAX <= self.connections.values().filter(|c| c.is_stranger()).count() {
-            self.counters.evicted += 1;
-            let oldest = self.connections.iter().find(|(_, c)| c.is_stranger()).map(|(id, _)| *id);
-            self.end(oldest.expect("there are many"), "too many strangers came after it", driver);
-        }
-        let entropy = self.fresh_entropy();
-        let handshake = Handshake::accept(&self.identity, entropy);
-        self.shake(fd, handshake, None, Vec::new(), driver);
-    }
-
-    fn dialled(&mut self, to: NodeId, fd: Fd, driver: &mut dyn Driver) {
-        let peer = self.peers.get_mut(&to).expect("only peers are dialled");
-        peer.dialling = false;
-        if peer.connection.is_some() {
-            return driver.submit(Op::Close { fd }, self.token(Kind::Send, 0));
-        }
-        let entropy = self.fresh_entropy();
-        let mut hello = Vec::new();
-        let handshake = Handshake::dial(&self.identity, to, entropy, &mut hello);
-        let id = self.shake(fd, handshake, Some(to), hello, driver);
-        self.peers.get_mut(&to).expect("as above").connection = Some(id);
-    }
-
-    fn dial_failed(&mut self, to: NodeId, error: &io::Error, now: Instant) {
-        self.peers.get_mut(&to).expect("only peers are dialled").dialling = false;
-        self.dial_later(to, now);
-        let why = format!("cannot connect to {}: {error}", self.peers[&to].address);
-        self.tell_refused(Some(to), why);
-    }
-
-    fn fresh_entropy(&mut self) -> [u8; 32] {
-        let mut entropy = [0; 32];
-        self.entropy.fill(&mut entropy);
-        entropy
-    }
-
-    /// Takes a socket in, to shake hands over it.
-    fn shake(
-        &mut self,
-        fd: Fd,
-        handshake: Handshake,
-        dialled: Option<NodeId>,
-        hello: Vec<u8>,
-        driver: &mut dyn Driver,
-    ) -> u64 {
-        self.last_connection += 1;
-        let id = self.last_connection;
-        assert!(id < 1 << 56);
-        let (now, until) = (driver.now(), driver.now().after(self.settings.handshake_max));
-        let stage = Stage::Shaking { handshake: Box::new(handshake), inbox: Vec::new(), until, dialled };
-        let connection = Connection { outbox: hello, ..Connection::new(fd, stage, now) };
-        self.connections.insert(id, connection);
-        self.due_by(until);
-        driver.submit(Op::Receive { fd }, self.token(Kind::Receive, id));
-        self.flush(id, driver);
-        id
-    }
-
-    fn received(&mut self, id: u64, bytes: &[u8], now: Instant) -> Result<(), String> {
-        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
-        connection.take(bytes, now)?;
-        match &connection.stage {
-            Stage::Shaking { .. } => self.shaking.push_back(id),
-            Stage::Linked(_) => self.counters.bytes += bytes.len() as u64,
-            Stage::Closing { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// Stops to receive for a link whose frames wait, and goes on when they have been taken.
-    fn hold_back(&mut self, id: u64, driver: &mut dyn Driver) {
-        let token = self.token(Kind::Receive, id);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let Stage::Linked(linked) = &connection.stage else { return };
-        let fd = connection.fd;
-        match connection.receiving {
-            Receiving::On if BACKLOG_BYTES_MAX < linked.bytes() => {
-                connection.receiving = Receiving::Stopping;
-                self.counters.held_back += 1;
-                driver.submit(Op::StopReceive { fd }, token);
-            }
-            Receiving::Off if linked.bytes() <= BACKLOG_BYTES_MAX / 2 => {
-                connection.receiving = Receiving::On;
-                connection.heard = driver.now();
-                let heard_by = connection.heard.after(self.settings.silence_max);
-                self.due_by(heard_by);
-                driver.submit(Op::Receive { fd }, token);
-            }
-            _ => {}
-        }
-    }
-
-    /// A receive is over.
-    fn receive_over(&mut self, id: u64, outcome: &Outcome, driver: &mut dyn Driver) {
-        let token = self.token(Kind::Receive, id);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        match outcome {
-            Outcome::Closed { stopped: true } => {
-                connection.receiving = Receiving::Off;
-                self.hold_back(id, driver);
-            }
-            Outcome::Received { .. } => driver.submit(Op::Receive { fd: connection.fd }, token),
-            _ => {
-                // The last thing that the other side said may be why it went.
-                self.shake_one(id, driver);
-                let why = match outcome {
-                    Outcome::Failed { error, .. } => format!("receiving failed: {error}"),
-                    _ => "the other side closed the connection".into(),
-                };
-                self.end(id, &why, driver);
-            }
-        }
-    }
-
-    /// Sends what the handshake wants to say; when all of it has left, does what waited for that.
-    fn flush(&mut self, id: u64, driver: &mut dyn Driver) {
-        let token = self.token(Kind::Send, id);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        if connection.sending {
-            return;
-        }
-        if !connection.outbox.is_empty() {
-            let parts = vec![std::mem::take(&mut connection.outbox).into()];
-            connection.sending = true;
-            return driver.submit(Op::Send { fd: connection.fd, parts }, token);
-        }
-        match &connection.stage {
-            Stage::Linked(linked) if !linked.is_announced() => {
-                let (peer, link) = (linked.peer, LinkId(id));
-                self.announcements.push_back(Announcement::Up { peer, link });
-            }
-            Stage::Closing { .. } => self.end(id, "refused", driver),
-            _ => {}
-        }
-    }
-
-    // ---- handshakes -----------------------------------------------------------------------------------------------
-
-    /// Moves some handshakes on.
-    fn shake_hands(&mut self, driver: &mut dyn Driver) -> usize {
-        let mut done = 0;
-        while done < TURN_HANDSHAKES_MAX {
-            let Some(id) = self.shaking.pop_front() else { break };
-            done += usize::from(self.shake_one(id, driver));
-        }
-        done
-    }
-
-    /// Looks at what has come for a handshake; whether there was anything.
-    fn shake_one(&mut self, id: u64, driver: &mut dyn Driver) -> bool {
-        let Some(connection) = self.connections.get_mut(&id) else { return false };
-        let Stage::Shaking { handshake, inbox, .. } = &mut connection.stage else { return false };
-        if inbox.is_empty() {
-            return false;
-        }
-        let bytes = std::mem::take(inbox);
-        match handshake.receive(&self.identity, &bytes, &mut connection.outbox) {
-            Ok(None) => {}
-            Ok(Some(established)) => self.established(id, established, driver),
-            Err(error) => self.refused(id, &error, driver.now()),
-        }
-        self.flush(id, driver);
-        true
-    }
-
-    fn established(&mut self, id: u64, established: Established, driver: &mut dyn Driver) {
-        let Established { peer, keys, rest, .. } = established;
-        let older = self.peers[&peer].connection.filter(|older| *older != id);
-        if let Some(older) = older {
-            self.end(older, "the peer has connected anew", driver);
-        }
-        let now = driver.now();
-        let mut linked = Linked::new(peer, keys, now);
-        let taken = linked.take(&rest);
-        let connection = self.connections.get_mut(&id).expect("it has just shaken hands");
-        connection.stage = Stage::Linked(Box::new(linked));
-        let state = self.peers.get_mut(&peer).expect("the handshake knows members only");
-        (state.connection, state.dial_at) = (Some(id), None);
-        self.due_by(now.after(self.settings.silence_max));
-        if let Err(error) = taken {
-            self.end(id, &error.to_string(), driver);
-        }
-    }
-
-    fn refused(&mut self, id: u64, error: &HandshakeError, now: Instant) {
-        let connection = self.connections.get_mut(&id).expect("it has just shaken hands");
-        let until = now.after(FAREWELL);
-        let shaking = std::mem::replace(&mut connection.stage, Stage::Closing { until });
-        self.due_by(until);
-        self.counters.refused += 1;
-        let Stage::Shaking { handshake, dialled, .. } = shaking else { unreachable!("it was shaking hands") };
-        if let Some(peer) = dialled {
-            self.peers.get_mut(&peer).expect("only peers are dialled").connection = None;
-            self.dial_later(peer, now);
-        }
-        let who = dialled.or(handshake.peer().filter(|peer| self.peers.contains_key(peer)));
-        self.tell_refused(who, error.to_string());
-    }
-
-    // ---- ends -----------------------------------------------------------------------------------------------------
-
-    /// Ends a connection, whatever its stage.
-    fn end(&mut self, id: u64, why: &str, driver: &mut dyn Driver) {
-        let Some(connection) = self.connections.remove(&id) else { return };
-        let (fd, now) = (connection.fd, driver.now());
-        match connection.stage {
-            Stage::Linked(linked) => self.end_link(id, fd, *linked, why, driver),
-            Stage::Closing { .. } => driver.submit(Op::Close { fd }, self.token(Kind::Send, 0)),
-            Stage::Shaking { dialled, .. } => {
-                driver.submit(Op::Close { fd }, self.token(Kind::Send, 0));
-                self.counters.refused += 1;
-                if let Some(peer) = dialled {
-                    self.peers.get_mut(&peer).expect("only peers are dialled").connection = None;
-                    self.dial_later(peer, now);
-                }
-                self.tell_refused(dialled, format!("no handshake: {why}"));
-            }
-        }
-    }
-
-    fn end_link(&mut self, id: u64, fd: Fd, mut linked: Linked, why: &str, driver: &mut dyn Driver) {
-        let (peer, link) = (linked.peer, LinkId(id));
-        let state = self.peers.get_mut(&peer).expect("links are of peers");
-        if state.connection == Some(id) {
-            state.connection = None;
-        }
-        // A link that never lasts is no reason to hurry.
-        if linked.since.after(self.settings.reconnect_max) <= driver.now() {
-            state.backoff.reset();
-        }
-        self.dial_later(peer, driver.now());
-        self.counters.ended += 1;
-        if linked.is_announced() {
-            // What a peer said before it went still counts.
-            let frames = std::iter::from_fn(|| linked.pop());
-            self.announcements.extend(frames.map(|frame| Announcement::Frame { peer, link, frame }));
-            self.announcements.push_back(Announcement::Down { peer, link, fd });
-        } else {
-            self.announcements
-                .retain(|told| !matches!(told, Announcement::Up { link: waiting, .. } if *waiting == link));
-            driver.submit(Op::Close { fd }, self.token(Kind::Send, 0));
-        }
-        self.tell(LinkEvent::Down { peer, why: why.into() });
-    }
-
-    fn dial_later(&mut self, to: NodeId, now: Instant) {
-        let peer = self.peers.get_mut(&to).expect("only peers are dialled");
-        if peer.dials && peer.connection.is_none() && !peer.dialling {
-            let at = now.after(peer.backoff.pause(&mut self.prng));
-            peer.dial_at = Some(at);
-            self.due_by(at);
-        }
-    }
-
-    fn tell(&mut self, event: LinkEvent) {
-        self.counters.events_dropped += u64::from(self.rings.events.push(event).is_err());
-    }
-
-    /// Tells why there is no link, unless that has been told.
-    fn tell_refused(&mut self, peer: Option<NodeId>, why: String) {
-        let told = match peer.and_then(|peer| self.peers.get_mut(&peer)) {
-            Some(peer) => &mut peer.refused,
-            None => &mut self.stranger_refused,
-        };
-        if *told != why {
-            told.clone_from(&why);
-            let who = peer.map_or("a stranger".into(), |peer| format!("node {peer}"));
-            self.tell(LinkEvent::Refused { who, why });
-        }
-    }
-
-    // ---- a turn ---------------------------------------------------------------------------------------------------
-
-    /// Ends links that others have found beyond use.
-    fn heed_numbers(&mut self, driver: &mut dyn Driver) -> usize {
-        let mut done = 0;
-        while let Some((id, why)) = self.peers.values().find_map(Peer::beyond_use) {
-            self.end(id, why, driver);
-            done += 1;
-        }
-        done
-    }
-
-    /// Does what is due by the clock, and finds out when the next thing will be.
-    fn tick(&mut self, driver: &mut dyn Driver) -> usize {
-        let now = driver.now();
-        if now < self.due {
-            return 0;
-        }
-        let silence_max = self.settings.silence_max;
-        if self.due != Instant::ZERO && silence_max / 4 < now.since(self.due) {
-            // This node was stopped for a while: what its peers said meanwhile is still on its way in.
-            self.connections.values_mut().for_each(|connection| connection.heard = now);
-        }
-        let late = |c: &Connection| c.deadline(silence_max).is_some_and(|at| at <= now);
-        let late: Vec<u64> = self.connections.iter().filter(|(_, c)| late(c)).map(|(id, _)| *id).collect();
-        let mut done = late.len();
-        for id in late {
-            let why = match &self.connections[&id].stage {
-                Stage::Linked(_) => format!("nothing was heard for {silence_max:?}"),
-                _ => "it took too long".into(),
-            };
-            self.end(id, &why, driver);
-        }
-        done += self.dial_due(driver);
-        if let (Some(at), Some(listener)) = (self.accept_at, self.listener)
-            && at <= now
-        {
-            self.accept_at = None;
-            driver.submit(Op::Accept { listener }, self.token(Kind::Accept, 0));
-        }
-        let connections = self.connections.values().filter_map(|c| c.deadline(silence_max));
-        let dials = self.peers.values().filter_map(|peer| peer.dial_at);
-        self.due = connections.chain(dials).chain(self.accept_at).min().unwrap_or(Instant(u64::MAX));
-        done
-    }
-
-    fn dial_due(&mut self, driver: &mut dyn Driver) -> usize {
-        let (now, slot, mut done) = (driver.now(), self.slot, 0);
-        for (id, peer) in &mut self.peers {
-            if peer.dial_at.is_some_and(|at| at <= now) {
-                (peer.dial_at, peer.dialling) = (None, true);
-                let token = Token { agent: slot, value: (Kind::Connect as u64) << 56 | u64::from(id.0) };
-                driver.submit(Op::Connect { address: peer.address.clone() }, token);
-                self.counters.dialled += 1;
-                done += 1;
-            }
-        }
-        done
-    }
-
-    /// Tells the other agents what waits to be told, in order, as far as there is room in their rings.
-    fn announce(&mut self, driver: &mut dyn Driver) -> usize {
-        let mut done = 0;
-        while !self.announcements.is_empty()
-            && 0 < self.rings.open.room()
-            && 0 < self.rings.seal.room()
-            && 0 < self.rings.tx.room()
-        {
-            done += 1;
-            match self.announcements.pop_front().expect("not empty") {
-                Announcement::Up { peer, link } => self.announce_up(peer, link, driver),
-                Announcement::Frame { peer, link, frame } => {
-                    self.counters.frames += 1;
-                    push(&mut self.rings.open, Incoming::Frame { peer, link, frame });
-                }
-                Announcement::Down { peer, link, fd } => {
-                    push(&mut self.rings.open, Incoming::Down { peer, link });
-                    push(&mut self.rings.seal, SealLink::Down { peer, link });
-                    push(&mut self.rings.tx, SendLink::Down { peer, link });
-                    driver.submit(Op::Close { fd }, self.token(Kind::Send, 0));
-                }
-            }
-        }
-        done
-    }
-
-    fn announce_up(&mut self, peer: NodeId, link: LinkId, driver: &mut dyn Driver) {
-        let connection = self.connections.get_mut(&link.0).expect("ending it takes its announcement back");
-        let fd = connection.fd;
-        let Stage::Linked(linked) = &mut connection.stage else { unreachable!("only links are announced") };
-        let keys = linked.keys.take().expect("it is announced once");
-        push(&mut self.rings.open, Incoming::Up { peer, link, keys: keys.receive });
-        push(&mut self.rings.seal, SealLink::Up { peer, link, keys: keys.send });
-        push(&mut self.rings.tx, SendLink::Up { peer, link, socket: fd.0 });
-        self.counters.links += 1;
-        let state = self.peers.get_mut(&peer).expect("links are of peers");
-        state.refused.clear();
-        state.numbers.lost.add(1);
-        let address = driver.peer_address(fd).unwrap_or_default();
-        self.tell(LinkEvent::Up { peer, address });
-    }
-
-    /// Hands frames on, some of each link.
-    fn hand_over(&mut self, driver: &mut dyn Driver) -> usize {
-        let mut done = 0;
-        let mut links = std::mem::take(&mut self.links);
-        links.extend(self.peers.values().filter_map(|peer| peer.connection));
-        for id in links.drain(..) {
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
-            let Stage::Linked(linked) = &mut connection.stage else { continue };
-            if !linked.is_announced() {
-                continue;
-            }
-            for _ in 0..TURN_FRAMES_MAX {
-                if linked.bytes() == 0 || self.rings.open.room() == 0 {
-                    break;
-                }
-                let frame = linked.pop().expect("there are bytes of frames");
-                push(&mut self.rings.open, Incoming::Frame { peer: linked.peer, link: LinkId(id), frame });
-                self.counters.frames += 1;
-                done += 1;
-            }
-            self.hold_back(id, driver);
-        }
-        self.links = links;
-        done
-    }
-}
-
-fn push<T>(ring: &mut Producer<T>, value: T) {
-    assert!(ring.push(value).is_ok(), "the caller has looked for room");
 }
 
 impl Agent for Rx {
