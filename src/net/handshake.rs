@@ -39,6 +39,10 @@ pub struct Identity {
     pub peers: BTreeMap<NodeId, PublicKey>,
 }
 
+/// The latest life in which each peer was met. A node that comes back in an earlier one runs from an older copy of its directory: it
+/// has forgotten votes and entries that others count on.
+pub type Lives = BTreeMap<NodeId, u64>;
+
 impl Identity {
     fn hello(&self) -> Hello {
         Hello {
@@ -148,11 +152,12 @@ impl Handshake {
     pub fn receive(
         &mut self,
         identity: &Identity,
+        lives: &Lives,
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Option<Established>, HandshakeError> {
         self.inbox.extend_from_slice(bytes);
-        let outcome = self.take_packets(identity, out);
+        let outcome = self.take_packets(identity, lives, out);
         if let Err(HandshakeError::Refused { code, text }) = &outcome {
             Packet::Refuse { code: Some(*code), text: text.clone() }.encode(out);
         }
@@ -165,10 +170,14 @@ impl Handshake {
     fn take_packets(
         &mut self,
         identity: &Identity,
+        lives: &Lives,
         out: &mut Vec<u8>,
     ) -> Result<Option<Established>, HandshakeError> {
         while let Some((packet, length)) = Packet::decode(&self.inbox)? {
             let bytes: Vec<u8> = self.inbox.drain(..length).collect();
+            if let Packet::Hello(hello) = &packet {
+                lives_on(identity, lives, hello)?;
+            }
             if let Some(established) = self.take(identity, packet, &bytes, out)? {
                 return Ok(Some(established));
             }
@@ -327,6 +336,22 @@ impl Handshake {
     }
 }
 
+/// Nobody comes back from an earlier life.
+fn lives_on(identity: &Identity, lives: &Lives, hello: &Hello) -> Result<(), HandshakeError> {
+    let (them, life) = (hello.node, hello.boot);
+    match lives.get(&them) {
+        // A stranger's life says nothing about a member's.
+        Some(met) if life < *met && hello.cluster == identity.cluster => Err(refused(
+            RefusalCode::Life,
+            format!(
+                "node {them} is in life {life}, but node {} has met it in life {met}: its directory is an older copy that has forgotten votes and entries; replace node {them}",
+                identity.node
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn refused(code: RefusalCode, text: String) -> HandshakeError {
     HandshakeError::Refused { code, text }
 }
@@ -363,11 +388,11 @@ mod tests {
         while !(to_acceptor.is_empty() && to_dialer.is_empty()) {
             let bytes: Vec<u8> = to_acceptor.drain(..step.min(to_acceptor.len())).collect();
             if accepted.is_none() && !bytes.is_empty() {
-                accepted = accepting.receive(acceptor, &bytes, &mut to_dialer).transpose();
+                accepted = accepting.receive(acceptor, &Lives::new(), &bytes, &mut to_dialer).transpose();
             }
             let bytes: Vec<u8> = to_dialer.drain(..step.min(to_dialer.len())).collect();
             if dialed.is_none() && !bytes.is_empty() {
-                dialed = dialing.receive(dialer, &bytes, &mut to_acceptor).transpose();
+                dialed = dialing.receive(dialer, &Lives::new(), &bytes, &mut to_acceptor).transpose();
             }
         }
         (dialed, accepted)
@@ -467,12 +492,28 @@ mod tests {
         let mut hello = Vec::new();
         Packet::OtherVersion(VERSION + 1).encode(&mut hello);
         let acceptor = identity(1);
-        let ended = Handshake::accept(&acceptor, [0; 32]).receive(&acceptor, &hello, &mut out);
+        let ended = Handshake::accept(&acceptor, [0; 32]).receive(&acceptor, &Lives::new(), &hello, &mut out);
         let Err(HandshakeError::Refused { code: RefusalCode::Version, text }) = ended else {
             panic!("{ended:?}")
         };
         assert!(text.contains("has version 2, that of node 1 has 1"), "{text}");
         assert!(matches!(Packet::decode(&out), Ok(Some((Packet::Refuse { .. }, _)))));
+    }
+
+    #[test]
+    fn a_node_that_comes_back_from_an_earlier_life_is_refused() {
+        let acceptor = identity(1);
+        let ended = |met: u64| {
+            let (mut hello, mut out) = (Vec::new(), Vec::new());
+            Handshake::dial(&identity(2), NodeId(1), [1; 32], &mut hello);
+            let lives = Lives::from([(NodeId(2), met)]);
+            Handshake::accept(&acceptor, [2; 32]).receive(&acceptor, &lives, &hello, &mut out).map(|_| ())
+        };
+        assert_eq!(ended(20), Ok(()));
+        let Err(HandshakeError::Refused { code: RefusalCode::Life, text }) = ended(21) else {
+            panic!("{:?}", ended(21))
+        };
+        assert!(text.contains("node 2 is in life 20, but node 1 has met it in life 21"), "{text}");
     }
 
     #[test]
@@ -482,15 +523,19 @@ mod tests {
         let mut dialing = Handshake::dial(&dialer, NodeId(1), [1; 32], &mut to_acceptor);
         let mut accepting = Handshake::accept(&acceptor, [2; 32]);
         accepting
-            .receive(&acceptor, &std::mem::take(&mut to_acceptor), &mut to_dialer)
+            .receive(&acceptor, &Lives::new(), &std::mem::take(&mut to_acceptor), &mut to_dialer)
             .expect("a good hello");
         // Somebody takes the wish for secrecy out of the acceptor's hello.
         let place = 8 + 56;
         assert_eq!(to_dialer[place], 1);
         to_dialer[place] = 0;
-        dialing.receive(&dialer, &std::mem::take(&mut to_dialer), &mut to_acceptor).expect("a good hello");
-        accepting.receive(&acceptor, &std::mem::take(&mut to_acceptor), &mut to_dialer).expect("message 1");
-        let ended = dialing.receive(&dialer, &to_dialer, &mut to_acceptor);
+        dialing
+            .receive(&dialer, &Lives::new(), &std::mem::take(&mut to_dialer), &mut to_acceptor)
+            .expect("a good hello");
+        accepting
+            .receive(&acceptor, &Lives::new(), &std::mem::take(&mut to_acceptor), &mut to_dialer)
+            .expect("message 1");
+        let ended = dialing.receive(&dialer, &Lives::new(), &to_dialer, &mut to_acceptor);
         assert!(
             matches!(ended, Err(HandshakeError::Refused { code: RefusalCode::Handshake, .. })),
             "{ended:?}"
@@ -510,16 +555,16 @@ mod tests {
             let mut dialing = Handshake::dial(&dialer, NodeId(1), [1; 32], &mut to_acceptor);
             let mut accepting = Handshake::accept(&acceptor, [2; 32]);
             for _ in 0..turns.min(2) {
-                accepting.receive(&acceptor, &std::mem::take(&mut to_acceptor), &mut to_dialer).expect("good");
-                dialing.receive(&dialer, &std::mem::take(&mut to_dialer), &mut to_acceptor).expect("good");
+                accepting.receive(&acceptor, &Lives::new(), &std::mem::take(&mut to_acceptor), &mut to_dialer).expect("good");
+                dialing.receive(&dialer, &Lives::new(), &std::mem::take(&mut to_dialer), &mut to_acceptor).expect("good");
             }
             let mut packet = b"QRH1".to_vec();
             packet.extend_from_slice(&[kind, 0]);
             packet.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
             packet.extend_from_slice(&bytes);
             let mut out = Vec::new();
-            prop_assert!(!matches!(accepting.receive(&acceptor, &packet, &mut out), Ok(Some(_))));
-            prop_assert!(!matches!(accepting.receive(&acceptor, &bytes, &mut out), Ok(Some(_))));
+            prop_assert!(!matches!(accepting.receive(&acceptor, &Lives::new(), &packet, &mut out), Ok(Some(_))));
+            prop_assert!(!matches!(accepting.receive(&acceptor, &Lives::new(), &bytes, &mut out), Ok(Some(_))));
         }
     }
 }

@@ -13,7 +13,7 @@ mod turn;
 
 use super::backoff::Backoff;
 use super::connection::{Connection, Stage};
-use super::handshake::Identity;
+use super::handshake::{Identity, Lives};
 use crate::base::ring::Producer;
 use crate::base::{Instant, NodeId, Prng};
 use crate::io::{Agent, Completion, Driver, Entropy, Fd, Op, Outcome, Token};
@@ -80,6 +80,7 @@ pub struct Rings {
 pub struct Rx {
     settings: Settings,
     identity: Identity,
+    lives: Lives,
     entropy: Box<dyn Entropy>,
     prng: Prng,
     rings: Rings,
@@ -201,6 +202,7 @@ impl Rx {
             prng: Prng::from_seed(entropy.seed()),
             settings,
             identity,
+            lives: Lives::new(),
             entropy,
             rings,
             slot: 0,

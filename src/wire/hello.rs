@@ -54,8 +54,10 @@ pub enum RefusalCode {
     Key = 6,
     /// The cryptographic handshake did not open.
     Handshake = 7,
+    /// The node is in an earlier life than one that was met before: it has forgotten what it promised since.
+    Life = 8,
 }
-const CODES: [RefusalCode; 7] = [
+const CODES: [RefusalCode; 8] = [
     RefusalCode::Version,
     RefusalCode::Cluster,
     RefusalCode::Fingerprint,
@@ -63,6 +65,7 @@ const CODES: [RefusalCode; 7] = [
     RefusalCode::Direction,
     RefusalCode::Key,
     RefusalCode::Handshake,
+    RefusalCode::Life,
 ];
 
 /// One packet.

@@ -25,7 +25,7 @@ impl Rx {
             return false;
         }
         let bytes = std::mem::take(inbox);
-        match handshake.receive(&self.identity, &bytes, &mut connection.outbox) {
+        match handshake.receive(&self.identity, &self.lives, &bytes, &mut connection.outbox) {
             Ok(None) => {}
             Ok(Some(established)) => self.established(id, established, driver),
             Err(error) => self.refused(id, &error, driver.now()),
@@ -35,7 +35,8 @@ impl Rx {
     }
 
     pub(super) fn established(&mut self, id: u64, established: Established, driver: &mut dyn Driver) {
-        let Established { peer, keys, rest, .. } = established;
+        let Established { peer, boot, keys, rest } = established;
+        self.lives.insert(peer, boot);
         let older = self.peers[&peer].connection.filter(|older| *older != id);
         if let Some(older) = older {
             self.end(older, "the peer has connected anew", driver);
