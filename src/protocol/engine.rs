@@ -40,6 +40,7 @@ impl Protocol for Engine {
                     Input::Installed { slot, term, stamp, bytes } => {
                         Input::Installed { slot, term, stamp, bytes }
                     }
+                    Input::Rewound { slot, next } => Input::Rewound { slot, next },
                     Input::Lost { peer } => Input::Lost { peer },
                     Input::Drain => Input::Drain,
                     Input::Timeout => Input::Timeout,

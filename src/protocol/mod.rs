@@ -80,6 +80,13 @@ pub enum Input<M> {
         /// Its size.
         bytes: u64,
     },
+    /// Pieces of a snapshot (`Outbox::installs`) were lost on their way to the disk: they are wanted again from `next` on.
+    Rewound {
+        /// The last slot that the snapshot holds.
+        slot: Slot,
+        /// Everything below is staged, in bytes.
+        next: u64,
+    },
     /// The link to this peer came up anew: what was sent before may be lost. Re-send what still matters.
     Lost {
         /// The peer.

@@ -114,6 +114,7 @@ pub struct ReplicaAgent<E> {
     probe_next: u64,
     messages_in: u64,
     messages_dropped: u64,
+    pieces_dropped: u64,
     commits: u64,
     faults: Vec<(Fault, u64)>,
 }
@@ -142,6 +143,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             probe_next: PROBE,
             messages_in: 0,
             messages_dropped: 0,
+            pieces_dropped: 0,
             commits: 0,
             faults: Vec::new(),
         }
@@ -224,6 +226,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
                 self.installing = Some((id, bytes));
                 self.installed(now, Slot(self.applied_seen));
             }
+            Kept::Rewound { id, next } => self.shard.rewound(now, id, next),
             Kept::Fetched { job, group, piece } => {
                 let found = piece.map_or(Fetched::Gone, |(id, total, offset, body)| Fetched::Piece {
                     slot: id.slot,
@@ -274,7 +277,14 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             self.messages_dropped += u64::from(self.ports.outgoing.push(outgoing).is_err());
         }
         if !self.effects.keeps.is_empty() {
-            pass(self.effects.keeps.drain(..), &mut self.keeps_waiting, &mut self.ports.keeps);
+            for keep in self.effects.keeps.drain(..) {
+                // A piece that finds the ring full is dropped, for the keeper asks again: a slow disk must not make this replica deaf.
+                match self.ports.keeps.push(keep) {
+                    Err(Keep::Piece { .. }) => self.pieces_dropped += 1,
+                    Err(keep) => self.keeps_waiting.push_back(keep),
+                    Ok(()) => {}
+                }
+            }
             self.ports.keeper.ring();
         }
         for fault in self.effects.faults.drain(..) {
@@ -394,6 +404,12 @@ impl<E: Lead + Send> Metered for ReplicaAgent<E> {
             "Messages to peers that found the ring full.",
             &[],
             self.messages_dropped,
+        );
+        to.counter(
+            "quorate_snapshot_pieces_dropped_total",
+            "Pieces of a leader's snapshot that found the keeper's ring full.",
+            &[],
+            self.pieces_dropped,
         );
         to.counter("quorate_decided_total", "Entries and reads handed to the store.", &[], self.commits);
         to.gauge(

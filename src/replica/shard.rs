@@ -182,6 +182,11 @@ impl<E: Lead> Shard<E> {
         self.step(now, id.group, |_| Input::Installed { slot, term, stamp, bytes });
     }
 
+    /// Pieces of a leader's snapshot are wanted again from `next` on.
+    pub fn rewound(&mut self, now: Instant, id: SnapshotId, next: u64) {
+        self.step(now, id.group, |_| Input::Rewound { slot: id.slot, next });
+    }
+
     /// What was sent to `peer` may be lost.
     pub fn lost(&mut self, now: Instant, peer: NodeId) {
         for (&group, seat) in &mut self.seats {

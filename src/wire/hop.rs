@@ -406,6 +406,14 @@ pub enum Kept {
         /// Its size.
         bytes: u64,
     },
+    /// Pieces of a leader's snapshot did not come to the disk (a full ring, a full disk, damage): they are wanted again from `next`
+    /// on, where 0 means anew.
+    Rewound {
+        /// Which.
+        id: SnapshotId,
+        /// Everything below is staged, in bytes.
+        next: u64,
+    },
     /// The piece that was wanted; `None` when that snapshot is no longer there.
     Fetched {
         /// The errand.

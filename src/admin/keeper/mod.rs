@@ -4,8 +4,8 @@
 //! answers with `hop::Kept` and `hop::Load` over rings and rings the data plane's doorbell. It is slow on purpose (a rate limit)
 //! and never in anybody's way: a full ring makes the store pause its snapshot, not its work.
 //!
-//! A failed disk operation ends one snapshot, is told as an event, and is tried again when the next snapshot is due: nothing was
-//! promised, because only `Kept` promises.
+//! A failed disk operation ends one snapshot and is told as an event. An own snapshot is tried again when the next is due, a leader's
+//! is asked for again. Nothing was promised, because only `Kept` promises.
 
 pub mod files;
 mod install;
@@ -25,6 +25,7 @@ use crate::meter::{Metered, Report};
 use crate::wire::hop::{Keep, Kept, Load, SnapshotId};
 use glommio::io::BufferedFile;
 use glommio::sync::Semaphore;
+use install::Staged;
 use pace::Pace;
 use shelf::{Piece, Shelf, Volume};
 use std::cell::{Cell, RefCell};
@@ -65,6 +66,8 @@ pub struct Options {
     pub read_bytes_per_second: u64,
     /// Largest snapshot that is taken from a leader, in bytes.
     pub received_bytes_max: u64,
+    /// How long after a failure a leader's snapshot is asked for again.
+    pub retry_pause: Duration,
 }
 
 /// The ends of the rings.
@@ -175,7 +178,10 @@ impl Keeper {
             read_pace: Pace::new(options.read_bytes_per_second),
             options,
             shelves: RefCell::default(),
-            installing: Cell::new(None),
+            installs: RefCell::default(),
+            install_turn: Semaphore::new(1),
+            retrying: Cell::new(None),
+            asked: Cell::new(None),
             publishing: Semaphore::new(1),
             to_replica: RefCell::new(to_replica),
             to_store: RefCell::new(to_store),
@@ -200,8 +206,13 @@ struct Core {
     write_pace: Pace,
     read_pace: Pace,
     shelves: RefCell<BTreeMap<GroupId, Shelf>>,
-    /// The received snapshot that is being checked and loaded. Pieces of others wait for their leader's next try.
-    installing: Cell<Option<SnapshotId>>,
+    /// Received snapshots that are whole and not yet with the store, and the turn that one of them has.
+    installs: RefCell<Vec<SnapshotId>>,
+    install_turn: Semaphore,
+    /// A received snapshot that has failed and is to be asked for again in a moment.
+    retrying: Cell<Option<SnapshotId>>,
+    /// What was asked for again last, from where and when.
+    asked: Cell<Option<(SnapshotId, u64, Instant)>>,
     /// One permit, held from the look at the shelf to the placing on it.
     publishing: Semaphore,
     to_replica: RefCell<Producer<Kept>>,
@@ -218,7 +229,7 @@ struct Core {
 struct Hand {
     own: Own,
     /// A leader's snapshot, as far as it has come.
-    staged: Option<Writer>,
+    staged: Option<Staged>,
 }
 
 /// A snapshot of the own store.
@@ -253,6 +264,7 @@ impl Core {
                 None => {
                     let now = Instant::now();
                     self.shelves.borrow_mut().values_mut().for_each(|shelf| shelf.forget_idle(now));
+                    self.tend(&mut hand.staged).await;
                     bell.rung().await;
                 }
             }

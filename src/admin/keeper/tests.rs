@@ -79,6 +79,7 @@ fn plane(directory: &Path, newest: Vec<(SnapshotId, PathBuf)>) -> Plane {
         write_bytes_per_second: 0,
         read_bytes_per_second: 0,
         received_bytes_max: 64 << 20,
+        retry_pause: Duration::ZERO,
     };
     let status = Arc::new(Status::new(1, Duration::from_secs(3600), Facts::default()));
     let (events, _) = EventSink::new();
@@ -170,10 +171,12 @@ impl Plane {
             }
         }
     }
-    /// Waits until the keeper has taken everything from the replica's ring, and says what it says of failures.
-    fn error(&mut self) -> Option<String> {
-        self.fetch(Some(u64::MAX), 0, 1);
-        self.status.facts().snapshot.error
+    /// Waits until the keeper asks for the snapshot of `slot` again, and tells why.
+    fn rewound(&mut self, slot: u64, next: u64) -> Option<String> {
+        assert_eq!(self.kept(), Kept::Rewound { id: id(slot), next });
+        let mut why = None;
+        self.status.update(|facts| why = facts.snapshot.error.take());
+        why
     }
     fn stop(self) {
         self.stop.ring();
@@ -236,11 +239,9 @@ fn a_leaders_snapshot_is_staged_checked_and_brought_to_the_store() {
     let scratch = Scratch::new("keeper-install");
     let mut plane = plane(scratch.path(), Vec::new());
     let content = sealed(600_000, 4);
-    // Pieces out of order, repeated, of another snapshot: only what joins is taken, and a new start begins anew.
-    plane.piece(30, &content, 50_000, 50_000);
     plane.piece(30, &content, 0, 50_000);
-    plane.piece(30, &content, 100_000, 50_000);
-    plane.piece(31, &content, 50_000, 50_000);
+    plane.piece(30, &content, 50_000, 50_000);
+    // A new start begins anew; what has come already is let go by.
     plane.piece(30, &content, 0, 20_000);
     for offset in (20_000..content.len()).step_by(40_000) {
         plane.piece(30, &content, offset, 40_000);
@@ -249,7 +250,46 @@ fn a_leaders_snapshot_is_staged_checked_and_brought_to_the_store() {
     assert_eq!(plane.loaded(), (id(30), content.clone()));
     assert_eq!(plane.kept(), Kept::Installed { id: id(30), bytes: content.len() as u64 });
     assert_eq!(names(scratch.path()), ["snapshot-1-30.qs"]);
-    assert_eq!(plane.ship(Some(30)), (id(30), content));
+    assert_eq!(plane.ship(Some(30)), (id(30), content.clone()));
+    // A leader that sends it again had not heard of it: the store gets it once more.
+    plane.piece(30, &content, 0, 20_000);
+    assert_eq!(plane.loaded(), (id(30), content.clone()));
+    assert_eq!(plane.kept(), Kept::Installed { id: id(30), bytes: content.len() as u64 });
+    plane.stop();
+}
+
+#[test]
+fn pieces_that_were_lost_on_the_way_are_asked_for_again() {
+    let scratch = Scratch::new("keeper-lost");
+    let mut plane = plane(scratch.path(), Vec::new());
+    let content = sealed(300_000, 4);
+    plane.piece(30, &content, 50_000, 50_000);
+    assert_eq!(plane.rewound(30, 0), None);
+    plane.piece(30, &content, 0, 50_000);
+    // The flood behind a gap is answered once.
+    (2..6).for_each(|piece| plane.piece(30, &content, piece * 50_000, 50_000));
+    assert_eq!(plane.rewound(30, 50_000), None);
+    for offset in (50_000..content.len()).step_by(50_000) {
+        plane.piece(30, &content, offset, 50_000);
+    }
+    assert_eq!(plane.loaded(), (id(30), content.clone()));
+    let mut kept = plane.kept();
+    while kept == (Kept::Rewound { id: id(30), next: 50_000 }) {
+        // The flood took longer than the pause between two answers.
+        kept = plane.kept();
+    }
+    assert_eq!(kept, Kept::Installed { id: id(30), bytes: content.len() as u64 });
+
+    // When it was the last pieces that were lost, nothing follows that would tell of the gap.
+    plane.piece(40, &content, 0, 50_000);
+    let asked = loop {
+        plane.bell.ring();
+        match plane.kept.pop() {
+            Some(kept) => break kept,
+            None => drop(plane.knocks.recv_timeout(Duration::from_millis(20))),
+        }
+    };
+    assert_eq!(asked, Kept::Rewound { id: id(40), next: 50_000 });
     plane.stop();
 }
 
@@ -262,15 +302,12 @@ fn a_damaged_snapshot_is_refused_and_a_sound_one_taken_after_it() {
         let mut damaged = content.clone();
         damaged[at] ^= 1;
         plane.pieces(40, &damaged);
-        while plane.error().is_none() {}
-        assert_eq!(plane.error().unwrap(), "the seal is broken");
-        plane.status.update(|facts| facts.snapshot.error = None);
+        assert_eq!(plane.rewound(40, 0).unwrap(), "the seal is broken");
     }
     assert!(plane.load.is_empty(), "nothing of a damaged snapshot reaches the store");
     assert!(names(scratch.path()).is_empty());
     plane.piece(41, &content[..20], 0, 20);
-    while plane.error().is_none() {}
-    assert_eq!(plane.error().unwrap(), "too short");
+    assert_eq!(plane.rewound(41, 0).unwrap(), "too short");
     plane.pieces(40, &content);
     assert_eq!(plane.loaded(), (id(40), content));
     assert!(matches!(plane.kept(), Kept::Installed { .. }));
@@ -283,10 +320,27 @@ fn more_bytes_than_told_or_allowed_are_refused() {
     let mut plane = plane(scratch.path(), Vec::new());
     let body = Body::new(Bytes::from(vec![7; 100]));
     plane.replica(Keep::Piece { id: id(3), offset: 0, total: 50, body: body.clone() });
-    assert_eq!(plane.error().unwrap(), "100 bytes have come of a snapshot of 50");
+    assert_eq!(plane.rewound(3, 0).unwrap(), "100 bytes have come of a snapshot of 50");
     plane.replica(Keep::Piece { id: id(3), offset: 0, total: u64::MAX, body });
-    assert!(plane.error().unwrap().starts_with("the leader's snapshot has 18446744073709551615 bytes"));
+    let why = plane.rewound(3, 0).unwrap();
+    assert!(why.starts_with("the leader's snapshot has 18446744073709551615 bytes"), "{why}");
     assert!(names(scratch.path()).is_empty());
+    plane.stop();
+}
+
+#[test]
+fn two_leaders_snapshots_one_after_the_other_are_both_brought() {
+    let scratch = Scratch::new("keeper-two");
+    let mut plane = plane(scratch.path(), Vec::new());
+    let (first, second) = (sealed(400_000, 21), sealed(500_000, 22));
+    // The second is staged while the first waits for the store to take it.
+    plane.pieces(50, &first);
+    plane.pieces(60, &second);
+    assert_eq!(plane.loaded(), (id(50), first.clone()));
+    assert_eq!(plane.kept(), Kept::Installed { id: id(50), bytes: first.len() as u64 });
+    assert_eq!(plane.loaded(), (id(60), second.clone()));
+    assert_eq!(plane.kept(), Kept::Installed { id: id(60), bytes: second.len() as u64 });
+    assert_eq!(names(scratch.path()), ["snapshot-1-60.qs"]);
     plane.stop();
 }
 
@@ -319,8 +373,8 @@ fn a_directory_that_is_gone_costs_snapshots_and_not_the_node() {
     fs::remove_dir(&inner).unwrap();
     plane.own(8, &content);
     plane.pieces(9, &content);
-    while plane.error().is_none() {}
-    assert!(plane.error().unwrap().contains("No such file"));
+    let why = plane.rewound(9, 0).unwrap();
+    assert!(why.contains("No such file"), "{why}");
     fs::create_dir(&inner).unwrap();
     plane.snapshot(10, &content);
     plane.stop();

@@ -143,6 +143,7 @@ impl Protocol for Raft {
             Input::Installed { slot, term, stamp, .. } => {
                 self.installed(Mark { slot, term, stamp }, out);
             }
+            Input::Rewound { slot, next } => self.rewound(slot, next, out),
             Input::Lost { peer } => self.lost(peer, out),
             Input::Drain => self.transfer.drain(),
             Input::Timeout => self.timeout(now, out),

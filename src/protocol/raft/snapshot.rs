@@ -197,6 +197,17 @@ impl Raft {
         self.reply(Target::One(from), message, out);
     }
 
+    /// Pieces that were handed over did not come to the disk. The leader, for whom they are acknowledged, is told.
+    pub(super) fn rewound(&mut self, slot: Slot, next: u64, out: &mut Outbox) {
+        let Some(staging) = self.staging.as_mut().filter(|staging| staging.mark.slot == slot) else { return };
+        staging.next = staging.next.min(next);
+        let next = staging.next;
+        if let Some(leader) = self.leader.filter(|leader| *leader != self.me) {
+            let message = Message::PieceReply { term: self.term, slot, next, installed: false };
+            self.reply(Target::One(leader), message, out);
+        }
+    }
+
     /// A snapshot that came in pieces has become the store's state and is durable.
     pub(super) fn installed(&mut self, mark: Mark, out: &mut Outbox) {
         self.staging = None;

@@ -337,6 +337,32 @@ fn a_snapshot_replaces_a_log_that_disagrees_and_spares_one_that_agrees() {
 }
 
 #[test]
+fn pieces_that_did_not_come_to_the_disk_are_asked_for_again() {
+    let mut bed = Bed::follower();
+    let piece = |offset: u64| Message::Piece {
+        term: Term(2),
+        slot: Slot(3),
+        slot_term: Term(2),
+        stamp: Stamp(3),
+        offset,
+        total: 6,
+        body: Body::new(Bytes::from_static(b"ab")),
+    };
+    [0, 2, 4].into_iter().for_each(|offset| bed.hear(B, piece(offset)));
+    bed.clear();
+    for next in [2, 0] {
+        bed.input(Input::Rewound { slot: Slot(9), next });
+        bed.input(Input::Rewound { slot: Slot(3), next });
+        let asked = Message::PieceReply { term: Term(2), slot: Slot(3), next, installed: false };
+        // Only the snapshot that is being staged is asked for.
+        let sent: Vec<_> = bed.sent().into_iter().map(|(_, to, message)| (to, message)).collect();
+        assert_eq!(sent, [(B, asked)]);
+    }
+    [4, 0, 2, 4].into_iter().for_each(|offset| bed.hear(B, piece(offset)));
+    assert_eq!(bed.out.installs.iter().map(|i| i.offset).collect::<Vec<_>>(), [0, 2, 4, 0, 2, 4]);
+}
+
+#[test]
 fn records_are_replayed_into_the_state_that_wrote_them() {
     let setup =
         || Setup { me: A, members: (1..=3).map(NodeId).collect(), options: Options::default(), seed: 1 };
