@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// What is read, checked and handed to the store at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// Chunks on their way to the store, whatever its ring holds: they are memory.
+const CHUNKS_AHEAD_MAX: usize = 8;
 /// Pieces that follow a lost one come in a flood; they are answered once in this time.
 const ASK_PAUSE: Duration = Duration::from_millis(200);
 /// A snapshot that gets no further for so long is asked for again: its last pieces may have been the lost ones.
@@ -121,7 +123,7 @@ impl Core {
         self.retrying.set(Some(id));
         let core = self.clone();
         glommio::spawn_local(async move {
-            glommio::timer::sleep(core.options.retry_pause).await;
+            glommio::timer::sleep(core.retry_pause).await;
             if core.retrying.get() == Some(id) {
                 core.retrying.set(None);
             }
@@ -239,12 +241,16 @@ impl Core {
     async fn hand_over(&self, load: Load) {
         let mut load = load;
         loop {
-            let pushed = self.to_store.borrow_mut().push(load);
-            match pushed {
+            match self.push(load) {
                 Ok(()) => return self.wake_data_plane(),
                 Err(back) => load = back,
             }
             glommio::timer::sleep(FULL_PAUSE).await;
         }
+    }
+
+    fn push(&self, load: Load) -> Result<(), Load> {
+        let mut ring = self.to_store.borrow_mut();
+        if CHUNKS_AHEAD_MAX <= ring.capacity() - ring.room() { Err(load) } else { ring.push(load) }
     }
 }

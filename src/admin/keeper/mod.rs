@@ -41,6 +41,9 @@ use writer::Writer;
 /// How long to wait before a full ring is tried again. Only while there is something to hand over.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
+/// A leader's snapshot that has failed is asked for again after this long: a full disk does not empty at once.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
 /// Checks that bytes are a whole snapshot. The store knows how; the composition brings the two together.
 pub trait Verify: Send + Sync {
     /// Begins a check of the snapshot that is said to be `id`.
@@ -66,8 +69,6 @@ pub struct Options {
     pub read_bytes_per_second: u64,
     /// Largest snapshot that is taken from a leader, in bytes.
     pub received_bytes_max: u64,
-    /// How long after a failure a leader's snapshot is asked for again.
-    pub retry_pause: Duration,
 }
 
 /// The ends of the rings.
@@ -108,6 +109,7 @@ pub struct Keeper {
     events: EventSink,
     bell: KeeperBell,
     counts: Arc<Counts>,
+    retry_pause: Duration,
 }
 
 /// What the keeper counts. Touched by the service thread alone.
@@ -156,7 +158,13 @@ impl Keeper {
         events: EventSink,
     ) -> Keeper {
         let (bell, counts) = (KeeperBell::default(), Arc::new(Counts::default()));
-        Keeper { options, ports, newest, verify, status, events, bell, counts }
+        Keeper { options, ports, newest, verify, status, events, bell, counts, retry_pause: RETRY_PAUSE }
+    }
+
+    /// Changes how long after a failure a leader's snapshot is asked for again.
+    pub fn retry_after(mut self, pause: Duration) -> Keeper {
+        self.retry_pause = pause;
+        self
     }
 
     /// What the data plane rings after it has put something into a ring.
@@ -171,7 +179,7 @@ impl Keeper {
 
     /// Works for ever. On the service thread's executor.
     pub async fn run(self) {
-        let Keeper { options, ports, newest, verify, status, events, bell, counts } = self;
+        let Keeper { options, ports, newest, verify, status, events, bell, counts, retry_pause } = self;
         let Ports { from_store, from_replica, to_replica, to_store, data_plane } = ports;
         let core = Rc::new(Core {
             write_pace: Pace::new(options.write_bytes_per_second),
@@ -181,6 +189,7 @@ impl Keeper {
             installs: RefCell::default(),
             install_turn: Semaphore::new(1),
             retrying: Cell::new(None),
+            retry_pause,
             asked: Cell::new(None),
             publishing: Semaphore::new(1),
             to_replica: RefCell::new(to_replica),
@@ -211,6 +220,7 @@ struct Core {
     install_turn: Semaphore,
     /// A received snapshot that has failed and is to be asked for again in a moment.
     retrying: Cell<Option<SnapshotId>>,
+    retry_pause: Duration,
     /// What was asked for again last, from where and when.
     asked: Cell<Option<(SnapshotId, u64, Instant)>>,
     /// One permit, held from the look at the shelf to the placing on it.

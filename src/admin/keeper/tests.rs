@@ -79,11 +79,11 @@ fn plane(directory: &Path, newest: Vec<(SnapshotId, PathBuf)>) -> Plane {
         write_bytes_per_second: 0,
         read_bytes_per_second: 0,
         received_bytes_max: 64 << 20,
-        retry_pause: Duration::ZERO,
     };
     let status = Arc::new(Status::new(1, Duration::from_secs(3600), Facts::default()));
     let (events, _) = EventSink::new();
     let keeper = Keeper::new(options, ports, newest, Arc::new(Sealed), status.clone(), events);
+    let keeper = keeper.retry_after(Duration::ZERO);
     let (bell, stop) = (keeper.bell(), Bell::new());
     let until = stop.clone();
     let thread = std::thread::spawn(move || {
