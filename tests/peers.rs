@@ -33,6 +33,8 @@ struct Node {
     events: Consumer<LinkEvent>,
     numbers: BTreeMap<NodeId, PeerNumbers>,
     completions: Vec<Completion>,
+    /// Its replica takes nothing.
+    is_deaf: bool,
     /// Everything that was heard or told so far.
     messages: Vec<(NodeId, Message)>,
     told: Vec<LinkEvent>,
@@ -82,11 +84,11 @@ impl Node {
             let address = addresses[usize::from(peer.0) - 1].clone();
             (*peer, PeerAddress { address, numbers: numbers.clone() })
         });
-        let (to_open, from_rx) = ring(64);
+        let (to_open, from_rx) = ring(16);
         let (to_seal, seal_links) = ring(64);
         let (to_tx, tx_links) = ring(64);
         let (event, events) = ring(256);
-        let (to_replica, heard) = ring(256);
+        let (to_replica, heard) = ring(16);
         let (say, outgoing) = ring(4096);
         let (sealed, frames) = ring(256);
         let rings = Rings { open: to_open, seal: to_seal, tx: to_tx, events: event };
@@ -112,6 +114,7 @@ impl Node {
             events,
             numbers,
             completions: Vec::new(),
+            is_deaf: false,
             messages: Vec::new(),
             told: Vec::new(),
         }
@@ -128,8 +131,10 @@ impl Node {
         }
         done += self.rx.work(&mut self.driver) + self.open.work(&mut self.driver);
         done += self.seal.work(&mut self.driver) + self.tx.work(&mut self.driver);
-        self.messages
-            .extend(std::iter::from_fn(|| self.heard.pop()).map(|opened| (opened.from, opened.message)));
+        if !self.is_deaf {
+            let heard = std::iter::from_fn(|| self.heard.pop());
+            self.messages.extend(heard.map(|opened| (opened.from, opened.message)));
+        }
         self.told.extend(std::iter::from_fn(|| self.events.pop()));
         done
     }
@@ -326,6 +331,42 @@ fn a_peer_that_does_not_turn_costs_the_others_nothing_and_is_cut_off_at_its_limi
     let heard = nodes[2].pieces(1);
     assert!(heard.is_sorted() && (heard.len() as u64) < count);
     assert_eq!(nodes[0].rx.counters().ended, 0);
+}
+
+#[test]
+fn a_replica_that_takes_nothing_holds_its_peers_back_and_loses_nothing_that_had_come() {
+    let addresses = addresses(2);
+    let mut nodes = cluster(2, &addresses, |_| ());
+    nodes[1].is_deaf = true;
+    let mut said = 0;
+    until(&mut nodes, |nodes| {
+        if nodes[0].seal.counters().overflowed == 0 {
+            nodes[0].say(2, bulk(said, 100_000));
+            said += 1;
+        }
+        0 < nodes[1].rx.counters().held_back && 0 < nodes[0].seal.counters().overflowed
+    });
+    nodes[1].is_deaf = false;
+    let whole: Vec<u64> = (0..said - nodes[0].seal.counters().overflowed).collect();
+    until(&mut nodes, |nodes| nodes[1].pieces(1).len() == whole.len() && nodes[0].lost(2) == 2);
+    assert_eq!(nodes[1].pieces(1), whole);
+    assert!(nodes.iter().all(|node| node.rx.counters().ended == 0));
+}
+
+#[test]
+fn a_stranger_who_dawdles_is_hung_up_on() {
+    let addresses = addresses(1);
+    let hasty = rx::Settings { handshake_max: Duration::from_millis(20), ..settings(&addresses[0]) };
+    let mut nodes = vec![Node::start(identity(1, 1), &addresses, hasty)];
+    let mut stream = TcpStream::connect(&addresses[0]).expect("it listens");
+    stream.write_all(b"QRH1").expect("it listens");
+    until(&mut nodes, |nodes| nodes[0].was_refused("it took too long"));
+    stream.set_nonblocking(true).expect("a socket");
+    let mut byte = [0];
+    until(
+        &mut nodes,
+        |_| !matches!(stream.read(&mut byte), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock),
+    );
 }
 
 /// A node of a cluster of one, to stand in a place for a moment.
