@@ -77,7 +77,11 @@ impl Log {
         preparing.in_flight = true;
         let (file, from, sequence) = (preparing.file, preparing.filled, preparing.sequence);
         let (offset, buffer) = self.next_piece(driver, file, from, sequence);
-        let op = Op::Write { file: self.file(file), offset, buffer, durable: true };
+        // The last piece makes the file's size and extents durable, past the page cache that is all that zeros need: whatever else
+        // lies there does not verify.
+        let last = self.options.segment_bytes as usize <= from as usize + buffer.len;
+        let durable = last || self.is_buffered();
+        let op = Op::Write { file: self.file(file), offset, buffer, durable };
         driver.submit(op, self.token(PREPARE));
         true
     }

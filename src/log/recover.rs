@@ -24,8 +24,8 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
 
-/// Reads are this large when they follow each other.
-const WINDOW: usize = 4 << 20;
+/// Reads are this large when they follow each other; the next one is under way while the last one is worked on.
+const AHEAD: usize = 2 << 20;
 /// Otherwise.
 const GLANCE: usize = 64 << 10;
 /// Operations before there are agents.
@@ -220,21 +220,18 @@ struct Files<'a> {
     /// By number less one.
     files: Vec<Option<FileId>>,
     sizes: Vec<u64>,
-    window: Window,
-}
-
-/// What was last read.
-struct Window {
-    file: u16,
-    offset: u64,
-    buffer: Buffer,
+    /// What is at hand of which file, and from where.
+    at: (u16, u64),
+    bytes: Vec<u8>,
+    /// A read that is under way: which file, from where. It goes on where `bytes` end.
+    ahead: Option<(u16, u64)>,
+    spare: Option<Buffer>,
 }
 
 impl<'a> Files<'a> {
     fn open(driver: &'a mut dyn Driver, expected: &Expected) -> Result<Files<'a>, LogError> {
-        let window = Window { file: 0, offset: 0, buffer: Buffer::unregistered(WINDOW) };
-        let (files, sizes) = (Vec::new(), Vec::new());
-        let mut files = Files { driver, files, sizes, window };
+        let (files, sizes, bytes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut files = Files { driver, files, sizes, at: (0, 0), bytes, ahead: None, spare: None };
         let mut missing = 0;
         while missing < MISSING_MAX {
             let path = segment::path(&expected.directory, files.files.len() as u16 + 1);
@@ -257,13 +254,37 @@ impl<'a> Files<'a> {
         Ok(files)
     }
     /// Closes them all; tells the highest number.
-    fn close(self) -> u16 {
+    fn close(mut self) -> u16 {
+        self.forget();
         let last = self.files.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
         self.files.into_iter().flatten().for_each(|f| self.driver.close_file(f));
         last as u16
     }
-    fn run(&mut self, op: Op) -> io::Result<Buffer> {
-        run(self.driver, op)
+    /// Forgets what is at hand. Nothing is under way afterwards.
+    fn forget(&mut self) {
+        self.at = (0, 0);
+        self.bytes.clear();
+        if self.ahead.take().is_some() {
+            // Whether it has failed is of no interest: nobody asked for it.
+            self.spare = wait(self.driver).ok();
+        }
+    }
+    fn submit(&mut self, file: u16, offset: u64, len: usize) -> io::Result<()> {
+        let id = self.files[file as usize - 1].ok_or(io::ErrorKind::NotFound)?;
+        let len = len.next_multiple_of(ALIGN);
+        let spare = self.spare.take().filter(|b| len <= b.capacity());
+        let buffer = spare.unwrap_or_else(|| Buffer::unregistered(len));
+        self.driver.submit(Op::Read { file: id, offset, len, buffer }, TOKEN);
+        self.ahead = Some((file, offset));
+        Ok(())
+    }
+    /// Takes what is under way in, behind what is at hand.
+    fn take(&mut self) -> io::Result<()> {
+        self.ahead = None;
+        let buffer = wait(self.driver)?;
+        self.bytes.extend_from_slice(buffer.bytes());
+        self.spare = Some(buffer);
+        Ok(())
     }
     /// Makes the end durable, and whatever lies in segments behind it unreachable.
     fn repair(&mut self, expected: &Expected, found: &Recovered, options: &Options) -> Result<(), LogError> {
@@ -290,15 +311,19 @@ impl<'a> Files<'a> {
     }
     fn write(&mut self, file: u16, position: u32, mut buffer: Buffer, len: u32) -> io::Result<()> {
         buffer.len = len as usize;
-        self.window.file = 0;
+        self.forget();
         let file = self.files[file as usize - 1].expect("a file that was found");
-        self.run(Op::Write { file, offset: u64::from(position), buffer, durable: true }).map(drop)
+        run(self.driver, Op::Write { file, offset: u64::from(position), buffer, durable: true }).map(drop)
     }
 }
 
 /// Runs one operation to its end.
 pub(super) fn run(driver: &mut dyn Driver, op: Op) -> io::Result<Buffer> {
     driver.submit(op, TOKEN);
+    wait(driver)
+}
+/// Waits for the one operation that is under way.
+fn wait(driver: &mut dyn Driver) -> io::Result<Buffer> {
     let mut completions: Vec<Completion> = Vec::new();
     loop {
         driver.reap(&mut completions);
@@ -319,25 +344,33 @@ impl Source for Files<'_> {
         self.sizes[file as usize - 1]
     }
     fn read(&mut self, file: u16, offset: u64, len: usize) -> io::Result<&[u8]> {
-        let len = len.min(self.size(file).saturating_sub(offset) as usize);
-        let window = &self.window;
-        let end = window.offset + window.buffer.len as u64;
-        let known = window.file == file && window.offset <= offset;
-        if !(known && offset + len as u64 <= end) {
-            let wanted =
-                if known && offset <= end { WINDOW } else { GLANCE }.max(len.next_multiple_of(ALIGN));
-            let free = Buffer::unregistered(0);
-            let mut buffer = std::mem::replace(&mut self.window.buffer, free);
-            if buffer.capacity() < wanted {
-                buffer = Buffer::unregistered(wanted);
+        let size = self.size(file);
+        let len = len.min(size.saturating_sub(offset) as usize);
+        let end = self.at.1 + self.bytes.len() as u64;
+        let goes_on = self.at.0 == file && (self.at.1..=end).contains(&offset);
+        if !goes_on {
+            self.forget();
+            self.at = (file, offset);
+            self.submit(file, offset, GLANCE.max(len).min(size.saturating_sub(offset) as usize))?;
+            self.take()?;
+        } else if end < offset + len as u64 {
+            self.bytes.drain(..(offset - self.at.1) as usize);
+            self.at.1 = offset;
+            while self.bytes.len() < len {
+                let end = offset + self.bytes.len() as u64;
+                if self.ahead != Some((file, end)) {
+                    self.submit(file, end, AHEAD.min((size - end) as usize))?;
+                }
+                self.take()?;
+                let end = offset + self.bytes.len() as u64;
+                if end.is_multiple_of(ALIGN as u64) && end < size {
+                    self.submit(file, end, AHEAD.min((size - end) as usize))?;
+                } else {
+                    break;
+                }
             }
-            self.window.file = 0;
-            let id = self.files[file as usize - 1].ok_or(io::ErrorKind::NotFound)?;
-            let buffer = self.run(Op::Read { file: id, offset, len: wanted, buffer })?;
-            self.window = Window { file, offset, buffer };
         }
-        let from = (offset - self.window.offset) as usize;
-        let bytes = self.window.buffer.bytes();
-        Ok(&bytes[from.min(bytes.len())..(from + len).min(bytes.len())])
+        let from = ((offset - self.at.1) as usize).min(self.bytes.len());
+        Ok(&self.bytes[from..(from + len).min(self.bytes.len())])
     }
 }

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod outside;
 mod random;
+mod real;
 mod running;
 
 use super::{Identity, Log, LogError, Options};

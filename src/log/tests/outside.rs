@@ -82,7 +82,7 @@ fn the_agent_publishes_the_ticket_answers_errands_and_rests() {
     };
     let mut agent = LogAgent::new(log, rings);
     agent.start(2, &mut driver).unwrap();
-    let mut turns = |driver: &mut MemoryDriver, agent: &mut LogAgent| {
+    let turns = |driver: &mut MemoryDriver, agent: &mut LogAgent| {
         let mut idle = 0;
         while idle < 3 {
             let mut completions = Vec::new();
