@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod order;
 mod outside;
 mod random;
 mod real;

@@ -105,7 +105,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn every_life_begins_with_a_prefix_of_what_was_written(acts in acts(), seed in any::<u64>()) {
         let mut world = World::new();
