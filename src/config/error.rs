@@ -34,19 +34,8 @@ pub enum ConfigError {
         nearest: Option<&'static str>,
     },
     /// A value outside its limits or of the wrong kind.
-    #[error("{origin}: `{key}` is {value}, but {limit}; {cure}")]
-    BadValue {
-        /// Where.
-        origin: Origin,
-        /// Which setting.
-        key: String,
-        /// As written.
-        value: String,
-        /// What it has to obey.
-        limit: String,
-        /// What helps.
-        cure: String,
-    },
+    #[error(transparent)]
+    BadValue(#[from] Box<BadValue>),
     /// A value that has no default is lacking.
     #[error("`{key}` is not set; {cure}")]
     Missing {
@@ -55,4 +44,25 @@ pub enum ConfigError {
         /// What helps.
         cure: String,
     },
+}
+
+/// A value outside its limits or of the wrong kind.
+#[derive(Debug, thiserror::Error)]
+#[error("{origin}: `{key}` is {value}, but {limit}; {cure}")]
+pub struct BadValue {
+    /// Where.
+    pub origin: Origin,
+    /// Which setting.
+    pub key: String,
+    /// As written.
+    pub value: String,
+    /// What it has to obey.
+    pub limit: String,
+    /// What helps.
+    pub cure: String,
+}
+impl From<BadValue> for ConfigError {
+    fn from(bad: BadValue) -> ConfigError {
+        ConfigError::BadValue(Box::new(bad))
+    }
 }

@@ -3,6 +3,7 @@
 //! [`Layers`] holds the winning value of each key with the place it came from. Keys are checked here, values when resolved.
 
 use super::ConfigError;
+use super::error::BadValue;
 use super::knobs::{self, KNOBS, Knob};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -162,12 +163,15 @@ impl Layers {
     }
 
     fn take_members(&mut self, source: &Source<'_>, value: &Spanned<DeValue<'_>>) -> Result<(), ConfigError> {
-        let wrong = || ConfigError::BadValue {
-            origin: source.origin(value.span()),
-            key: knobs::MEMBERS_KEY.into(),
-            value: format!("of type {}", value.get_ref().type_str()),
-            limit: "members are tables".into(),
-            cure: "write one [[cluster.members]] a node".into(),
+        let wrong = || -> ConfigError {
+            BadValue {
+                origin: source.origin(value.span()),
+                key: knobs::MEMBERS_KEY.into(),
+                value: format!("of type {}", value.get_ref().type_str()),
+                limit: "members are tables".into(),
+                cure: "write one [[cluster.members]] a node".into(),
+            }
+            .into()
         };
         for member in value.get_ref().as_array().ok_or_else(wrong)?.iter() {
             let table = member.get_ref().as_table().ok_or_else(wrong)?;
@@ -215,13 +219,14 @@ impl Source<'_> {
             DeValue::String(text) => Ok(text.to_string()),
             DeValue::Boolean(truth) => Ok(truth.to_string()),
             DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().replace('_', "")),
-            other => Err(ConfigError::BadValue {
+            other => Err(BadValue {
                 origin: self.origin(value.span()),
                 key: key.to_owned(),
                 value: format!("of type {}", other.type_str()),
                 limit: "a setting is a text, a decimal number, true or false".into(),
                 cure: "write it like \"150ms\", 100 or true".into(),
-            }),
+            }
+            .into()),
         }
     }
 }

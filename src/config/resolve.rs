@@ -1,6 +1,7 @@
 //! From layers to a [`Resolved`]: kinds, limits, and the relations between settings.
 
 use super::cluster::{Cluster, Member};
+use super::error::BadValue;
 use super::knobs::{self, Fallback, Kind};
 use super::layers::{Layers, Origin, Setting, WrittenMember};
 use super::process::*;
@@ -63,13 +64,14 @@ impl Layers {
             listen,
         };
         if client.password.is_none() && !client.insecure && !is_local(&client.listen) {
-            return Err(ConfigError::BadValue {
+            return Err(BadValue {
                 origin: self.origin("client.listen"),
                 key: "client.listen".into(),
                 value: client.listen,
                 limit: "a port beyond loopback needs a password".into(),
                 cure: "set client.password_file, listen on 127.0.0.1, or say --insecure".into(),
-            });
+            }
+            .into());
         }
         Ok(client)
     }
@@ -231,13 +233,7 @@ impl Layers {
             Some(knob) if knob.secret => "(hidden)".to_owned(),
             _ => self.text(key).unwrap_or_default(),
         };
-        ConfigError::BadValue {
-            origin: self.origin(key),
-            key: key.into(),
-            value: shown,
-            limit,
-            cure: cure.into(),
-        }
+        BadValue { origin: self.origin(key), key: key.into(), value: shown, limit, cure: cure.into() }.into()
     }
     fn missing(&self, key: &str) -> ConfigError {
         let variable = key.to_uppercase().replacen('.', "__", 1);
@@ -389,13 +385,14 @@ impl WrittenMember {
 }
 
 fn bad_member(name: &str, setting: &Setting, limit: &str, cure: &str) -> ConfigError {
-    ConfigError::BadValue {
+    BadValue {
         origin: setting.origin.clone(),
         key: format!("cluster.members.{name}"),
         value: setting.text.clone(),
         limit: limit.into(),
         cure: cure.into(),
     }
+    .into()
 }
 
 /// `host:port` with a port of at least `port_min`, or a path.
@@ -408,13 +405,14 @@ fn check_address(key: &str, setting: &Setting, port_min: u16) -> Result<String, 
         .and_then(|(_, port)| port.parse::<u16>().ok());
     match is_path || port.is_some_and(|p| port_min <= p) {
         true => Ok(text.clone()),
-        false => Err(ConfigError::BadValue {
+        false => Err(BadValue {
             origin: setting.origin.clone(),
             key: key.into(),
             value: text.clone(),
             limit: format!("an address is host:port with a port from {port_min} to 65535, or a path"),
             cure: "write it like 127.0.0.1:7301 or /run/quorate/1.sock".into(),
-        }),
+        }
+        .into()),
     }
 }
 
