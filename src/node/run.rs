@@ -1,9 +1,10 @@
 //! The loop of one core: reap, hand out completions, let each agent work once, park when nothing was done.
 
+use super::watch::Watch;
 use crate::base::{Instant, Number};
 use crate::io::driver::Doorbell;
 use crate::io::{Agent, Completion, Driver, clock};
-use crate::meter::{Metered, Report};
+use crate::meter::Metered;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,21 +22,41 @@ pub struct Core {
     pub agents: Vec<Box<dyn NodeAgent>>,
     /// Wakes the other cores: those that take from rings or read numbers of this one.
     pub neighbours: Vec<Arc<dyn Doorbell>>,
-    /// Rises each turn; `/livez` looks at it.
-    pub turns: Number,
+    /// Tells operators what happens here.
+    pub watch: Watch,
     /// 1 once the node ends.
     pub stop: Number,
-    /// Where the figures go, once a second.
-    pub report: Box<dyn FnMut(&[Box<dyn NodeAgent>], &[Duration]) + Send>,
 }
 
-/// Runs until `stop` is set.
-pub fn run(mut core: Core, driver: &mut dyn Driver) -> io::Result<()> {
+/// Why a core ended otherwise than by `stop`.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// An agent could not begin.
+    #[error("{agent}: {error}")]
+    Start {
+        /// Which.
+        agent: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+    /// An agent cannot go on: half a node must not live on.
+    #[error("{agent}: {why}")]
+    Failed {
+        /// Which.
+        agent: &'static str,
+        /// Why, and the cure.
+        why: String,
+    },
+}
+
+/// Runs until `stop` is set. `started` is called once all agents have begun.
+pub fn run(mut core: Core, driver: &mut dyn Driver, started: impl FnOnce()) -> Result<(), CoreError> {
     for (slot, agent) in core.agents.iter_mut().enumerate() {
-        agent.start(slot as u8, driver)?;
+        let name = agent.name();
+        agent.start(slot as u8, driver).map_err(|error| CoreError::Start { agent: name, error })?;
     }
+    started();
     let mut completions: Vec<Completion> = Vec::new();
-    let mut longest = vec![Duration::ZERO; core.agents.len()];
     let mut report_at = Instant::ZERO;
     while core.stop.get() == 0 {
         driver.reap(&mut completions);
@@ -45,37 +66,27 @@ pub fn run(mut core: Core, driver: &mut dyn Driver) -> io::Result<()> {
             agent.complete(completion, driver);
         }
         let mut begun = clock::monotonic();
-        for (agent, longest) in core.agents.iter_mut().zip(&mut longest) {
+        for (index, agent) in core.agents.iter_mut().enumerate() {
             done += agent.work(driver);
             let ended = clock::monotonic();
-            *longest = (*longest).max(ended.since(begun));
+            core.watch.turn(index, ended.since(begun));
             begun = ended;
         }
-        core.turns.add(1);
+        core.watch.beat();
         if report_at <= driver.now() {
             report_at = driver.now().after(REPORT_EVERY);
-            (core.report)(&core.agents, &longest);
-            longest.fill(Duration::ZERO);
+            core.watch.report(&core.agents);
         }
         if 0 < done {
+            core.watch.look();
             core.neighbours.iter().for_each(|doorbell| doorbell.ring());
         } else {
-            let due = core.agents.iter().filter_map(|a| a.deadline()).chain([report_at]).min();
-            driver.park(due);
+            if let Some(agent) = core.agents.iter().find(|a| a.failure().is_some()) {
+                let why = agent.failure().unwrap_or_default();
+                return Err(CoreError::Failed { agent: agent.name(), why });
+            }
+            driver.park(core.agents.iter().filter_map(|a| a.deadline()).chain([report_at]).min());
         }
     }
     Ok(())
-}
-
-/// Adds what every agent has in common to its own figures.
-pub fn report_core(agents: &[Box<dyn NodeAgent>], longest: &[Duration], to: &mut dyn Report) {
-    for (agent, longest) in agents.iter().zip(longest) {
-        agent.report(to);
-        to.gauge(
-            "quorate_turn_longest_seconds",
-            "Longest turn of an agent within the last second.",
-            &[("agent", agent.name())],
-            longest.as_secs_f64(),
-        );
-    }
 }

@@ -11,15 +11,6 @@ pub enum Engine {
     Raft(Box<Raft>),
 }
 
-impl Engine {
-    /// Whether leadership, if it was held, has been handed over after `Input::Drain`.
-    pub fn is_drained(&self) -> bool {
-        match self {
-            Engine::Raft(raft) => raft.is_drained(),
-        }
-    }
-}
-
 impl Protocol for Engine {
     type Message = Message;
 
@@ -85,6 +76,11 @@ impl Lead for Engine {
     fn standing(&self) -> Standing {
         match self {
             Engine::Raft(raft) => raft.standing(),
+        }
+    }
+    fn is_drained(&self) -> bool {
+        match self {
+            Engine::Raft(raft) => raft.is_drained(),
         }
     }
 }

@@ -146,6 +146,8 @@ pub trait Lead: Protocol<Message = crate::wire::Message> {
     fn last(&self) -> Slot;
     /// What operators see of it.
     fn standing(&self) -> Standing;
+    /// Whether leadership, if it was held, has been handed over after `Input::Drain`.
+    fn is_drained(&self) -> bool;
 }
 
 /// Where a replica stands in its group.

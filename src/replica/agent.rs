@@ -322,7 +322,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
         self.told.term.set(standing.term);
         self.told.commit.set(standing.commit.0);
         self.told.last.set(standing.last.0);
-        let drained = self.draining && self.shard.is_quiet() && !seat.engine.is_leader();
+        let drained = self.draining && self.shard.is_quiet() && seat.engine.is_drained();
         self.told.drained.set(u64::from(drained));
     }
 }

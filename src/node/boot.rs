@@ -1,0 +1,144 @@
+//! What happens before any agent runs: who this node is, what it had stored.
+
+use super::RunError;
+use crate::admin::keeper::files;
+use crate::base::{GROUP_ONE, Instant, Origin};
+use crate::config::{Durability, Resolved};
+use crate::io::{Driver, Entropy, SystemEntropy, clock};
+use crate::log::superblock::Superblock;
+use crate::log::{self, Identity, Log};
+use crate::protocol::Engine;
+use crate::protocol::raft::{self, Mark, Raft, Setup};
+use crate::store::{self, HashKey, Store};
+use crate::wire::Record;
+use crate::wire::hop::SnapshotId;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where snapshots lie within a node's directory.
+pub fn snapshots(data: &Path) -> PathBuf {
+    data.join("snapshots")
+}
+
+/// A node's state as it was stored.
+pub struct Booted {
+    /// Of this life.
+    pub origin: Origin,
+    /// The log, recovered.
+    pub log: Log,
+    /// The group's core, as it was.
+    pub engine: Engine,
+    /// The store, as of the newest snapshot.
+    pub store: Store,
+    /// That snapshot and its file.
+    pub snapshot: Option<(SnapshotId, PathBuf)>,
+    /// How long it all took.
+    pub took: Duration,
+}
+
+/// Reads everything back. Blocks; on the thread whose driver the log will run with.
+pub fn boot(config: &Resolved, driver: &mut dyn Driver) -> Result<Booted, RunError> {
+    let begun = clock::monotonic();
+    let data = &config.node.dir;
+    let identity = Identity { cluster: config.cluster.id.0, node: config.node.id };
+    let mut superblock = Superblock::open(driver, data, identity)?;
+    let origin = Origin { node: config.node.id, lane: 0, boot: superblock.generation };
+    let mut store = Store::new(store_options(config));
+    let snapshot = load_snapshot(&snapshots(data), &mut store)?;
+    let mut options =
+        log::Options::usual(log::directory(data, 0), identity, superblock.generation, superblock.established);
+    options.segment_bytes = config.log.segment_bytes as u32;
+    options.durable = config.log.durability == Durability::QuorumSync;
+    options.body_max = crate::config::limits::BATCH_BYTES_MAX;
+    let mut records = Vec::new();
+    let mut damaged = None;
+    let log = Log::recover(driver, options, &mut |stored| match Record::load(&stored) {
+        Ok(record) => records.push(record),
+        Err(error) => damaged = Some((stored.place, error.to_string())),
+    })?;
+    if let Some((slot, why)) = damaged {
+        return Err(RunError::Record { slot, why });
+    }
+    superblock.establish(driver, data)?;
+    let engine = recover_engine(config, snapshot.as_ref().map(|(id, _)| *id), records)?;
+    let took = clock::monotonic().since(begun);
+    Ok(Booted { origin, log, engine, store, snapshot, took })
+}
+
+/// How every store of the cluster is made.
+pub fn store_options(config: &Resolved) -> store::Options {
+    store::Options {
+        group: GROUP_ONE,
+        key: HashKey::derive(&config.cluster.id.0),
+        bucket_bits: store::BUCKET_BITS,
+    }
+}
+
+/// Loads the newest snapshot that passes its check.
+fn load_snapshot(directory: &Path, store: &mut Store) -> Result<Option<(SnapshotId, PathBuf)>, RunError> {
+    let io = |error| RunError::Snapshot { path: directory.to_path_buf(), why: format!("{error}") };
+    std::fs::create_dir_all(directory).map_err(io)?;
+    let found = files::survey(directory, GROUP_ONE).map_err(io)?;
+    let mut last_damage = None;
+    let mut loaded = None;
+    for candidate in found {
+        match load_one(&candidate.path, store) {
+            Ok(id) => {
+                loaded = Some((id, candidate.path));
+                break;
+            }
+            Err(why) => last_damage = Some(RunError::Snapshot { path: candidate.path, why }),
+        }
+    }
+    match (loaded, last_damage) {
+        // The log has been cut for the damaged one: an older state could not be brought up to date.
+        (None, Some(damage)) => Err(damage),
+        (loaded, _) => {
+            files::sweep(directory, GROUP_ONE, loaded.as_ref().map(|(id, _)| id.slot)).map_err(io)?;
+            Ok(loaded)
+        }
+    }
+}
+
+fn load_one(path: &Path, store: &mut Store) -> Result<SnapshotId, String> {
+    let mut file = std::fs::File::open(path).map_err(|e| e.to_string())?;
+    let mut chunk = vec![0; 256 << 10];
+    let mut length = file.read(&mut chunk).map_err(|e| e.to_string())?;
+    let header = store::Header::peek(&chunk[..length]).map_err(|e| e.to_string())?;
+    let id = header.id;
+    let mut loading = store.loading(id);
+    while 0 < length {
+        loading.feed(&chunk[..length]).map_err(|e| e.to_string())?;
+        length = file.read(&mut chunk).map_err(|e| e.to_string())?;
+    }
+    store.replace(loading).map_err(|e| e.to_string())?;
+    Ok(id)
+}
+
+fn recover_engine(
+    config: &Resolved,
+    snapshot: Option<SnapshotId>,
+    records: Vec<Record>,
+) -> Result<Engine, RunError> {
+    let raft = &config.raft;
+    let options = raft::Options {
+        election_min: raft.election_min,
+        election_max: raft.election_max,
+        heartbeat: raft.heartbeat,
+        max_log_entries_per_append: raft.max_log_entries_per_append,
+        append_bytes_max: raft.append_bytes_max,
+        window_appends_max: raft.window_appends,
+        window_bytes_max: raft.window_bytes,
+        cache_bytes_max: raft.tail_bytes,
+        trailing_entries: raft.snapshot_keep.max(1),
+        piece_bytes_max: raft.snapshot_piece_bytes,
+        ..raft::Options::default()
+    };
+    let setup =
+        Setup { me: config.node.id, members: config.cluster.nodes(), options, seed: SystemEntropy.seed() };
+    let mark = snapshot.map_or(Mark::ZERO, |id| Mark { slot: id.slot, term: id.term, stamp: id.stamp });
+    let now: Instant = clock::monotonic();
+    let recovered = Raft::recover(setup, now, mark, records)?;
+    Ok(Engine::Raft(Box::new(recovered)))
+}
