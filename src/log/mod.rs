@@ -96,6 +96,9 @@ pub struct Options {
     pub window: usize,
     /// How many segments are kept ready ahead of need.
     pub spares: usize,
+    /// Batches count as stored when they are on stable storage. Otherwise (`durability = "none"`) when the kernel has taken them: a power
+    /// cut may lose what was acknowledged.
+    pub durable: bool,
     /// After how long a quiet the newest batch's durability is written down.
     pub seal_after: Duration,
 }
@@ -114,6 +117,7 @@ impl Options {
             body_max: 1 << 20,
             window: 4,
             spares: 1,
+            durable: true,
             seal_after: Duration::from_millis(50),
         }
     }

@@ -405,7 +405,8 @@ impl Log {
         self.figures.bytes += length as u64;
         let waited = now.since(self.waiting_since.take().unwrap_or(now));
         self.figures.append.saturating_record(waited.as_nanos() as u64);
-        let op = Op::Write { file: self.file(file), offset, buffer: building.buffer, durable: true };
+        let durable = self.options.durable;
+        let op = Op::Write { file: self.file(file), offset, buffer: building.buffer, durable };
         driver.submit(op, self.token(self.number));
     }
 

@@ -2,12 +2,12 @@
 
 use super::RunError;
 use crate::admin::keeper::files;
-use crate::base::{GROUP_ONE, Instant, Origin};
+use crate::base::{GROUP_ONE, Instant, Origin, Slot};
 use crate::config::{Durability, Resolved};
 use crate::io::{Driver, Entropy, SystemEntropy, clock};
 use crate::log::superblock::Superblock;
 use crate::log::{self, Identity, Log};
-use crate::protocol::Engine;
+use crate::protocol::{Engine, Lead};
 use crate::protocol::raft::{self, Mark, Raft, Setup};
 use crate::store::{self, HashKey, Store};
 use crate::wire::Record;
@@ -35,6 +35,13 @@ pub struct Booted {
     pub snapshot: Option<(SnapshotId, PathBuf)>,
     /// How long it all took.
     pub took: Duration,
+}
+
+impl Booted {
+    /// The newest slot of the log.
+    pub fn last(&self) -> Slot {
+        self.engine.last()
+    }
 }
 
 /// Reads everything back. Blocks; on the thread whose driver the log will run with.
@@ -105,8 +112,9 @@ fn load_one(path: &Path, store: &mut Store) -> Result<SnapshotId, String> {
     let mut file = std::fs::File::open(path).map_err(|e| e.to_string())?;
     let mut chunk = vec![0; 256 << 10];
     let mut length = file.read(&mut chunk).map_err(|e| e.to_string())?;
-    let header = store::Header::peek(&chunk[..length]).map_err(|e| e.to_string())?;
-    let id = header.id;
+    let mut beginning = store::inspect::Inspection::of_any();
+    beginning.feed(&chunk[..length]).map_err(|e| e.to_string())?;
+    let id = beginning.header().ok_or("it ends within its header")?.id;
     let mut loading = store.loading(id);
     while 0 < length {
         loading.feed(&chunk[..length]).map_err(|e| e.to_string())?;

@@ -1,11 +1,51 @@
-//! Composition: placement, wiring, boot, run.
+//! Composition: which roles share a core, how they are connected, how a node begins, runs and ends.
+//!
+//! [`run`] is a node's life. Nothing below the command line and the simulator names this room, and it names every other.
 
-use crate::config::Resolved;
+mod boot;
+pub mod placement;
+mod probe;
+mod run;
+mod watch;
+mod wiring;
 
-/// Why a node ended otherwise than in order.
+use crate::admin::routes::Context;
+use crate::admin::server::Limits as HttpLimits;
+use crate::admin::status::{Facts, PeerFacts};
+use crate::admin::{Event, EventSink, LogFormat, LogLines, Service, ServiceError, ServiceOptions, Status, Token};
+use crate::base::{GROUP_ONE, Number, Slot};
+use crate::config::{LineFormat, Resolved};
+use crate::crypto::SecretKey;
+use crate::io::driver::Doorbell;
+use crate::io::{Driver, DriverError, Uring, UringOptions, affinity};
+use crate::log::superblock::{self, SuperblockError};
+use crate::log::{FORMAT_VERSION, LogError};
+use crate::meter::Board;
+use crate::protocol::raft::Hole;
+use boot::Booted;
+use crossbeam::channel::{Receiver, Sender, bounded, select, unbounded};
+use placement::{Placement, Role};
+use run::{Core, CoreError, NodeAgent};
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use watch::{Sights, Watch};
+use wiring::{Ending, wire};
+
+/// A core whose loop does not turn for this long is stalled.
+const STALL_AFTER: Duration = Duration::from_secs(5);
+/// Commits that the store may be behind and the node still be ready.
+const APPLIED_LAG_MAX: u64 = 1024;
+/// How long a readiness probe waits for its read.
+const PROBE_WAIT: Duration = Duration::from_secs(2);
+/// How often an orderly end looks whether it is done.
+const DRAIN_PAUSE: Duration = Duration::from_millis(5);
+
+/// Why a node did not start, or ended otherwise than in order.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The machine refused something: a file, a port, the kernel.
+    /// The machine refused something.
     #[error("{what}: {error}; {cure}")]
     Machine {
         /// What was wanted.
@@ -15,13 +55,352 @@ pub enum RunError {
         /// What helps.
         cure: &'static str,
     },
+    /// No io_uring.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// This is not the data of this node.
+    #[error(transparent)]
+    Superblock(#[from] SuperblockError),
+    /// The log cannot be read back.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Log and snapshot do not fit together.
+    #[error(transparent)]
+    Hole(#[from] Hole),
+    /// A record is whole, and says nothing that this version knows.
+    #[error("the log's record at slot {slot}: {why}; start the version that wrote it, or replace this node")]
+    Record {
+        /// Its place.
+        slot: Slot,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A snapshot cannot be read back.
+    #[error("{}: {why}; restore the file, or replace this node", path.display())]
+    Snapshot {
+        /// The file, or where snapshots lie.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The service plane.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// A core ended.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+}
+
+fn machine(what: impl Into<String>, cure: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
+    let what = what.into();
+    move |error| RunError::Machine { what, error, cure }
 }
 
 /// Runs one node until SIGTERM or SIGINT. Prints one line on standard output when it is ready.
 pub fn run(config: Resolved) -> Result<(), RunError> {
-    Err(RunError::Machine {
-        what: format!("node {}", config.node.id),
-        error: std::io::ErrorKind::Unsupported.into(),
-        cure: "this build has no data plane",
-    })
+    let _alone = superblock::lock(&config.node.dir)?;
+    let format = match config.log_lines.format {
+        LineFormat::Text => LogFormat::Text,
+        LineFormat::Json => LogFormat::Json,
+    };
+    let (events, lines) = LogLines::start(format, config.node.id.0)
+        .map_err(machine("the thread of log lines", "raise the limit of processes (ulimit -u)"))?;
+    let ended = live(&config, &events);
+    drop(events);
+    lines.join();
+    ended
 }
+
+/// From the first thread to the last.
+fn live(config: &Resolved, events: &EventSink) -> Result<(), RunError> {
+    let signals = signals()?;
+    let placement = Placement::of(config.placement.cores);
+    let mut threads = Threads::start(config, &placement)?;
+    let booted = threads.booted()?;
+    events.emit(Event::Recovered { last: booted.last().0, took: booted.took, torn_bytes: 0 });
+    let node = assemble(config, &placement, &threads, booted, events)?;
+    threads.hand_out(node.cores)?;
+    ready(config, node.service.address(), events);
+    let ended = match threads.wait(&signals) {
+        Some(error) => Err(error),
+        None => {
+            events.emit(Event::Stop { why: "a signal".into() });
+            threads.drain(&node.ending, config.times.drain_within);
+            Ok(())
+        }
+    };
+    threads.stop();
+    node.service.stop();
+    ended
+}
+
+/// SIGTERM and SIGINT, as messages.
+fn signals() -> Result<Receiver<i32>, RunError> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let cure = "see the error";
+    let mut caught =
+        signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).map_err(machine("signal handlers", cure))?;
+    let (tell, signals) = unbounded();
+    std::thread::Builder::new()
+        .name("signals".into())
+        .stack_size(128 * 1024)
+        .spawn(move || caught.forever().try_for_each(|signal| tell.send(signal)))
+        .map_err(machine("the thread of signals", "raise the limit of processes (ulimit -u)"))?;
+    Ok(signals)
+}
+
+/// Everything but the threads.
+struct Node {
+    cores: Vec<Core>,
+    service: Service,
+    ending: Ending,
+}
+
+fn assemble(
+    config: &Resolved,
+    placement: &Placement,
+    threads: &Threads,
+    booted: Booted,
+    events: &EventSink,
+) -> Result<Node, RunError> {
+    let secret = secret_key(config)?;
+    let status = Arc::new(Status::new(placement.cores.len(), STALL_AFTER, facts(config, &booted)));
+    let board = Arc::new(Board::new(placement.cores.len()));
+    let doorbell = |role: Role| threads.doorbells[placement.core_of(role)].clone();
+    let mut wired = wire(config, secret, booted, &doorbell, &status, events);
+    let (mut links, mut sight) = (Some(wired.links), Some(wired.sight));
+    let node = config.node.id.to_string();
+    let mut cores = Vec::new();
+    for (index, roles) in placement.cores.iter().enumerate() {
+        let mut take = |role: &Role| {
+            let at = wired.agents.iter().position(|(r, _)| r == role).expect("each role has an agent");
+            wired.agents.swap_remove(at).1
+        };
+        let agents: Vec<Box<dyn NodeAgent>> = roles.iter().map(&mut take).collect();
+        let sights = Sights {
+            links: links.take_if(|_| roles.contains(&Role::Rx)),
+            replica: sight.take_if(|_| roles.contains(&Role::Replica)),
+        };
+        let names: Vec<&'static str> = agents.iter().map(|a| a.name()).collect();
+        let (status, board) = (status.clone(), board.clone());
+        let watch = Watch::new(index, status, board, events.clone(), &names, &[("node", &node)], sights);
+        cores.push(Core { agents, neighbours: threads.others(index), watch, stop: threads.stop.clone() });
+    }
+    let service = serve(config, status, board, wired.probe, wired.keeper, events)?;
+    Ok(Node { cores, service, ending: wired.ending })
+}
+
+fn secret_key(config: &Resolved) -> Result<SecretKey, RunError> {
+    let path = &config.node.key_file;
+    let cure = "`quorate init` writes it; restore it from where it was kept";
+    let what = format!("the key file {}", path.display());
+    let text = std::fs::read_to_string(path).map_err(machine(what.clone(), cure))?;
+    SecretKey::parse(text.trim())
+        .map_err(|error| machine(what, cure)(std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string())))
+}
+
+fn facts(config: &Resolved, booted: &Booted) -> Facts {
+    let others = config.cluster.members.iter().filter(|m| m.id != config.node.id);
+    let peer = |m: &crate::config::Member| PeerFacts { node: m.id.0, address: m.peer.clone(), ..PeerFacts::default() };
+    let mut facts = Facts {
+        node: config.node.id.0,
+        cluster: config.cluster.id.to_string(),
+        group: GROUP_ONE.0,
+        protocol: "raft".to_string(),
+        peers: others.map(peer).collect(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        wire_version: crate::wire::hello::VERSION.into(),
+        boot: booted.origin.boot,
+        ..Facts::default()
+    };
+    facts.log.direct = !booted.log.is_buffered();
+    facts.memory.store_bytes_max = config.store.maxmemory;
+    facts
+}
+
+fn serve(
+    config: &Resolved,
+    status: Arc<Status>,
+    board: Arc<Board>,
+    probe: Arc<probe::DataPlaneProbe>,
+    keeper: crate::admin::Keeper,
+    events: &EventSink,
+) -> Result<Service, RunError> {
+    let listen = &config.admin.listen;
+    let cure = "set [admin] listen to host:port";
+    let address = listen.to_socket_addrs().map_err(machine(format!("the admin address {listen}"), cure))?.next();
+    let missing = || std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    let address = address.ok_or_else(|| machine(format!("the admin address {listen}"), cure)(missing()))?;
+    // Without a readable token nothing can be changed over HTTP; that is no reason not to serve.
+    let token = Token::read(&config.admin.token_file)
+        .inspect_err(|error| events.emit(Event::Warning { what: error.to_string() }))
+        .ok();
+    let context = Context {
+        status,
+        board,
+        probe,
+        token,
+        applied_lag_max: APPLIED_LAG_MAX,
+        probe_wait: PROBE_WAIT,
+        own: Vec::new(),
+    };
+    let options = ServiceOptions { address, limits: HttpLimits::default() };
+    Ok(Service::start(options, context, Some(keeper), events.clone())?)
+}
+
+/// The one line on standard output that supervisors and people wait for.
+fn ready(config: &Resolved, admin: std::net::SocketAddr, events: &EventSink) {
+    let (node, clients, peers) = (config.node.id, &config.client.listen, &config.peer.listen);
+    println!("quorate node {node} ready: clients {clients}, peers {peers}, service plane http://{admin}");
+    events.emit(Event::Start {
+        version: env!("CARGO_PKG_VERSION"),
+        clients: clients.clone(),
+        peers: peers.clone(),
+        admin: admin.to_string(),
+    });
+}
+
+/// What a thread tells the main one.
+enum Word {
+    Booted(Box<Booted>),
+    Started,
+    Ended(Result<(), RunError>),
+}
+
+/// The threads of the data plane, one a core.
+struct Threads {
+    doorbells: Vec<Arc<dyn Doorbell>>,
+    cores: Vec<Sender<Core>>,
+    words: Receiver<Word>,
+    handles: Vec<std::thread::JoinHandle<()>>,
+    stop: Number,
+}
+
+impl Threads {
+    /// Starts them. Each makes its driver; the one of the log reads back what was stored.
+    fn start(config: &Resolved, placement: &Placement) -> Result<Threads, RunError> {
+        let (tell, words) = unbounded();
+        let (tell_bell, bells) = unbounded();
+        let allowed = affinity::cores();
+        let count = placement.cores.len();
+        let pins = config.placement.pin.then(|| affinity::plan(&allowed, config.placement.first_core, count));
+        let mut threads =
+            Threads { doorbells: Vec::new(), cores: Vec::new(), words, handles: Vec::new(), stop: Number::default() };
+        for index in 0..count {
+            let (hand, core) = bounded(1);
+            let (config, tell, tell_bell) = (config.clone(), tell.clone(), tell_bell.clone());
+            let boots = index == placement.core_of(Role::Log);
+            let pin = pins.clone().flatten().map(|cores| cores[index]);
+            let body = move || {
+                pin.map(affinity::pin);
+                let ended = core_thread(index, &config, boots, &tell, &tell_bell, &core);
+                // Nobody listens any more once the node has ended.
+                let _ = tell.send(Word::Ended(ended));
+            };
+            let handle = std::thread::Builder::new().name(format!("core-{index}")).spawn(body);
+            let cure = "raise the limit of processes (ulimit -u)";
+            threads.handles.push(handle.map_err(machine(format!("the thread of core {index}"), cure))?);
+            threads.cores.push(hand);
+        }
+        drop(tell_bell);
+        let mut found: Vec<(usize, Arc<dyn Doorbell>)> = bells.iter().take(count).collect();
+        found.sort_by_key(|(index, _)| *index);
+        threads.doorbells = found.into_iter().map(|(_, doorbell)| doorbell).collect();
+        if threads.doorbells.len() < count { Err(threads.first_error()) } else { Ok(threads) }
+    }
+
+    /// Waits for what was stored.
+    fn booted(&mut self) -> Result<Booted, RunError> {
+        match self.words.recv() {
+            Ok(Word::Booted(booted)) => Ok(*booted),
+            Ok(Word::Ended(Err(error))) => Err(error),
+            _ => Err(self.first_error()),
+        }
+    }
+
+    /// Gives each core its agents and waits until all have begun.
+    fn hand_out(&mut self, cores: Vec<Core>) -> Result<(), RunError> {
+        for (hand, core) in self.cores.iter().zip(cores) {
+            // A thread that is gone has said why.
+            let _ = hand.send(core);
+        }
+        for _ in 0..self.handles.len() {
+            match self.words.recv() {
+                Ok(Word::Started) => (),
+                Ok(Word::Ended(Err(error))) => return Err(error),
+                _ => return Err(self.first_error()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Until a signal comes, or a core ends.
+    fn wait(&self, signals: &Receiver<i32>) -> Option<RunError> {
+        select! {
+            recv(signals) -> _ => None,
+            recv(self.words) -> word => match word {
+                Ok(Word::Ended(Err(error))) => Some(error),
+                _ => Some(self.first_error()),
+            },
+        }
+    }
+
+    /// Lets the node finish what it has begun, for so long at most.
+    fn drain(&self, ending: &Ending, within: Duration) {
+        ending.drain.set(1);
+        let until = crate::io::clock::monotonic().after(within);
+        while (ending.replica.get() == 0 || ending.clients.get() == 0) && crate::io::clock::monotonic() < until {
+            self.doorbells.iter().for_each(|doorbell| doorbell.ring());
+            std::thread::sleep(DRAIN_PAUSE);
+        }
+    }
+
+    /// Ends all threads.
+    fn stop(self) {
+        self.stop.set(1);
+        self.doorbells.iter().for_each(|doorbell| doorbell.ring());
+        drop(self.cores);
+        for handle in self.handles {
+            // A thread that panicked has said so, and the process ends anyway.
+            let _ = handle.join();
+        }
+    }
+
+    fn others(&self, index: usize) -> Vec<Arc<dyn Doorbell>> {
+        let others = self.doorbells.iter().enumerate().filter(|(i, _)| *i != index);
+        others.map(|(_, doorbell)| doorbell.clone()).collect()
+    }
+
+    /// Why a thread ended, if one has said so.
+    fn first_error(&self) -> RunError {
+        let errors = self.words.try_iter().find_map(|word| match word {
+            Word::Ended(Err(error)) => Some(error),
+            _ => None,
+        });
+        let silent = || machine("a core", "see the lines above")(std::io::ErrorKind::Other.into());
+        errors.unwrap_or_else(silent)
+    }
+}
+
+/// One core's thread: its driver, what was stored if it is the log's, and then its loop.
+fn core_thread(
+    index: usize,
+    config: &Resolved,
+    boots: bool,
+    tell: &Sender<Word>,
+    tell_bell: &Sender<(usize, Arc<dyn Doorbell>)>,
+    core: &Receiver<Core>,
+) -> Result<(), RunError> {
+    let mut driver = Uring::new(UringOptions { spin: config.placement.spin, ..UringOptions::NODE })?;
+    // The main thread holds the other ends as long as it needs what is sent.
+    let _ = tell_bell.send((index, driver.doorbell()));
+    if boots {
+        let booted = boot::boot(config, &mut driver)?;
+        let _ = tell.send(Word::Booted(Box::new(booted)));
+    }
+    let Ok(core) = core.recv() else { return Ok(()) };
+    run::run(core, &mut driver, || drop(tell.send(Word::Started)))?;
+    Ok(())
+}
+
+const _: () = assert!(FORMAT_VERSION == 1, "a new format needs a path from the old one");

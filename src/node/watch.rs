@@ -7,7 +7,9 @@ use crate::base::ring::Consumer;
 use crate::base::{NodeId, Number};
 use crate::meter::turn::Turns;
 use crate::meter::{Board, Figures};
+use crate::front::View;
 use crate::replica::agent::Told;
+use crate::store::agent::Told as StoreTold;
 use crate::wire::hop::LinkEvent;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +112,19 @@ impl Watch {
 }
 
 impl ReplicaSight {
+    /// Nothing has been told yet.
+    pub fn new(me: NodeId, told: &Told, store: &StoreTold, view: &View) -> ReplicaSight {
+        ReplicaSight {
+            me,
+            told: told.clone(),
+            applied: store.applied.clone(),
+            memory: store.memory.clone(),
+            connections: view.facts.connections.clone(),
+            leader: 0,
+            term: 0,
+        }
+    }
+
     fn look(&mut self, events: &EventSink) {
         let (leader, term) = (self.told.leader.get(), self.told.term.get());
         if (leader, term) == (self.leader, self.term) {

@@ -88,6 +88,8 @@ pub struct Told {
     pub commit: Number,
     /// The newest slot of the own log.
     pub last: Number,
+    /// Elections that this replica has stood in.
+    pub elections: Number,
     /// 1 when no batch of this node's clients is outstanding and leadership has been handed over.
     pub drained: Number,
 }
@@ -322,6 +324,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
         self.told.term.set(standing.term);
         self.told.commit.set(standing.commit.0);
         self.told.last.set(standing.last.0);
+        self.told.elections.set(standing.elections);
         let drained = self.draining && self.shard.is_quiet() && seat.engine.is_drained();
         self.told.drained.set(u64::from(drained));
     }

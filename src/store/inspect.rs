@@ -60,6 +60,10 @@ impl Inspection {
         self.counter.summary.bytes += chunk.len() as u64;
         self.parser.feed(chunk, &mut self.counter)
     }
+    /// How it begins, once that has been fed.
+    pub fn header(&self) -> Option<Header> {
+        self.counter.summary.header
+    }
     /// These were all.
     pub fn finish(self) -> Result<Summary, Damage> {
         self.parser.finish()?;
