@@ -12,7 +12,9 @@ mod wiring;
 use crate::admin::routes::Context;
 use crate::admin::server::Limits as HttpLimits;
 use crate::admin::status::{Facts, PeerFacts};
-use crate::admin::{Event, EventSink, LogFormat, LogLines, Service, ServiceError, ServiceOptions, Status, Token};
+use crate::admin::{
+    Event, EventSink, LogFormat, LogLines, Service, ServiceError, ServiceOptions, Status, Token,
+};
 use crate::base::{GROUP_ONE, Number, Slot};
 use crate::config::{LineFormat, Resolved};
 use crate::crypto::SecretKey;
@@ -195,13 +197,18 @@ fn secret_key(config: &Resolved) -> Result<SecretKey, RunError> {
     let cure = "`quorate init` writes it; restore it from where it was kept";
     let what = format!("the key file {}", path.display());
     let text = std::fs::read_to_string(path).map_err(machine(what.clone(), cure))?;
-    SecretKey::parse(text.trim())
-        .map_err(|error| machine(what, cure)(std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string())))
+    SecretKey::parse(text.trim()).map_err(|error| {
+        machine(what, cure)(std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string()))
+    })
 }
 
 fn facts(config: &Resolved, booted: &Booted) -> Facts {
     let others = config.cluster.members.iter().filter(|m| m.id != config.node.id);
-    let peer = |m: &crate::config::Member| PeerFacts { node: m.id.0, address: m.peer.clone(), ..PeerFacts::default() };
+    let peer = |m: &crate::config::Member| PeerFacts {
+        node: m.id.0,
+        address: m.peer.clone(),
+        ..PeerFacts::default()
+    };
     let mut facts = Facts {
         node: config.node.id.0,
         cluster: config.cluster.id.to_string(),
@@ -228,7 +235,8 @@ fn serve(
 ) -> Result<Service, RunError> {
     let listen = &config.admin.listen;
     let cure = "set [admin] listen to host:port";
-    let address = listen.to_socket_addrs().map_err(machine(format!("the admin address {listen}"), cure))?.next();
+    let address =
+        listen.to_socket_addrs().map_err(machine(format!("the admin address {listen}"), cure))?.next();
     let missing = || std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
     let address = address.ok_or_else(|| machine(format!("the admin address {listen}"), cure)(missing()))?;
     // Without a readable token nothing can be changed over HTTP; that is no reason not to serve.
@@ -284,8 +292,13 @@ impl Threads {
         let allowed = affinity::cores();
         let count = placement.cores.len();
         let pins = config.placement.pin.then(|| affinity::plan(&allowed, config.placement.first_core, count));
-        let mut threads =
-            Threads { doorbells: Vec::new(), cores: Vec::new(), words, handles: Vec::new(), stop: Number::default() };
+        let mut threads = Threads {
+            doorbells: Vec::new(),
+            cores: Vec::new(),
+            words,
+            handles: Vec::new(),
+            stop: Number::default(),
+        };
         for index in 0..count {
             let (hand, core) = bounded(1);
             let (config, tell, tell_bell) = (config.clone(), tell.clone(), tell_bell.clone());
@@ -349,7 +362,9 @@ impl Threads {
     fn drain(&self, ending: &Ending, within: Duration) {
         ending.drain.set(1);
         let until = crate::io::clock::monotonic().after(within);
-        while (ending.replica.get() == 0 || ending.clients.get() == 0) && crate::io::clock::monotonic() < until {
+        while (ending.replica.get() == 0 || ending.clients.get() == 0)
+            && crate::io::clock::monotonic() < until
+        {
             self.doorbells.iter().for_each(|doorbell| doorbell.ring());
             std::thread::sleep(DRAIN_PAUSE);
         }

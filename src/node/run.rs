@@ -73,6 +73,9 @@ pub fn run(mut core: Core, driver: &mut dyn Driver, started: impl FnOnce()) -> R
             begun = ended;
         }
         core.watch.beat();
+        if let Some((agent, why)) = core.agents.iter().find_map(|a| Some((a.name(), a.failure()?))) {
+            return Err(CoreError::Failed { agent, why });
+        }
         if report_at <= driver.now() {
             report_at = driver.now().after(REPORT_EVERY);
             core.watch.report(&core.agents);
@@ -81,10 +84,6 @@ pub fn run(mut core: Core, driver: &mut dyn Driver, started: impl FnOnce()) -> R
             core.watch.look();
             core.neighbours.iter().for_each(|doorbell| doorbell.ring());
         } else {
-            if let Some(agent) = core.agents.iter().find(|a| a.failure().is_some()) {
-                let why = agent.failure().unwrap_or_default();
-                return Err(CoreError::Failed { agent: agent.name(), why });
-            }
             driver.park(core.agents.iter().filter_map(|a| a.deadline()).chain([report_at]).min());
         }
     }

@@ -15,12 +15,14 @@ use super::run::NodeAgent;
 use super::watch::ReplicaSight;
 use crate::admin::keeper::{self, Check, Keeper, KeeperBell, Verify};
 use crate::admin::{EventSink, Status};
-use crate::auth::{Open, Seal, Settings as SealSettings};
+use crate::auth::seal::Settings as SealSettings;
+use crate::auth::{Open, Seal};
 use crate::base::ring::{Consumer, Producer, ring};
 use crate::base::{GROUP_ONE, NodeId, Number, Origin};
-use crate::config::{Resolved, limits};
+use crate::config::Resolved;
 use crate::crypto::SecretKey;
-use crate::front::{self, Take};
+use crate::front::plan::Planned;
+use crate::front::{Facts, Member, View};
 use crate::io::SystemEntropy;
 use crate::io::driver::Doorbell;
 use crate::log::{LogAgent, Rings as LogRings};
@@ -30,7 +32,6 @@ use crate::net::tx::Tx;
 use crate::protocol::Engine;
 use crate::replica::agent::{Heard, Ports as ReplicaPorts, Told};
 use crate::replica::{ReplicaAgent, Shard, seat, shard};
-use crate::resp::parse::Limits;
 use crate::store;
 use crate::store::agent::{Ports as StorePorts, StoreAgent, Told as StoreTold, Triggers};
 use crate::store::inspect::Inspection;
@@ -46,6 +47,10 @@ use std::time::Duration;
 const SNAPSHOT_BYTES: u64 = 256 << 20;
 /// A link over which nothing was said for this long says that this node lives.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
+/// Values that fit between two agents: several bursts, so that a full ring means that the other side is behind.
+const RING_VALUES: usize = 4096;
+/// Errands that wait for disk.
+const ERRANDS_MAX: usize = 256;
 /// Rings of rare values.
 const FEW: usize = 256;
 /// Largest snapshot that is taken from a leader, in bytes.
@@ -113,24 +118,24 @@ struct Rings {
 impl Rings {
     fn new() -> Rings {
         Rings {
-            incoming: ring(limits::RING_VALUES),
+            incoming: ring(RING_VALUES),
             seal_links: ring(FEW),
             send_links: ring(FEW),
             link_events: ring(FEW),
-            opened: ring(limits::RING_VALUES),
-            demands: ring(limits::RING_VALUES),
-            outgoing: ring(limits::RING_VALUES),
-            sealed: ring(limits::RING_VALUES),
-            records: ring(limits::RING_VALUES),
-            fetches: ring(limits::JOBS_MAX),
-            fetched: ring(limits::JOBS_MAX),
-            decided: ring(limits::RING_VALUES),
-            refusals: ring(limits::RING_VALUES),
-            answers: ring(limits::RING_VALUES),
-            planned: ring(limits::RING_VALUES),
+            opened: ring(RING_VALUES),
+            demands: ring(RING_VALUES),
+            outgoing: ring(RING_VALUES),
+            sealed: ring(RING_VALUES),
+            records: ring(RING_VALUES),
+            fetches: ring(ERRANDS_MAX),
+            fetched: ring(ERRANDS_MAX),
+            decided: ring(RING_VALUES),
+            refusals: ring(RING_VALUES),
+            answers: ring(RING_VALUES),
+            planned: ring(RING_VALUES),
             store_keeps: ring(FEW),
-            replica_keeps: ring(limits::JOBS_MAX),
-            kept: ring(limits::JOBS_MAX),
+            replica_keeps: ring(ERRANDS_MAX),
+            kept: ring(ERRANDS_MAX),
             loads: ring(FEW),
         }
     }
@@ -161,7 +166,7 @@ pub fn wire(
     };
     let keeper = make_keeper(config, keeper_ports, snapshot, status, events);
     let bell: Arc<KeeperBell> = Arc::new(keeper.bell());
-    let (ask, probes) = crossbeam::channel::bounded(limits::JOBS_MAX);
+    let (ask, probes) = crossbeam::channel::bounded(ERRANDS_MAX);
     let durable = Number::default();
     let replica_ports = ReplicaPorts {
         opened: rings.opened.1,
@@ -326,5 +331,33 @@ impl Check for Checking {
     }
     fn finish(self: Box<Self>) -> Result<(), String> {
         self.0.finish().map(drop).map_err(|damage| damage.to_string())
+    }
+}
+
+/// What clients are told of this node.
+fn client_view(config: &Resolved, origin: Origin, told: &Told, store: &StoreTold, ending: &Ending) -> View {
+    let member = |m: &crate::config::Member| {
+        let (host, port) = m.client.rsplit_once(':').unwrap_or((m.client.as_str(), "0"));
+        Member { node: m.id, host: host.to_string(), port: port.parse().unwrap_or(0) }
+    };
+    View {
+        node: config.node.id,
+        cluster: u128::from_be_bytes(config.cluster.id.0),
+        generation: origin.boot,
+        members: config.cluster.members.iter().map(member).collect(),
+        memory_max: config.store.maxmemory,
+        process: std::process::id(),
+        facts: Facts {
+            leader: told.leader.clone(),
+            term: told.term.clone(),
+            committed: told.commit.clone(),
+            applied: store.applied.clone(),
+            memory: store.memory.clone(),
+            keys: store.keys.clone(),
+            loaded: Number::new(1),
+            drain: ending.drain.clone(),
+            connections: Number::default(),
+            drained: ending.clients.clone(),
+        },
     }
 }

@@ -5,7 +5,7 @@
 //! - `table`: all records in buckets; `record`, `fields`: one record; `deadlines`: which expire; `graveyard`: what is to be dropped.
 //! - [`inspect`]: reads a snapshot offline. [`sessions`]: exactly once. `merkle`: the digest. `format`, `saving`, `load`: snapshots.
 
-mod agent;
+pub mod agent;
 mod apply;
 mod bits;
 mod deadlines;

@@ -1,0 +1,108 @@
+//! What clients are told of the node and the cluster: facts that never change while the node runs, and numbers that others publish.
+
+use crate::base::{Digest, NodeId, Number};
+
+/// A node of the cluster as clients see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// Its id.
+    pub node: NodeId,
+    /// Where clients reach it.
+    pub host: String,
+    /// Where clients reach it; 0 for a Unix socket.
+    pub port: u16,
+}
+
+/// Numbers that other agents publish. Each is written by one of them and read here.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Who leads; 0 for nobody.
+    pub leader: Number,
+    /// The term.
+    pub term: Number,
+    /// The newest committed slot.
+    pub committed: Number,
+    /// The newest applied slot.
+    pub applied: Number,
+    /// Logical bytes of the store.
+    pub memory: Number,
+    /// Keys in the store.
+    pub keys: Number,
+    /// 1 once the node has loaded its state; before that commands get `-LOADING`.
+    pub loaded: Number,
+    /// 1 once the node is going down: what is asked is answered, nothing more is read.
+    pub drain: Number,
+    /// Published by `Take`: open connections.
+    pub connections: Number,
+    /// Published by `Take`: 1 when it is draining and every connection is answered and closed.
+    pub drained: Number,
+}
+
+/// What clients are told.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// This node.
+    pub node: NodeId,
+    /// Names the cluster.
+    pub cluster: u128,
+    /// How many times this node has been started (the superblock's generation).
+    pub generation: u64,
+    /// All members, by id.
+    pub members: Vec<Member>,
+    /// Bound of the store's logical bytes; 0 for none.
+    pub memory_max: u64,
+    /// Of the operating system.
+    pub process: u32,
+    /// What moves.
+    pub facts: Facts,
+}
+
+/// The version of Redis whose clients are served: what they may expect of commands and replies.
+pub const REDIS_VERSION: &str = "7.4.0";
+
+impl View {
+    /// This node's own line among the members.
+    pub fn own(&self) -> Option<&Member> {
+        self.member(self.node)
+    }
+    /// A member.
+    pub fn member(&self, node: NodeId) -> Option<&Member> {
+        self.members.iter().find(|m| m.node == node)
+    }
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        match self.facts.leader.get() {
+            0 => None,
+            node => u8::try_from(node).ok().map(NodeId),
+        }
+    }
+    /// Whether this node leads.
+    pub fn leads(&self) -> bool {
+        self.leader() == Some(self.node)
+    }
+    /// As clients know it.
+    pub fn role(&self) -> &'static str {
+        if self.leads() { "master" } else { "slave" }
+    }
+    /// The name of a node in Redis's cluster commands: 40 hexadecimal digits.
+    pub fn name_of(&self, node: NodeId) -> String {
+        let mut named = self.cluster.to_le_bytes().to_vec();
+        named.push(node.0);
+        hex(&Digest::of(&named).0[..20])
+    }
+    /// Names this life of this node: 40 hexadecimal digits.
+    pub fn run_name(&self) -> String {
+        let mut named = self.cluster.to_le_bytes().to_vec();
+        named.push(self.node.0);
+        named.extend_from_slice(&self.generation.to_le_bytes());
+        hex(&Digest::of(&named).0[..20])
+    }
+    /// How many other nodes have made durable what is acknowledged: a majority, without the one that says so.
+    pub fn replicas_of_a_write(&self) -> i64 {
+        (self.members.len() / 2) as i64
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
