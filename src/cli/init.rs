@@ -9,6 +9,7 @@ use crate::config::limits::NODES_MAX;
 use crate::config::{self, units};
 use crate::crypto::{ClusterId, SecretKey};
 use crate::io::entropy::{Entropy, SystemEntropy};
+use crate::log::{Identity, superblock};
 use clap::Args;
 use serde_json::json;
 use std::fs::{self, OpenOptions};
@@ -214,6 +215,9 @@ impl Plan {
         for (place, node) in self.layout.nodes.iter().enumerate() {
             write_new(&node.key_file(), &format!("{}\n", *self.keys[place].to_hex()), 0o600)?;
             make_dir(&node.data_dir())?;
+            let identity = Identity { cluster: self.layout.cluster.0, node: node.id };
+            superblock::create(&node.data_dir(), identity, 1)
+                .map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
             write_new(&node.config, &self.toml(place), 0o644)?;
         }
         sync_dir(&self.layout.dir)?;

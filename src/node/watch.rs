@@ -1,17 +1,18 @@
 //! What a core tells operators: figures once a second, events when something has changed, heartbeats every turn.
 
 use super::run::NodeAgent;
-use crate::admin::status::{Facts, PeerFacts};
+use crate::admin::status::{Facts, FollowerFacts, PeerFacts};
 use crate::admin::{Event, EventSink, Status};
 use crate::base::ring::Consumer;
 use crate::base::{NodeId, Number};
 use crate::front::View;
 use crate::meter::turn::Turns;
 use crate::meter::{Board, Figures};
+use crate::protocol::FollowerStanding;
 use crate::replica::agent::Told;
 use crate::store::agent::Told as StoreTold;
 use crate::wire::hop::LinkEvent;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// A turn of an agent that is longer is told as an event: it kept every other agent of its core waiting.
@@ -156,6 +157,14 @@ impl ReplicaSight {
         facts.commit = self.told.commit.get();
         facts.last = self.told.last.get();
         facts.elections = self.told.elections.get();
+        let followers = self.told.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        let follower = |f: &FollowerStanding| FollowerFacts {
+            node: f.id.0,
+            matched: f.matched.0,
+            behind: facts.last.saturating_sub(f.matched.0),
+            state: f.mode.to_string(),
+        };
+        facts.followers = followers.iter().map(follower).collect();
         facts.applied = self.applied.get();
         facts.memory.store_bytes = self.memory.get();
         facts.memory.resident_bytes = resident_bytes();

@@ -1,7 +1,8 @@
 //! Every protocol that a node can host, behind one type.
 
 use super::raft::Raft;
-use super::{FaultKind, Input, Lead, Outbox, Protocol, Standing};
+use super::raft::status::Follower;
+use super::{FaultKind, FollowerStanding, Input, Lead, Outbox, Protocol, Standing};
 use crate::base::{Instant, NodeId, Slot};
 use crate::wire::Message;
 
@@ -76,6 +77,14 @@ impl Lead for Engine {
     fn standing(&self) -> Standing {
         match self {
             Engine::Raft(raft) => raft.standing(),
+        }
+    }
+    fn followers(&self) -> Vec<FollowerStanding> {
+        match self {
+            Engine::Raft(raft) => {
+                let standing = |f: Follower| FollowerStanding { id: f.id, matched: f.matched, mode: f.mode };
+                raft.status().followers.into_iter().map(standing).collect()
+            }
         }
     }
     fn is_drained(&self) -> bool {

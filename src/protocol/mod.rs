@@ -146,6 +146,8 @@ pub trait Lead: Protocol<Message = crate::wire::Message> {
     fn last(&self) -> Slot;
     /// What operators see of it.
     fn standing(&self) -> Standing;
+    /// At the leader, how far the others are.
+    fn followers(&self) -> Vec<FollowerStanding>;
     /// Whether leadership, if it was held, has been handed over after `Input::Drain`.
     fn is_drained(&self) -> bool;
 }
@@ -163,4 +165,15 @@ pub struct Standing {
     pub last: Slot,
     /// Elections that this replica has stood in since its start.
     pub elections: u64,
+}
+
+/// A replica as its leader sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FollowerStanding {
+    /// Who.
+    pub id: NodeId,
+    /// Its log agrees, durably, up to here.
+    pub matched: Slot,
+    /// How it is being served, in a word.
+    pub mode: &'static str,
 }

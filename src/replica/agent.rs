@@ -9,7 +9,7 @@ use crate::base::{GROUP_ONE, GroupId, Instant, NodeId, Number, Slot, Stamp, Tick
 use crate::io::driver::Doorbell;
 use crate::io::{Agent, Completion, Driver};
 use crate::meter::{Metered, Report};
-use crate::protocol::{Fault, Fetched, Lead};
+use crate::protocol::{Fault, Fetched, FollowerStanding, Lead};
 use crate::wire::hop::{
     Answer, Decided, Demand, Keep, Kept, LogFetch, LogFetched, Opened, Outgoing, SnapshotId, Stored,
 };
@@ -17,7 +17,7 @@ use crate::wire::{Entry, Record};
 use crossbeam::channel::Receiver;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most inputs of each ring in a turn.
 const BURST_MAX: usize = 256;
@@ -90,6 +90,8 @@ pub struct Told {
     pub last: Number,
     /// Elections that this replica has stood in.
     pub elections: Number,
+    /// At the leader, how far the others are. Touched once a second.
+    pub followers: Arc<Mutex<Vec<FollowerStanding>>>,
     /// 1 when no batch of this node's clients is outstanding and leadership has been handed over.
     pub drained: Number,
 }
@@ -434,6 +436,9 @@ impl<E: Lead + Send> Metered for ReplicaAgent<E> {
         }
         for (group, seat) in self.shard.seats() {
             report_group(to, group, seat);
+            let followers = seat.engine.followers();
+            // A list is whole whenever the lock is free.
+            *self.told.followers.lock().unwrap_or_else(PoisonError::into_inner) = followers;
         }
     }
 }
@@ -453,6 +458,12 @@ fn report_group<E: Lead>(to: &mut dyn Report, group: GroupId, seat: &super::seat
         labels,
         standing.elections,
     );
+    for follower in seat.engine.followers() {
+        let peer = follower.id.to_string();
+        let labels: &[(&str, &str)] = &[("group", &group), ("peer", &peer)];
+        let behind = standing.last.0.saturating_sub(follower.matched.0) as f64;
+        to.gauge("quorate_follower_behind", "Slots that a follower is not known to hold.", labels, behind);
+    }
     to.latency(
         "quorate_stage_seconds",
         "Latency by stage.",

@@ -185,13 +185,13 @@ fn listen_of(config: &toml::Table, section: &str) -> String {
     config[section]["listen"].as_str().expect("an address").to_string()
 }
 
-/// A stretch of ports that nobody listens on: peers, clients and service planes of `count` nodes.
+/// A stretch of ports that nobody listens on: `init` counts clients from it, peers from 100 and service planes from 200 above it.
 fn free_base(count: u16) -> u16 {
-    let first = 20_000 + (std::process::id() % 200) as u16 * 100;
+    let first = 10_000 + (std::process::id() % 60) as u16 * 250;
     loop {
-        let base = first + NEXT_BASE.fetch_add(1, Ordering::Relaxed) % 200 * 50;
-        let taken = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_err();
-        if !(base..base + 3 * count.max(10)).any(taken) {
+        let base = first + NEXT_BASE.fetch_add(1, Ordering::Relaxed) % 60 * 250;
+        let taken = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_err();
+        if ![0, 100, 200].into_iter().flat_map(|lane| (1..=count).map(move |k| base + lane + k)).any(taken) {
             return base;
         }
     }
