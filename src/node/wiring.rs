@@ -21,8 +21,8 @@ use crate::base::ring::{Consumer, Producer, ring};
 use crate::base::{GROUP_ONE, NodeId, Number, Origin};
 use crate::config::Resolved;
 use crate::crypto::SecretKey;
-use crate::front::plan::Planned;
-use crate::front::{Facts, Member, View};
+use crate::front::plan::{Planned, Settled};
+use crate::front::{self, Facts, Member, Reply, Take, TakePorts, View};
 use crate::io::SystemEntropy;
 use crate::io::driver::Doorbell;
 use crate::log::{LogAgent, Rings as LogRings};
@@ -223,17 +223,23 @@ pub fn wire(
     let seal =
         Seal::new(seal_settings, rings.outgoing.1, rings.seal_links.1, rings.sealed.0, numbers.clone());
     let tx = Tx::new(SEND_STALL_MAX, rings.sealed.1, rings.send_links.1, numbers);
+    let settled = Settled::default();
+    let take_ports = TakePorts { plans: rings.planned.0, demands: rings.demands.0, settled: settled.clone() };
+    let take = Take::new(front::Options::at(&config.client.listen), view.clone(), take_ports);
+    let reply = Reply::new(rings.planned.1, rings.answers.1, rings.refusals.1, settled);
     let sight = ReplicaSight::new(config.node.id, &told, &store_told, &view);
     let replica = make_replica(config, origin, engine, replica_ports, heard, told);
     let store = StoreAgent::new(store, origin, store_ports, store_told, triggers);
     let agents: Vec<(Role, Box<dyn NodeAgent>)> = vec![
         (Role::Rx, Box::new(rx)),
         (Role::Open, Box::new(open)),
+        (Role::Take, Box::new(take)),
         (Role::Replica, Box::new(replica)),
         (Role::Log, Box::new(LogAgent::new(log, log_rings))),
         (Role::Store, Box::new(store)),
         (Role::Seal, Box::new(seal)),
         (Role::Tx, Box::new(tx)),
+        (Role::Reply, Box::new(reply)),
     ];
     let probe = Arc::new(DataPlaneProbe::new(ask, doorbells(Role::Replica)));
     Wired { agents, keeper, probe, sight, links: rings.link_events.1, ending }
