@@ -1,10 +1,16 @@
 //! hedge
-mod gather; mod local; pub mod plan; mod reply; mod session; mod take; mod view;
+mod gather;
+mod local;
+pub mod plan;
+mod reply;
+mod session;
+mod take;
+mod view;
+use crate::resp::parse::Limits;
 pub use reply::Reply;
+use std::time::Duration;
 pub use take::{Take, TakePorts};
 pub use view::{Facts, Member, View};
-use crate::resp::parse::Limits;
-use std::time::Duration;
 
 /// What the client port may use. Each limit has its own error, or holds the client back by not reading from it.
 #[derive(Clone, Debug)]

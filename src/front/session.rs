@@ -316,7 +316,15 @@ impl Session {
     }
 
     #[inline]
-    fn data(&mut self, desk: &mut Desk, op: Op, command: &Command, args: Args, burst: &Burst, answered: u64) -> Taken {
+    fn data(
+        &mut self,
+        desk: &mut Desk,
+        op: Op,
+        command: &Command,
+        args: Args,
+        burst: &Burst,
+        answered: u64,
+    ) -> Taken {
         let arguments = args.from(1);
         let bytes = arguments.clone().map(<[u8]>::len).sum::<usize>() + 4 * args.len() + 4;
         let is_read = command.flags.has(Flags::READONLY);
@@ -351,7 +359,8 @@ impl Session {
             desk.counters.reads += 1;
             plan_read(desk, Range { batch, first, count: 1, silent });
         } else {
-            if 0 < desk.gather.writes.len() && desk.options.batch_bytes_max < desk.gather.writes.len() + bytes {
+            if 0 < desk.gather.writes.len() && desk.options.batch_bytes_max < desk.gather.writes.len() + bytes
+            {
                 desk.leave_writes();
             }
             let (batch, first) = desk.gather.writes.place();
@@ -377,7 +386,11 @@ impl Session {
         for plan in &mut desk.plans {
             if let Plan::Read(range) = *plan {
                 assert!(range.batch == id && first_moved <= range.first);
-                *plan = Plan::Write(Range { batch: sequence, first: first + (range.first - first_moved), ..range });
+                *plan = Plan::Write(Range {
+                    batch: sequence,
+                    first: first + (range.first - first_moved),
+                    ..range
+                });
             }
         }
         desk.counters.reads -= u64::from(moved);
@@ -450,7 +463,8 @@ fn plan_write(desk: &mut Desk, range: Range) {
 /// Adds `next` to `last` if it stands directly behind it.
 #[inline]
 fn extend(last: &mut Range, next: &Range) -> bool {
-    let joins = last.batch == next.batch && last.silent == next.silent && last.first + last.count == next.first;
+    let joins =
+        last.batch == next.batch && last.silent == next.silent && last.first + last.count == next.first;
     last.count += if joins { next.count } else { 0 };
     joins
 }
@@ -490,4 +504,3 @@ fn unknown(args: Args) -> String {
 pub(super) fn wrong_number(name: &str) -> String {
     format!("ERR wrong number of arguments for '{name}' command")
 }
-

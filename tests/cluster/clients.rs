@@ -29,7 +29,8 @@ fn redis_cli_and_redis_benchmark() {
     for (node, host, port) in leader_and_follower(&cluster) {
         for version in ["-2", "-3"] {
             let cli = |args: &[&str]| {
-                let all: Vec<&str> = ["-h", &host, "-p", &port, version].iter().chain(args).copied().collect();
+                let all: Vec<&str> =
+                    ["-h", &host, "-p", &port, version].iter().chain(args).copied().collect();
                 run("redis-cli", &all).trim().to_string()
             };
             assert_eq!(cli(&["SET", "greeting", "hello"]), "OK");
@@ -42,7 +43,21 @@ fn redis_cli_and_redis_benchmark() {
         }
         let bench = run(
             "redis-benchmark",
-            &["-h", &host, "-p", &port, "-n", "20000", "-c", "20", "-P", "16", "-t", "set,get,incr,hset,mset", "-q"],
+            &[
+                "-h",
+                &host,
+                "-p",
+                &port,
+                "-n",
+                "20000",
+                "-c",
+                "20",
+                "-P",
+                "16",
+                "-t",
+                "set,get,incr,hset,mset",
+                "-q",
+            ],
         );
         assert!(bench.contains("SET") && !bench.contains("rror"), "{bench}");
     }

@@ -158,7 +158,13 @@ fn hostile_bytes_on_the_client_port_hurt_nobody() {
         (seed >> 33) as u8
     };
     let shapes: [&[u8]; 8] = [
-        b"*-1\r\n", b"*1000000000\r\n", b"*1\r\n$-5\r\n", b"*1\r\n$99999999999\r\n", b"$3\r\nabc\r\n", b"\r\n\r\n\0\0", b"*2\r\n*1\r\n",
+        b"*-1\r\n",
+        b"*1000000000\r\n",
+        b"*1\r\n$-5\r\n",
+        b"*1\r\n$99999999999\r\n",
+        b"$3\r\nabc\r\n",
+        b"\r\n\r\n\0\0",
+        b"*2\r\n*1\r\n",
         b"SET \"unbalanced\r\n",
     ];
     for round in 0..200 {

@@ -40,13 +40,27 @@ impl Cluster {
         let _ = std::fs::remove_dir_all(&dir);
         let base = free_base(count as u16);
         let out = quorate()
-            .args(["init", "--nodes", &count.to_string(), "--base-port", &base.to_string(), "--segment-bytes", "4MiB", "--dir"])
+            .args([
+                "init",
+                "--nodes",
+                &count.to_string(),
+                "--base-port",
+                &base.to_string(),
+                "--segment-bytes",
+                "4MiB",
+                "--dir",
+            ])
             .arg(&dir)
             .output()
             .expect("quorate runs");
         assert!(out.status.success(), "init: {}", String::from_utf8_lossy(&out.stderr));
-        let mut cluster =
-            Cluster { _turn: turn, dir, nodes: (0..count).map(|_| None).collect(), clients: Vec::new(), admins: Vec::new() };
+        let mut cluster = Cluster {
+            _turn: turn,
+            dir,
+            nodes: (0..count).map(|_| None).collect(),
+            clients: Vec::new(),
+            admins: Vec::new(),
+        };
         for node in 1..=count {
             let config = cluster.config(node);
             cluster.clients.push(listen_of(&config, "client"));
@@ -102,7 +116,11 @@ impl Cluster {
     }
     /// Starts a node and waits for nothing.
     pub fn spawn_node(&self, node: usize) -> Child {
-        let stderr = std::fs::OpenOptions::new().create(true).append(true).open(self.stderr_path(node)).expect("a file");
+        let stderr = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.stderr_path(node))
+            .expect("a file");
         quorate()
             .args(["start", "--config"])
             .arg(self.config_path(node))
@@ -136,7 +154,10 @@ impl Cluster {
     }
 
     pub fn client(&self, node: usize) -> Client {
-        await_some(|| Client::connect(&self.clients[node - 1]).ok(), || format!("node {node} takes connections"))
+        await_some(
+            || Client::connect(&self.clients[node - 1]).ok(),
+            || format!("node {node} takes connections"),
+        )
     }
 
     /// Waits until a running node, as seen by the majority of those that run, leads and writes.
@@ -282,5 +303,6 @@ pub fn http_get(address: &str, path: &str) -> Option<(u16, String)> {
 
 /// Whether a program is there.
 pub fn has(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|p| std::env::split_paths(&p).any(|d| Path::new(&d).join(program).exists()))
+    std::env::var_os("PATH")
+        .is_some_and(|p| std::env::split_paths(&p).any(|d| Path::new(&d).join(program).exists()))
 }

@@ -5,7 +5,8 @@ use super::harness::{Cluster, Reply, await_some, quorate};
 const EXIT_IO: Option<i32> = Some(6);
 
 fn start_and_end(cluster: &Cluster, node: usize) -> (Option<i32>, String) {
-    let out = quorate().args(["start", "--config"]).arg(cluster.config_path(node)).output().expect("quorate runs");
+    let out =
+        quorate().args(["start", "--config"]).arg(cluster.config_path(node)).output().expect("quorate runs");
     (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
 }
 
@@ -39,7 +40,10 @@ fn damage_in_the_middle_of_the_log_is_refused_with_its_place() {
     let mut cluster = Cluster::start("damage", 3);
     let mut client = cluster.client(1);
     for i in 0..200 {
-        assert_eq!(client.command(&["SET", &format!("k{i}"), &"v".repeat(500)]).expect("the node lives"), Reply::ok());
+        assert_eq!(
+            client.command(&["SET", &format!("k{i}"), &"v".repeat(500)]).expect("the node lives"),
+            Reply::ok()
+        );
     }
     cluster.kill(3);
     let segment = first_segment(&cluster.data_dir(3));
@@ -55,7 +59,8 @@ fn damage_in_the_middle_of_the_log_is_refused_with_its_place() {
 }
 
 fn first_segment(data: &std::path::Path) -> std::path::PathBuf {
-    let mut found: Vec<_> = walk(data).into_iter().filter(|p| p.extension().is_some_and(|e| e == "wal")).collect();
+    let mut found: Vec<_> =
+        walk(data).into_iter().filter(|p| p.extension().is_some_and(|e| e == "wal")).collect();
     found.sort();
     found
         .into_iter()
@@ -76,9 +81,13 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
 fn a_node_with_a_wrong_key_is_not_let_in() {
     let mut cluster = Cluster::init("key", 3);
     // Node 3 gets a key that nobody knows: that of another cluster's node 3.
-    let other = quorate().args(["init", "--nodes", "3", "--base-port", "19000", "--dir"]).arg(cluster.dir.join("other")).output();
+    let other = quorate()
+        .args(["init", "--nodes", "3", "--base-port", "19000", "--dir"])
+        .arg(cluster.dir.join("other"))
+        .output();
     assert!(other.expect("quorate runs").status.success());
-    let (mine, others) = (cluster.key_path(3, &cluster.dir.clone()), cluster.key_path(3, &cluster.dir.join("other")));
+    let (mine, others) =
+        (cluster.key_path(3, &cluster.dir.clone()), cluster.key_path(3, &cluster.dir.join("other")));
     std::fs::copy(others, mine).expect("keys are files");
     (1..=2).for_each(|node| cluster.start_node(node));
     let child = cluster.spawn_node(3);

@@ -1,9 +1,9 @@
 //! Writers that remember what was acknowledged, and the check that nothing of it is lost.
 
 use super::harness::{Client, Cluster, Reply, await_some};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::sync::Arc;
 
 /// What one writer knows: each key is written once; a counter is incremented once a key.
 #[derive(Default)]
@@ -65,7 +65,9 @@ fn write(writer: usize, addresses: &[String], stop: &AtomicBool, count: &AtomicU
         let (key, counter) = (format!("w{writer}:{next}"), format!("count{writer}"));
         let connected: &mut Client = connected;
         // One pipeline: the counter's increment follows the key's write in one batch.
-        let sent = connected.send(&["SET", &key, &value(writer, next)]).and_then(|()| connected.send(&["INCR", &counter]));
+        let sent = connected
+            .send(&["SET", &key, &value(writer, next)])
+            .and_then(|()| connected.send(&["INCR", &counter]));
         let replies = sent.and_then(|()| Ok((connected.reply()?, connected.reply()?)));
         match replies {
             Ok((Reply::Simple(_), Reply::Integer(_))) => {
@@ -76,7 +78,8 @@ fn write(writer: usize, addresses: &[String], stop: &AtomicBool, count: &AtomicU
             // Certainly not appended: the same key may be tried again.
             Ok((set, incr)) if retryable(&set) && retryable(&incr) => (),
             Ok((set, incr)) => {
-                let honest = |r: &Reply| retryable(r) || r.is_error("INDETERMINATE") || !matches!(r, Reply::Error(_));
+                let honest =
+                    |r: &Reply| retryable(r) || r.is_error("INDETERMINATE") || !matches!(r, Reply::Error(_));
                 assert!(honest(&set) && honest(&incr), "unexpected replies {set:?} {incr:?}");
                 written.unknown.push(next);
                 next += 1;
@@ -104,20 +107,27 @@ pub fn verify(cluster: &Cluster, node: usize, written: &[Written]) {
     let mut client = cluster.client(node);
     for (writer, written) in written.iter().enumerate() {
         for chunk in written.acknowledged.chunks(200) {
-            chunk.iter().for_each(|key| client.send(&["GET", &format!("w{writer}:{key}")]).expect("the node lives"));
+            chunk
+                .iter()
+                .for_each(|key| client.send(&["GET", &format!("w{writer}:{key}")]).expect("the node lives"));
             for key in chunk {
                 let reply = client.reply().expect("the node lives");
                 assert_eq!(reply, Reply::bulk(&value(writer, *key)), "acknowledged write w{writer}:{key}");
             }
         }
         let count = match client.command(&["GET", &format!("count{writer}")]).expect("the node lives") {
-            Reply::Bulk(Some(text)) => String::from_utf8(text).expect("digits").parse::<u64>().expect("digits"),
+            Reply::Bulk(Some(text)) => {
+                String::from_utf8(text).expect("digits").parse::<u64>().expect("digits")
+            }
             other => {
                 assert_eq!(other, Reply::Bulk(None));
                 0
             }
         };
         let (least, most) = (written.acknowledged.len(), written.acknowledged.len() + written.unknown.len());
-        assert!((least as u64..=most as u64).contains(&count), "count{writer} is {count}, not within {least}..={most}");
+        assert!(
+            (least as u64..=most as u64).contains(&count),
+            "count{writer} is {count}, not within {least}..={most}"
+        );
     }
 }

@@ -1,0 +1,3 @@
+//! See `cluster/mod.rs`.
+#[path = "cluster/mod.rs"]
+mod cluster;
