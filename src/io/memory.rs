@@ -185,6 +185,9 @@ impl Pending {
     }
     /// What of this write lies before and after `other`, which has overwritten the rest for good.
     fn outside(self, other: &Pending) -> Vec<Pending> {
+        if self.end() <= other.offset || other.end() <= self.offset {
+            return vec![self];
+        }
         let part = |from: u64, to: u64| {
             let bytes = &self.bytes[(from - self.offset) as usize..(to.max(from) - self.offset) as usize];
             Pending { path: self.path.clone(), offset: from, bytes: bytes.to_vec() }
