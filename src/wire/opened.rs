@@ -23,9 +23,8 @@ impl Opened {
     pub(super) fn new(from: NodeId, group: GroupId, message: Message) -> Opened {
         Opened { from, group, message, proof: Proof }
     }
-    /// For unit tests of rooms that no bytes reach.
-    #[cfg(test)]
-    pub fn assumed(from: NodeId, group: GroupId, message: Message) -> Opened {
+    /// For the simulator, whose network carries values and forges none, and for unit tests of rooms that no bytes reach.
+    pub(crate) fn assumed(from: NodeId, group: GroupId, message: Message) -> Opened {
         Opened::new(from, group, message)
     }
 }

@@ -1,0 +1,39 @@
+//! Log Matching: "if two logs contain an entry with the same index and term, then the logs are identical in all entries up through
+//! the given index" (thesis, figure 3.2). Equivalently, by induction: slot and term name one content and one predecessor's term.
+
+use crate::base::{Slot, Term};
+use crate::protocol::raft::Raft;
+use crate::sim::machine::digest;
+use crate::wire::Entry;
+use std::collections::BTreeMap;
+
+/// Every entry that was ever in any log.
+#[derive(Default)]
+pub struct LogMatching {
+    entries: BTreeMap<(Slot, Term), (u64, Option<Term>)>,
+}
+
+impl LogMatching {
+    /// `entry` was appended to the log of `raft`.
+    pub fn observe(&mut self, raft: &Raft, entry: &Entry) {
+        let content = digest(entry);
+        // Within a burst it may have been cut again: then its predecessor is not to be seen any more.
+        let tail = raft.tail();
+        let is_there = tail.term_at(entry.slot) == Some(entry.term);
+        let before = tail.term_at(entry.slot.prev()).filter(|_| is_there);
+        let known = self.entries.entry((entry.slot, entry.term)).or_insert((content, before));
+        assert_eq!(
+            known.0, content,
+            "log matching: two entries at slot {} in term {}",
+            entry.slot, entry.term
+        );
+        known.1 = known.1.or(before);
+        assert!(
+            before.is_none() || known.1 == before,
+            "log matching: before slot {} of term {} stand terms {:?} and {before:?}",
+            entry.slot,
+            entry.term,
+            known.1
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! A node's disk: one stream of records, and snapshots. Writes finish in any order; only a rising watermark is told.
+
+use crate::base::{Slot, Term, Ticket};
+use crate::protocol::Fetched;
+use crate::protocol::raft::Mark;
+use crate::wire::hop::SnapshotId;
+use crate::wire::{Entry, Record};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Records that were handed over in one burst.
+struct Write {
+    last: Ticket,
+    records: Vec<Record>,
+    is_done: bool,
+}
+
+/// A durable snapshot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Which.
+    pub id: SnapshotId,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+/// What survives a crash, and what is on its way to that.
+#[derive(Default)]
+pub struct Disk {
+    stored: Vec<Record>,
+    /// Invariant: tickets rise.
+    writes: VecDeque<Write>,
+    /// The log as a fetch sees it, unfinished writes included.
+    seen: BTreeMap<Slot, Entry>,
+    /// The log as a restart would see it: terms are enough.
+    held: BTreeMap<Slot, Term>,
+    /// The newest two, oldest first.
+    snapshots: VecDeque<Snapshot>,
+}
+
+impl Disk {
+    /// Takes a burst's records. Gives back the name of the write, if there is anything to write.
+    pub fn write(&mut self, records: Vec<(Ticket, Record)>) -> Option<Ticket> {
+        let last = records.last()?.0;
+        let records: Vec<Record> = records.into_iter().map(|(_, record)| record).collect();
+        for record in &records {
+            match record {
+                Record::Vote { .. } => (),
+                Record::Entry { entry, .. } => {
+                    self.seen.split_off(&entry.slot);
+                    self.seen.insert(entry.slot, entry.clone());
+                }
+                Record::Floor { slot, reset: false, .. } => self.seen = self.seen.split_off(&slot.next()),
+                Record::Floor { reset: true, .. } => self.seen.clear(),
+            }
+        }
+        self.writes.push_back(Write { last, records, is_done: false });
+        Some(last)
+    }
+
+    /// A write has finished. Gives back the watermark, if it has risen.
+    pub fn finish(&mut self, write: Ticket) -> Option<Ticket> {
+        let done = self.writes.iter_mut().find(|w| w.last == write)?;
+        done.is_done = true;
+        let mut watermark = None;
+        while self.writes.front().is_some_and(|w| w.is_done) {
+            let write = self.writes.pop_front().expect("there is one");
+            write.records.into_iter().for_each(|record| self.keep(record));
+            watermark = Some(write.last);
+        }
+        watermark
+    }
+
+    /// Finishes everything that is under way.
+    pub fn finish_all(&mut self) -> Option<Ticket> {
+        let names: Vec<Ticket> = self.writes.iter().map(|w| w.last).collect();
+        names.into_iter().filter_map(|name| self.finish(name)).last()
+    }
+
+    /// Number of records under way.
+    pub fn unfinished(&self) -> usize {
+        self.writes.iter().map(|w| w.records.len()).sum()
+    }
+
+    /// Power is lost: of the records under way, the first `keep` survive.
+    pub fn crash(&mut self, keep: usize) {
+        let records: Vec<Record> = self.writes.drain(..).flat_map(|w| w.records).take(keep).collect();
+        records.into_iter().for_each(|record| self.keep(record));
+        let mut seen = BTreeMap::new();
+        for record in &self.stored {
+            if let Record::Entry { entry, .. } = record
+                && self.held.get(&entry.slot) == Some(&entry.term)
+            {
+                seen.insert(entry.slot, entry.clone());
+            }
+        }
+        self.seen = seen;
+    }
+
+    /// What a restart reads.
+    pub fn records(&self) -> Vec<Record> {
+        self.stored.clone()
+    }
+
+    /// Drops what the newest floor and vote have made superfluous.
+    pub fn compact(&mut self) {
+        let floor = self.stored.iter().rposition(|r| matches!(r, Record::Floor { .. }));
+        let vote = self.stored.iter().rposition(|r| matches!(r, Record::Vote { .. }));
+        let Some((floor, Record::Floor { slot, .. })) = floor.map(|at| (at, self.stored[at].clone())) else {
+            return;
+        };
+        let reset = self.stored.iter().rposition(|r| matches!(r, Record::Floor { reset: true, .. }));
+        let mut at = 0;
+        self.stored.retain(|record| {
+            at += 1;
+            match record {
+                Record::Vote { .. } => Some(at - 1) == vote,
+                Record::Floor { .. } => at - 1 == floor,
+                Record::Entry { entry, .. } => slot < entry.slot && reset.is_none_or(|reset| reset < at - 1),
+            }
+        });
+    }
+
+    /// Whether a restart would have the entry `(slot, term)`, in the log or in a snapshot.
+    pub fn holds(&self, slot: Slot, term: Term) -> bool {
+        self.held.get(&slot) == Some(&term) || self.snapshots.back().is_some_and(|s| slot <= s.id.slot)
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshots.back()
+    }
+
+    /// Where a restart begins.
+    pub fn mark(&self) -> Mark {
+        let id = self.snapshots.back().map(|s| s.id).unwrap_or_default();
+        Mark { slot: id.slot, term: id.term, stamp: id.stamp }
+    }
+
+    /// A snapshot has become durable; an older one than is there is of no use.
+    pub fn keep_snapshot(&mut self, snapshot: Snapshot) {
+        if self.snapshots.back().is_none_or(|newest| newest.id.slot < snapshot.id.slot) {
+            self.snapshots.push_back(snapshot);
+            if 2 < self.snapshots.len() {
+                self.snapshots.pop_front();
+            }
+        }
+    }
+
+    /// A piece of the newest snapshot, or of the one asked for.
+    pub fn piece(&self, slot: Option<Slot>, offset: u64, bytes: usize) -> Fetched {
+        let wanted = self.snapshots.iter().rev().find(|s| slot.is_none_or(|slot| s.id.slot == slot));
+        let Some(Snapshot { id, bytes: whole }) = wanted.filter(|s| offset < s.bytes.len() as u64) else {
+            return Fetched::Gone;
+        };
+        let start = offset as usize;
+        let body = crate::base::Body::new(whole.slice(start..whole.len().min(start + bytes)));
+        let total = whole.len() as u64;
+        Fetched::Piece { slot: id.slot, term: id.term, stamp: id.stamp, offset, total, body }
+    }
+
+    /// Consecutive entries from `from` on.
+    pub fn entries(&self, from: Slot, count: usize, bytes: usize) -> Fetched {
+        let (mut entries, mut sum) = (Vec::<Entry>::new(), 0);
+        for (entry, slot) in self.seen.range(from..).map(|(_, e)| e).zip(from.0..).take(count) {
+            sum += entry.body.len();
+            if entry.slot.0 != slot || (bytes < sum && !entries.is_empty()) {
+                break;
+            }
+            entries.push(entry.clone());
+        }
+        if entries.is_empty() { Fetched::Gone } else { Fetched::Entries(entries) }
+    }
+
+    fn keep(&mut self, record: Record) {
+        match &record {
+            Record::Vote { .. } => (),
+            Record::Entry { entry, .. } => {
+                self.held.split_off(&entry.slot);
+                self.held.insert(entry.slot, entry.term);
+            }
+            Record::Floor { slot, reset: false, .. } => self.held = self.held.split_off(&slot.next()),
+            Record::Floor { reset: true, .. } => self.held.clear(),
+        }
+        self.stored.push(record);
+    }
+}

@@ -1,0 +1,175 @@
+//! A simulated node: the real shard with a real core, a disk, a state machine, and what lies between them.
+
+use super::disk::{Disk, Snapshot};
+use super::machine::Machine;
+use crate::base::{GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slot};
+use crate::protocol::Engine;
+use crate::protocol::raft::{Options, Raft, Setup};
+use crate::replica::{Shard, reads, route, seat, shard};
+use crate::wire::hop::{Decided, SnapshotId};
+use crate::wire::sequence::Verdict;
+use std::collections::VecDeque;
+
+/// What all nodes of a simulated cluster have in common.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// Nodes have the ids 1 to `nodes`.
+    pub nodes: usize,
+    /// Of the core.
+    pub raft: Options,
+    /// Of the shard.
+    pub route: route::Options,
+    /// Of the shard.
+    pub reads: reads::Options,
+}
+
+/// One node.
+pub struct Host {
+    /// Its number, from 0.
+    pub index: usize,
+    /// Counts its lives.
+    pub boot: u64,
+    /// Whether it runs.
+    pub is_up: bool,
+    /// The production type.
+    pub shard: Shard<Engine>,
+    /// What survives.
+    pub disk: Disk,
+    /// The store.
+    pub machine: Machine,
+    /// Decided, not yet applied.
+    pub decided: VecDeque<Decided>,
+    /// Reads that wait for a slot: the demand's id and the slot.
+    reads: Vec<(u64, Slot)>,
+    /// A leader's snapshot, as far as it has come.
+    staging: Option<(SnapshotId, Vec<u8>)>,
+}
+
+/// What applying has brought about for this node's clients.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// An entry has been applied.
+    Applied(Slot),
+    /// A batch of this node's clients took effect.
+    Written {
+        /// Which.
+        sequence: u64,
+        /// Where.
+        slot: Slot,
+    },
+    /// Reads of this node's clients are answered from the present state.
+    Read {
+        /// Which.
+        id: u64,
+    },
+}
+
+impl Host {
+    /// A node that has never run.
+    pub fn new(index: usize, common: &Common, now: Instant, seed: u64) -> Host {
+        let shard = empty_shard(index, 0, common);
+        let (disk, machine) = (Disk::default(), Machine::default());
+        let (decided, reads) = (VecDeque::new(), Vec::new());
+        let mut host =
+            Host { index, boot: 0, is_up: false, shard, disk, machine, decided, reads, staging: None };
+        host.start(common, now, seed);
+        host
+    }
+
+    /// Begins a life with what the disk holds.
+    pub fn start(&mut self, common: &Common, now: Instant, seed: u64) {
+        assert!(!self.is_up);
+        self.boot += 1;
+        self.is_up = true;
+        self.machine = self.disk.snapshot().map_or_else(Machine::default, |s| Machine::load(&s.bytes));
+        let members = members(common.nodes);
+        let setup = Setup { me: self.id(), members, options: common.raft.clone(), seed };
+        let raft = Raft::recover(setup, now, self.disk.mark(), self.disk.records());
+        let raft = raft.expect("a simulated disk loses nothing that was acknowledged");
+        self.shard = empty_shard(self.index, self.boot, common);
+        self.shard.add(GROUP_ONE, Engine::Raft(Box::new(raft)));
+    }
+
+    /// Ends a life. Of the records under way `keep` survive.
+    pub fn crash(&mut self, keep: usize) {
+        assert!(self.is_up);
+        self.is_up = false;
+        self.disk.crash(keep);
+        self.decided.clear();
+        self.reads.clear();
+        self.staging = None;
+    }
+
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        NodeId(self.index as u8 + 1)
+    }
+    /// Names its front in this life.
+    pub fn origin(&self) -> Origin {
+        Origin { node: self.id(), lane: 0, boot: self.boot }
+    }
+    /// The protocol core.
+    pub fn raft(&self) -> &Raft {
+        let Engine::Raft(raft) = &self.shard.seat(GROUP_ONE).expect("the group is hosted").engine;
+        raft
+    }
+
+    /// Applies at most `count` of what is decided.
+    pub fn apply(&mut self, count: usize) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for _ in 0..count {
+            match self.decided.pop_front() {
+                // A leader's snapshot may have brought it already.
+                Some(Decided::Commit { entry, .. }) if self.machine.applied < entry.slot => {
+                    let verdict = self.machine.apply(&entry);
+                    effects.push(Effect::Applied(entry.slot));
+                    if verdict == Some(Verdict::Applied) && entry.origin == self.origin() {
+                        effects.push(Effect::Written { sequence: entry.sequence, slot: entry.slot });
+                    }
+                }
+                Some(Decided::Read { id, slot, .. }) => self.reads.push((id, slot)),
+                Some(Decided::Commit { .. }) | None => (),
+            }
+            let applied = self.machine.applied;
+            let ready = self.reads.extract_if(.., |(_, slot)| *slot <= applied);
+            effects.extend(ready.map(|(id, _)| Effect::Read { id }));
+        }
+        effects
+    }
+
+    /// A piece of a leader's snapshot: gives back the snapshot when it is whole.
+    pub fn stage(&mut self, id: SnapshotId, offset: u64, total: u64, body: &[u8]) -> Option<Snapshot> {
+        if offset == 0 {
+            self.staging = Some((id, Vec::new()));
+        }
+        let (staged, bytes) = self.staging.as_mut().expect("the first piece came first");
+        assert_eq!((*staged, bytes.len() as u64), (id, offset), "pieces join");
+        bytes.extend_from_slice(body);
+        (bytes.len() as u64 == total).then(|| Snapshot { id, bytes: std::mem::take(bytes).into() })
+    }
+
+    /// A leader's snapshot is durable: it becomes the state if it is newer.
+    pub fn install(&mut self, snapshot: &Snapshot) {
+        self.disk.keep_snapshot(snapshot.clone());
+        if self.machine.applied < snapshot.id.slot {
+            self.machine = Machine::load(&snapshot.bytes);
+        }
+    }
+}
+
+/// Ids 1 to `nodes`.
+pub fn members(nodes: usize) -> NodeSet {
+    (1..=nodes as u8).map(NodeId).collect()
+}
+
+fn empty_shard(index: usize, boot: u64, common: &Common) -> Shard<Engine> {
+    Shard::new(shard::Options {
+        me: NodeId(index as u8 + 1),
+        members: members(common.nodes),
+        lane: 0,
+        boot,
+        route: common.route,
+        reads: common.reads,
+        guards: seat::Guards::default(),
+    })
+}
