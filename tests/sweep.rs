@@ -8,7 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+    std::env::var(name)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
 #[test]
@@ -26,7 +27,8 @@ fn no_property_is_violated_under_random_faults() {
             }
             match catch_unwind(|| World::run(seed, events)) {
                 Ok(o) => {
-                    let one = [o.events, o.committed, o.acknowledged, o.reads, o.installed, o.lives, o.faults];
+                    let one =
+                        [o.events, o.committed, o.acknowledged, o.reads, o.installed, o.lives, o.faults];
                     let mut sums = sums.lock().unwrap();
                     sums.iter_mut().zip(one).for_each(|(sum, n)| *sum += n);
                 }

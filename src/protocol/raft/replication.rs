@@ -154,7 +154,7 @@ impl Raft {
             AppendOutcome::Matched { slot } if self.tail.last() < slot => {
                 out.fault(from, FaultKind::AcknowledgesUnsent { slot, last: self.tail.last() });
             }
-            AppendOutcome::Matched { slot } => self.matched(peer, slot),
+            AppendOutcome::Matched { slot } => self.matched(now, peer, slot),
             AppendOutcome::Conflict { prev_slot, slot, term } => {
                 let p = &self.peers[peer];
                 // A late answer is told by the place that it refuses: it agrees meanwhile, or is not the one asked about.
@@ -164,7 +164,10 @@ impl Raft {
                     Mode::Replicate => prev_slot < p.next,
                 };
                 if is_news && p.matched < prev_slot {
-                    let agrees = self.tail.back_to(slot.min(prev_slot.prev()), term);
+                    let hint = slot.min(prev_slot.prev());
+                    // Below the floor nothing is known: the follower needs a snapshot.
+                    let is_known = self.tail.floor().slot <= hint;
+                    let agrees = if is_known { self.tail.back_to(hint, term) } else { hint };
                     let p = &mut self.peers[peer];
                     p.probe(agrees.max(p.matched).next());
                 }
@@ -175,16 +178,18 @@ impl Raft {
     }
 
     /// The follower's log agrees, durably, up to `slot`; and up to where it was asked last, durably or not.
-    pub(super) fn matched(&mut self, peer: usize, slot: Slot) {
+    pub(super) fn matched(&mut self, now: Instant, peer: usize, slot: Slot) {
         assert!(slot <= self.tail.last());
         let floor = self.tail.floor().slot;
         let p = &mut self.peers[peer];
         self.recount |= p.matched < slot;
         p.acknowledged(slot);
-        match p.mode {
+        match &p.mode {
             Mode::Replicate => (),
             Mode::Probe { .. } => p.replicate(),
             Mode::Snapshot(_) if floor <= p.matched => p.shipped(),
+            // The log has moved on while the snapshot travelled: a newer one follows.
+            Mode::Snapshot(shipping) if shipping.is_over(p.matched) => p.ship(now),
             Mode::Snapshot(_) => (),
         }
     }

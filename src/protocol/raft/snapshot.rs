@@ -15,7 +15,7 @@ pub struct Shipping {
     slot: Option<Slot>,
     /// Its size in bytes.
     total: u64,
-    /// The next byte to fetch. Invariant: `acknowledged <= sent <= total`, once the total is known.
+    /// The next byte to fetch. At most `total`, once that is known.
     sent: u64,
     /// The follower has everything below.
     acknowledged: u64,
@@ -30,13 +30,19 @@ impl Shipping {
     pub fn new(now: Instant) -> Shipping {
         Shipping { slot: None, total: 0, sent: 0, acknowledged: 0, rewound: None, moved: now }
     }
-    /// What was sent and not acknowledged is sent again.
+    /// What was sent and not acknowledged is sent again. When all is acknowledged the last byte is, as a question: a follower that
+    /// is still installing has it already, one that has lost all says so.
     pub fn rewind(&mut self) {
-        self.sent = self.acknowledged;
+        self.sent = self.acknowledged.min(self.total.saturating_sub(1));
+    }
+    /// Whether what a follower holds durably, up to `slot`, is all that is on its way to it.
+    pub fn is_over(&self, slot: Slot) -> bool {
+        self.slot.is_some_and(|shipped| shipped <= slot)
     }
     /// Whether the window has room for another piece.
     fn has_room(&self, window: u64) -> bool {
-        self.slot.is_none() || (self.sent < self.total && self.sent - self.acknowledged < window)
+        self.slot.is_none()
+            || (self.sent < self.total && self.sent.saturating_sub(self.acknowledged) < window)
     }
     /// The follower wants to go on at `next`.
     fn wants(&mut self, next: u64, now: Instant) {
@@ -132,7 +138,7 @@ impl Raft {
         if installed && self.tail.last() < slot {
             out.fault(from, FaultKind::AcknowledgesUnsent { slot, last: self.tail.last() });
         } else if installed {
-            self.matched(peer, slot);
+            self.matched(now, peer, slot);
         } else if let Mode::Snapshot(shipping) = &mut self.peers[peer].mode
             && shipping.slot == Some(slot)
         {
