@@ -34,8 +34,11 @@ pub struct Disk {
     seen: BTreeMap<Slot, Entry>,
     /// The log as a restart would see it: terms are enough.
     held: BTreeMap<Slot, Term>,
-    /// The newest two, oldest first.
+    /// Oldest first. The newest two stay, and an older one for as long as pieces of it are asked for: else a follower that takes
+    /// longer to get one than this node to make two would never get any.
     snapshots: VecDeque<Snapshot>,
+    /// The older one that was asked for since the newest came.
+    wanted: Option<Slot>,
 }
 
 impl Disk {
@@ -141,18 +144,22 @@ impl Disk {
     pub fn keep_snapshot(&mut self, snapshot: Snapshot) {
         if self.snapshots.back().is_none_or(|newest| newest.id.slot < snapshot.id.slot) {
             self.snapshots.push_back(snapshot);
-            if 2 < self.snapshots.len() {
-                self.snapshots.pop_front();
-            }
+            let (newest, wanted) = (self.snapshots.len(), self.wanted.take());
+            let mut at = 0;
+            self.snapshots.retain(|s| {
+                at += 1;
+                newest < at + 2 || wanted == Some(s.id.slot)
+            });
         }
     }
 
     /// A piece of the newest snapshot, or of the one asked for.
-    pub fn piece(&self, slot: Option<Slot>, offset: u64, bytes: usize) -> Fetched {
+    pub fn piece(&mut self, slot: Option<Slot>, offset: u64, bytes: usize) -> Fetched {
         let wanted = self.snapshots.iter().rev().find(|s| slot.is_none_or(|slot| s.id.slot == slot));
         let Some(Snapshot { id, bytes: whole }) = wanted.filter(|s| offset < s.bytes.len() as u64) else {
             return Fetched::Gone;
         };
+        self.wanted = Some(id.slot);
         let start = offset as usize;
         let body = crate::base::Body::new(whole.slice(start..whole.len().min(start + bytes)));
         let total = whole.len() as u64;

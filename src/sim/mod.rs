@@ -2,7 +2,6 @@
 //! seed, so whatever a run finds can be run again.
 //!
 //! - [`World`]: many nodes under random faults, then healed; its checkers are in [`check`], one file a property.
-//! - [`Script`]: the scenario language, in which everything is explicit.
 //! - [`Swarm`]: which faults and limits a seed stands for.
 //!
 //! The network drops, delays, repeats and reorders; it never forges. A disk finishes writes in any order; a crash keeps what was
@@ -13,7 +12,6 @@ pub mod disk;
 pub mod host;
 pub mod machine;
 pub mod network;
-pub mod script;
 pub mod swarm;
 pub mod world;
 
