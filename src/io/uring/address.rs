@@ -61,8 +61,11 @@ impl Target {
         }
         // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
         let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
-        if let Target::Tcp(_) = self {
+        if let Target::Tcp(address) = self {
             tune(descriptor)?;
+            if address.ip().is_loopback() {
+                unpace(descriptor);
+            }
         }
         Ok(socket)
     }
@@ -127,6 +130,17 @@ fn tune(descriptor: RawFd) -> io::Result<()> {
     set(descriptor, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, KEEPALIVE_PROBES)
 }
 
+/// Within a machine there is no congestion to control, but BBR, where it is the default, sets a timer for every burst. A kernel that
+/// refuses leaves it as it was.
+fn unpace(descriptor: RawFd) {
+    let name = b"reno";
+    let len = name.len() as libc::socklen_t;
+    // SAFETY: pointer and length are those of a live array.
+    let _refused = unsafe {
+        libc::setsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_CONGESTION, name.as_ptr().cast(), len)
+    };
+}
+
 fn set(descriptor: RawFd, level: i32, option: i32, value: i32) -> io::Result<()> {
     let len = size_of::<i32>() as libc::socklen_t;
     // SAFETY: pointer and length are those of a live i32.
@@ -147,6 +161,9 @@ pub(super) fn listen(address: &str) -> io::Result<OwnedFd> {
             // SO_REUSEADDR is set by the standard library.
             let listener = TcpListener::bind(address)?;
             tune(listener.as_raw_fd())?;
+            if listener.local_addr()?.ip().is_loopback() {
+                unpace(listener.as_raw_fd());
+            }
             OwnedFd::from(listener)
         }
     };

@@ -28,8 +28,9 @@ impl UringOptions {
     pub const NODE: UringOptions = UringOptions {
         submissions: 256,
         completions: 2048,
-        receive_buffers: 16,
-        receive_bytes: 16 * 1024,
+        // Of 16 x 16, 32 x 8 and 64 x 4 KiB these cost least CPU with 64 pipelining connections.
+        receive_buffers: 32,
+        receive_bytes: 8 * 1024,
         write_buffers: 2,
         write_bytes: 64 * 1024,
         spin: false,

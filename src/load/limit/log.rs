@@ -10,7 +10,7 @@ const FILE_BYTES: u64 = 16 << 20;
 /// Bytes of a write; more are several writes.
 const WRITE_BYTES: usize = 256 * 1024;
 /// Writes that the disk has at a time. What comes meanwhile goes together into the next.
-const WRITES_MAX: usize = 4;
+const WRITES_MAX: usize = 1;
 /// The names of writes count from here.
 const WRITES_FROM: u64 = 1 << 48;
 
@@ -82,10 +82,15 @@ impl Log {
         assert!(bytes.is_empty());
     }
 
+    /// Whether the disk may take more.
+    pub(super) fn is_free(&self) -> bool {
+        self.writes.len() < WRITES_MAX
+    }
+
     /// Starts writing what was gathered, if the disk may take more.
     pub(super) fn write(&mut self, driver: &mut dyn Driver) {
         let mut left: u64 = self.gathering.iter().map(|buffer| buffer.len as u64).sum();
-        while self.writes.len() < WRITES_MAX && 0 < left {
+        while self.is_free() && 0 < left {
             let mut buffer = self.gathering.pop_front().expect("something is left");
             left -= buffer.len as u64;
             buffer.len = buffer.len.next_multiple_of(ALIGN);

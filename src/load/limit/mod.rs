@@ -90,9 +90,9 @@ impl Bare {
 }
 
 impl Drop for Bare {
-    /// Nothing of it need survive.
+    /// Nothing of it need survive. The leader, started last, ends first: it would complain about its followers.
     fn drop(&mut self) {
-        for child in &mut self.children {
+        for child in self.children.iter_mut().rev() {
             // Both fail only when it has ended already.
             let _ = child.kill();
             let _ = child.wait();

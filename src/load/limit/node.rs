@@ -249,11 +249,14 @@ impl Node {
 
     /// After all that has come was taken in: one write, one send a follower, and whatever has become durable is told.
     fn work(&mut self) {
+        let free = self.log.as_ref().is_none_or(Log::is_free);
         if let Some(log) = &mut self.log {
             log.write(&mut self.driver);
         }
         if self.is_leader() {
-            self.replicate();
+            if free {
+                self.replicate();
+            }
             self.release();
         } else {
             self.acknowledge();
