@@ -2,6 +2,7 @@
 //!
 //! Nothing here is part of the data plane.
 
+pub mod check;
 pub mod cluster;
 pub mod completions;
 pub mod configure;
@@ -43,6 +44,9 @@ enum Command {
     /// Check a configuration, or show where each value comes from
     #[command(subcommand)]
     Config(configure::ConfigCommand),
+    /// Check what was recorded
+    #[command(subcommand)]
+    Check(check::CheckCommand),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Print versions and features
@@ -76,6 +80,7 @@ impl Cli {
             Command::Start(args) => start::run(args, self.output),
             Command::Demo(args) => demo::run(args, self.output),
             Command::Config(command) => configure::run(command, self.output),
+            Command::Check(command) => check::run(command, self.output),
             Command::Completions(args) => completions::run(args),
             Command::Version => version::run(self.output),
         }

@@ -3,12 +3,14 @@
 //!
 //! - [`World`]: many nodes under random faults, then healed; its checkers are in [`check`], one file a property.
 //! - [`Swarm`]: which faults and limits a seed stands for.
+//! - [`history`]: whether what clients saw, here or of a real cluster, is linearizable.
 //!
 //! The network drops, delays, repeats and reorders; it never forges. A disk finishes writes in any order; a crash keeps what was
 //! acknowledged and any prefix of the rest.
 
 pub mod check;
 pub mod disk;
+pub mod history;
 pub mod host;
 pub mod machine;
 pub mod network;
