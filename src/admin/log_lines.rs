@@ -3,7 +3,7 @@
 //! A thread of its own writes, so that a pipe that nobody reads stops neither the data plane nor the service plane.
 
 use super::events::{EventSink, Field, Stamped};
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam::channel::{Receiver, Sender, after, bounded, never, select};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -29,45 +29,47 @@ pub enum LogFormat {
 /// The thread that writes lines.
 pub struct LogLines {
     thread: JoinHandle<()>,
+    /// Dropped to end the thread: not every sink's owner is gone when a node ends (the executor of the service plane is not).
+    end: Sender<()>,
 }
 
 impl LogLines {
-    /// Starts the thread. It ends when the last sink is dropped, and has then written everything.
+    /// Starts the thread.
     pub fn start(format: LogFormat, node: u8) -> io::Result<(EventSink, LogLines)> {
         let (sink, receiver) = EventSink::new();
+        let (end, ended) = bounded(0);
         let thread = std::thread::Builder::new()
             .name("events".into())
             .stack_size(256 * 1024)
-            .spawn(move || write_all(&receiver, Writer::new(format, node), &mut io::stderr()))?;
-        Ok((sink, LogLines { thread }))
+            .spawn(move || write_all(&receiver, &ended, Writer::new(format, node), &mut io::stderr()))?;
+        Ok((sink, LogLines { thread, end }))
     }
 
-    /// Waits until everything is written. All sinks must have been dropped.
+    /// Ends the thread, which first writes what was handed in before.
     pub fn join(self) {
+        drop(self.end);
         // The thread has no state that a panic could have left for us.
         let _ = self.thread.join();
     }
 }
 
-fn write_all(receiver: &Receiver<Stamped>, mut writer: Writer, out: &mut dyn Write) {
+fn write_all(receiver: &Receiver<Stamped>, ended: &Receiver<()>, mut writer: Writer, out: &mut dyn Write) {
+    // One write a line, so that lines of several processes on one terminal do not mix. A closed stderr is nobody's error.
+    let mut write = |text: String| drop(out.write_all(text.as_bytes()));
     loop {
         // While lines are held back their number is told after a pause, even when no event comes; otherwise the thread sleeps.
-        let next = if writer.holds_back() {
-            receiver.recv_timeout(PAUSE)
-        } else {
-            receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        };
-        let text = match next {
-            Ok(ref stamped) => writer.line(stamped),
-            Err(RecvTimeoutError::Timeout) => writer.summary(SystemTime::now(), PAUSE),
-            Err(RecvTimeoutError::Disconnected) => writer.summary(SystemTime::now(), Duration::ZERO),
-        };
-        // One write a line, so that lines of several processes on one terminal do not mix. A closed stderr is nobody's error.
-        let _ = out.write_all(text.as_bytes());
-        if next == Err(RecvTimeoutError::Disconnected) {
-            return;
+        let pause = if writer.holds_back() { after(PAUSE) } else { never() };
+        select! {
+            recv(receiver) -> stamped => match stamped {
+                Ok(stamped) => write(writer.line(&stamped)),
+                Err(_) => break,
+            },
+            recv(pause) -> _ => write(writer.summary(SystemTime::now(), PAUSE)),
+            recv(ended) -> _ => break,
         }
     }
+    receiver.try_iter().for_each(|stamped| write(writer.line(&stamped)));
+    write(writer.summary(SystemTime::now(), Duration::ZERO));
 }
 
 /// Makes lines and limits their rate.
@@ -272,7 +274,8 @@ mod tests {
         (0..30).for_each(|_| sink.emit(refused(0).event));
         drop(sink);
         let mut out = Vec::new();
-        write_all(&receiver, Writer::new(LogFormat::Text, 1), &mut out);
+        let (_lives, ended) = bounded(0);
+        write_all(&receiver, &ended, Writer::new(LogFormat::Text, 1), &mut out);
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.matches(" refused node=1 ").count(), 20);
         assert!(text.ends_with("of=refused lines=10\n"), "{text}");

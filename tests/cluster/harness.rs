@@ -205,7 +205,10 @@ pub fn await_some<T>(mut ask: impl FnMut() -> Option<T>, what: impl Fn() -> Stri
 fn address_of(config: &toml::Table, node: usize, kind: &str) -> String {
     let members = config["cluster"]["members"].as_array().expect("members");
     let is_node = |m: &&toml::Value| m["id"].as_integer() == Some(node as i64);
-    members.iter().find(is_node).expect("the node is a member")[kind].as_str().expect("an address").to_string()
+    members.iter().find(is_node).expect("the node is a member")[kind]
+        .as_str()
+        .expect("an address")
+        .to_string()
 }
 
 /// A stretch of ports that nobody listens on: `init` counts clients from it, peers from 100 and service planes from 200 above it.
