@@ -12,6 +12,7 @@ pub mod plan;
 pub mod reply;
 pub mod workload;
 
+pub mod interleave;
 pub mod limit;
 pub mod local;
 pub mod place;
