@@ -1,16 +1,49 @@
-//! hedge
+//! Client connections. Two agents on one thread, since both name the same sockets:
+//!
+//! - [`Take`] accepts, receives, parses, answers what concerns the connection alone ([`session`], `local`), and gathers what concerns
+//!   the data into batches (`gather`). A `seat` is what it holds of one connection.
+//! - [`Reply`] puts what the store, the replica and `Take` answer into the order of each connection (`order`) and sends it.
+//!
+//! What flows down is a ring of [`plan::Planned`]: for each connection, in its order, where its next replies will come from. What flows
+//! back is numbers: how much of a connection is answered and unsent ([`plan::Flow`]), which batches are settled ([`plan::Settled`]).
+//!
+//! # Why the commands of a connection take effect in the order sent, and reads are linearizable
+//!
+//! Two roads lead to the store. A *write batch* goes through the log; a *read batch* waits for a read index (thesis 6.4) and is then
+//! answered from the own store without touching the log. On either road commands keep their order: the log applies batches of a lane
+//! by their sequence, read batches are granted and answered by their id. So order can be lost only between the roads, and three rules
+//! (`session`) keep it there:
+//!
+//! 1. A read of a connection that has an unanswered write goes with the writes, into the log. It takes effect at its place there.
+//! 2. A read of a connection that has none takes a read index. The connection's earlier writes have been answered, so they are
+//!    committed at or below any index that is asked for from now on, and the read sees them.
+//! 3. A write that follows an unanswered read of the other road would overtake it. If that read was parsed in the same burst and has
+//!    not left, it is moved into the log's batch, before the write; otherwise the connection waits until the read is answered.
+//!
+//! By 1 and 2 a read takes effect between its arrival and its reply and after everything that was answered before it came, on any
+//! connection of any node: in the log because its place is decided after it came, by the index because the leader proves its
+//! leadership after it came. With the log's total order of writes that is linearizability.
+
+mod catalogue;
+mod client;
+mod cluster;
 mod gather;
+mod info;
 mod local;
+mod order;
 pub mod plan;
 mod reply;
+mod seat;
 mod session;
 mod take;
 mod view;
-use crate::resp::parse::Limits;
+
 pub use reply::Reply;
-use std::time::Duration;
 pub use take::{Take, TakePorts};
 pub use view::{Facts, Member, View};
+
+use crate::resp::parse::Limits;
+use std::time::Duration;
 
 /// What the client port may use. Each limit has its own error, or holds the client back by not reading from it.
 #[derive(Clone, Debug)]
@@ -38,6 +71,8 @@ pub struct Options {
     pub unsent_bytes_max: u64,
     /// Most unsent bytes of all connections; while there are more, those that have a share are not read from.
     pub unsent_bytes_total_max: u64,
+    /// More unsent bytes than this cost the connection: answers that it had already asked for would else have no bound.
+    pub unsent_bytes_cut: u64,
     /// A connection over its `unsent_bytes_max` that takes no byte for so long, and has no unanswered command, is closed.
     pub stall_max: Duration,
 }
@@ -57,6 +92,7 @@ impl Options {
             partial_bytes_max: 64 << 20,
             unsent_bytes_max: 32 << 20,
             unsent_bytes_total_max: 128 << 20,
+            unsent_bytes_cut: 128 << 20,
             stall_max: Duration::from_secs(30),
         }
     }

@@ -24,6 +24,8 @@ pub enum Plan {
         fd: Fd,
         /// Its numbers.
         flow: Arc<Flow>,
+        /// More unsent bytes than this break it.
+        unsent_cut: u64,
     },
     /// These bytes answer `count` commands.
     Local {
@@ -78,7 +80,7 @@ impl Flow {
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
-    /// Sending has failed: the client is not there any more.
+    /// Sending has failed or was given up: the client is not there any more, or does not read.
     pub fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
@@ -111,4 +113,6 @@ pub struct Settled {
     pub reads: Number,
     /// Bytes that are made and not yet sent, of all connections.
     pub unsent: Number,
+    /// How many connections have broken (`Flow::is_broken`) since the start.
+    pub broken: Number,
 }

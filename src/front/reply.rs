@@ -1,243 +1,147 @@
-//! hedge
-use super::plan::{Flow, Plan, Planned, Range, Settled};
+//! The agent that answers clients: takes plans and answers, has them put in order (`order`), and sends.
+//!
+//! A socket has one outstanding send; what is answered meanwhile leaves with the next.
+
+use super::order::{Order, Outcome};
+use super::plan::{Planned, Settled};
 use crate::base::Instant;
 use crate::base::ring::Consumer;
-use crate::io::{Agent, Completion, Driver, Fd, Op, Outcome, Token};
+use crate::io::{self, Agent, Completion, Driver, Op, Token};
 use crate::meter::{Metered, Report};
-use crate::wire::hop::{Answer, Failure};
-use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-struct Conn {
-    fd: Fd,
-    flow: Arc<Flow>,
-    queue: VecDeque<Plan>,
-    out: Vec<Bytes>,
-    sending: bool,
-    unsent: u64,
-    sent: u64,
-    answered: u64,
-    close: bool,
-}
-enum Got {
-    Ok(Bytes, Vec<u32>),
-    Failed(Failure),
-}
-#[derive(Default)]
-struct Batch {
-    ranges: usize,
-    seats: Vec<u32>,
-    got: Option<Got>,
-}
-/// Reply
+use crate::wire::hop::Answer;
+
+/// The agent. See the module.
 pub struct Reply {
     plans: Consumer<Planned>,
+    /// From the store, and from the replica.
     answers: [Consumer<Answer>; 2],
     settled: Settled,
-    conns: Vec<Option<Conn>>,
-    batches: [BTreeMap<u64, Batch>; 2],
-    top: [u64; 2],
+    order: Order,
     slot: u8,
-    dirty: Vec<u32>,
+    sends: u64,
+    bytes_out: u64,
 }
+
 impl Reply {
-    /// new
+    /// Publishes what is answered in `settled`.
     pub fn new(
         plans: Consumer<Planned>,
-        store: Consumer<Answer>,
-        replica: Consumer<Answer>,
+        store_answers: Consumer<Answer>,
+        replica_answers: Consumer<Answer>,
         settled: Settled,
     ) -> Reply {
-        Reply {
-            plans,
-            answers: [store, replica],
-            settled,
-            conns: Vec::new(),
-            batches: Default::default(),
-            top: [0; 2],
-            slot: 0,
-            dirty: Vec::new(),
-        }
+        let answers = [store_answers, replica_answers];
+        Reply { plans, answers, settled, order: Order::new(), slot: 0, sends: 0, bytes_out: 0 }
     }
-    fn plan(&mut self, Planned { seat, plan }: Planned) {
-        let index = seat as usize;
-        while self.conns.len() <= index {
-            self.conns.push(None);
+
+    /// Takes what has come over the rings. The answers that are taken were there before the plans were looked at: whatever is
+    /// answered has then been planned, although answers come by another way.
+    fn hear(&mut self) -> usize {
+        let counts = [self.answers[0].len(), self.answers[1].len()];
+        let mut heard = counts[0] + counts[1];
+        while let Some(Planned { seat, plan }) = self.plans.pop() {
+            self.order.plan(seat, plan);
+            heard += 1;
         }
-        if let Plan::Open { fd, flow } = plan {
-            self.conns[index] = Some(Conn {
-                fd,
-                flow,
-                queue: VecDeque::new(),
-                out: Vec::new(),
-                sending: false,
-                unsent: 0,
-                sent: 0,
-                answered: 0,
-                close: false,
-            });
+        for (ring, count) in self.answers.iter_mut().zip(counts) {
+            for answer in (0..count).map_while(|_| ring.pop()) {
+                take_answer(&mut self.order, answer);
+            }
+        }
+        heard
+    }
+
+    /// Sends to a seat, or closes it.
+    fn act(&mut self, seat: u32, driver: &mut dyn Driver) {
+        let Some(line) = self.order.line(seat) else { return };
+        if line.is_over() {
+            driver.submit(Op::Close { fd: line.fd }, token(self.slot, seat, line.life));
+            return self.order.close(seat);
+        }
+        if line.sending || line.outbox.is_empty() {
             return;
         }
-        let road = match &plan {
-            Plan::Write(r) => Some((0, *r)),
-            Plan::Read(r) => Some((1, *r)),
-            _ => None,
-        };
-        if let Some((road, range)) = road {
-            self.top[road] = self.top[road].max(range.batch);
-            let b = self.batches[road].entry(range.batch).or_default();
-            b.ranges += 1;
-            if b.seats.last() != Some(&seat) {
-                b.seats.push(seat);
-            }
-        }
-        if let Some(conn) = &mut self.conns[index] {
-            conn.queue.push_back(plan);
-        }
-        self.dirty.push(seat);
+        let parts = line.outbox.take();
+        line.handed(parts.iter().map(|p| p.len() as u64).sum());
+        self.sends += 1;
+        driver.submit(Op::Send { fd: line.fd, parts }, token(self.slot, seat, line.life));
     }
-    fn got(&mut self, road: usize, batch: u64, got: Got) {
-        if let Some(b) = self.batches[road].get_mut(&batch) {
-            if b.got.is_none() {
-                b.got = Some(got);
-                self.dirty.extend_from_slice(&b.seats);
-            }
-        }
-    }
-    fn pump(&mut self, seat: u32) {
-        let Some(conn) = &mut self.conns[seat as usize] else { return };
-        while let Some(front) = conn.queue.front() {
-            let (road, range): (usize, Range) = match front {
-                Plan::Local { bytes, count } => {
-                    conn.out.push(bytes.clone());
-                    conn.unsent += bytes.len() as u64;
-                    conn.answered += *count as u64;
-                    conn.queue.pop_front();
-                    continue;
-                }
-                Plan::Write(r) => (0, *r),
-                Plan::Read(r) => (1, *r),
-                _ => {
-                    conn.close = true;
-                    conn.queue.clear();
-                    break;
-                }
-            };
-            let Some(b) = self.batches[road].get_mut(&range.batch) else {
-                conn.queue.pop_front();
-                continue;
-            };
-            let bytes = match &b.got {
-                None => break,
-                Some(Got::Ok(all, ends)) => {
-                    let from = if range.first == 0 { 0 } else { ends[range.first as usize - 1] as usize };
-                    let to = ends[(range.first + range.count - 1) as usize] as usize;
-                    all.slice(from..to)
-                }
-                Some(Got::Failed(f)) => {
-                    let t: &[u8] = match f {
-                        Failure::Indeterminate => b"-INDETERMINATE the outcome is unknown\r\n",
-                        Failure::OutOfMemory => {
-                            b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
-                        }
-                        Failure::Overloaded => b"-OVERLOADED too much in flight\r\n",
-                        _ => b"-CLUSTERDOWN no leader\r\n",
-                    };
-                    Bytes::from(t.repeat(range.count as usize))
-                }
-            };
-            b.ranges -= 1;
-            if b.ranges == 0 {
-                self.batches[road].remove(&range.batch);
-            }
-            conn.unsent += bytes.len() as u64;
-            conn.answered += range.count as u64;
-            if !range.silent {
-                conn.out.push(bytes);
-            }
-            conn.queue.pop_front();
-        }
-        conn.flow.set_answered(conn.answered);
+
+    fn publish(&self) {
+        self.settled.writes.set(self.order.writes.settled());
+        self.settled.reads.set(self.order.reads.settled());
+        self.settled.unsent.set(self.order.unsent);
+        self.settled.broken.set(self.order.broken);
     }
 }
+
+fn token(slot: u8, seat: u32, life: u32) -> Token {
+    Token { agent: slot, value: u64::from(life) << 32 | u64::from(seat) }
+}
+
+fn take_answer(order: &mut Order, answer: Answer) {
+    match answer {
+        Answer::Write { sequence, replies, ends } => {
+            order.answer_write(sequence, Outcome::Replies(replies, ends));
+        }
+        Answer::Read { id, replies, ends } => order.answer_read(id, Outcome::Replies(replies, ends)),
+        Answer::WriteFailed { sequence, why } => order.answer_write(sequence, Outcome::Failed(why)),
+        Answer::ReadFailed { id, why } => order.answer_read(id, Outcome::Failed(why)),
+        Answer::Superseded { sequence } => order.supersede(sequence),
+    }
+}
+
 impl Agent for Reply {
     fn name(&self) -> &'static str {
         "reply"
     }
-    fn start(&mut self, slot: u8, _d: &mut dyn Driver) -> std::io::Result<()> {
+
+    fn start(&mut self, slot: u8, _driver: &mut dyn Driver) -> std::io::Result<()> {
         self.slot = slot;
         Ok(())
     }
-    fn complete(&mut self, c: Completion, _driver: &mut dyn Driver) {
-        let seat = c.token.value as u32;
-        if let Some(conn) = &mut self.conns[seat as usize] {
-            conn.sending = false;
-            match c.outcome {
-                Outcome::Sent { bytes, .. } => {
-                    conn.unsent -= bytes as u64;
-                    conn.sent += bytes as u64;
-                }
-                _ => {
-                    conn.close = true;
-                    conn.out.clear();
-                }
+
+    fn complete(&mut self, completion: Completion, _driver: &mut dyn Driver) {
+        let (seat, life) = (completion.token.value as u32, (completion.token.value >> 32) as u32);
+        let Some(line) = self.order.line_of(seat, life) else { return };
+        match completion.outcome {
+            io::Outcome::Sent { bytes, parts } => {
+                let was_under_way = line.sent(bytes as u64);
+                line.outbox.give_back(parts);
+                self.bytes_out += bytes as u64;
+                self.order.sent(was_under_way);
+                self.order.list(seat);
             }
-            self.dirty.push(seat);
+            _ => {
+                line.failed();
+                self.order.break_off(seat);
+            }
         }
     }
+
     fn work(&mut self, driver: &mut dyn Driver) -> usize {
-        let mut done = 0;
-        while let Some(p) = self.plans.pop() {
+        let mut done = self.hear();
+        while let Some(seat) = self.order.next_ready() {
+            self.act(seat, driver);
             done += 1;
-            self.plan(p);
         }
-        for i in 0..2 {
-            while let Some(a) = self.answers[i].pop() {
-                done += 1;
-                match a {
-                    Answer::Write { sequence, replies, ends } => {
-                        self.got(0, sequence, Got::Ok(replies, ends))
-                    }
-                    Answer::Read { id, replies, ends } => self.got(1, id, Got::Ok(replies, ends)),
-                    Answer::WriteFailed { sequence, why } => self.got(0, sequence, Got::Failed(why)),
-                    Answer::ReadFailed { id, why } => self.got(1, id, Got::Failed(why)),
-                    Answer::Superseded { sequence } => {
-                        let all: Vec<u64> = self.batches[0].range(..=sequence).map(|(k, _)| *k).collect();
-                        for s in all {
-                            self.got(0, s, Got::Failed(Failure::Indeterminate));
-                        }
-                    }
-                }
-            }
-        }
-        let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.sort_unstable();
-        dirty.dedup();
-        for &seat in &dirty {
-            self.pump(seat);
-            let Some(conn) = &mut self.conns[seat as usize] else { continue };
-            if !conn.sending && !conn.out.is_empty() {
-                conn.sending = true;
-                driver.submit(
-                    Op::Send { fd: conn.fd, parts: std::mem::take(&mut conn.out) },
-                    Token { agent: self.slot, value: seat as u64 },
-                );
-                done += 1;
-            } else if conn.close && !conn.sending {
-                driver.submit(Op::Close { fd: conn.fd }, Token { agent: self.slot, value: seat as u64 });
-                conn.flow.set_gone();
-                self.conns[seat as usize] = None;
-            }
-        }
-        let first = |m: &BTreeMap<u64, Batch>, top: u64| m.keys().next().map_or(top, |k| k - 1);
-        self.settled.writes.set(first(&self.batches[0], self.top[0]));
-        self.settled.reads.set(first(&self.batches[1], self.top[1]));
+        self.publish();
         done
     }
+
     fn deadline(&self) -> Option<Instant> {
         None
     }
 }
+
 impl Metered for Reply {
-    fn report(&self, _to: &mut dyn Report) {}
+    fn report(&self, to: &mut dyn Report) {
+        to.counter("quorate_commands_answered_total", "Commands answered.", &[], self.order.answered);
+        to.counter("quorate_client_sends_total", "Sends to clients.", &[], self.sends);
+        to.counter("quorate_client_sent_bytes_total", "Bytes sent to clients.", &[], self.bytes_out);
+        let help = "Client connections that could not be sent to, or did not take their replies.";
+        to.counter("quorate_client_connections_broken_total", help, &[], self.order.broken);
+        let help = "Bytes of replies that are made and not yet sent.";
+        to.gauge("quorate_client_unsent_bytes", help, &[], self.order.unsent as f64);
+    }
 }

@@ -264,9 +264,7 @@ impl Session {
                 Ok(Parsed::Partial { .. }) => break Stop::Starved,
                 Err(error) => {
                     desk.counters.protocol_errors += 1;
-                    self.replies = Replies::On;
-                    self.error(desk, &error.to_string());
-                    self.closing = true;
+                    self.give_up(desk, &error.to_string());
                     used = bytes.len();
                     break Stop::Closing;
                 }
@@ -429,6 +427,13 @@ impl Session {
         self.planned += 1;
     }
 
+    /// The last thing that the client is told: its stream has lost its place.
+    pub fn give_up(&mut self, desk: &mut Desk, text: &str) {
+        self.replies = Replies::On;
+        self.error(desk, text);
+        self.closing = true;
+    }
+
     /// Answers a command with an error.
     pub fn error(&mut self, desk: &mut Desk, text: &str) {
         self.reply(desk, |out| out.error(text));
@@ -504,3 +509,7 @@ fn unknown(args: Args) -> String {
 pub(super) fn wrong_number(name: &str) -> String {
     format!("ERR wrong number of arguments for '{name}' command")
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -1,170 +1,485 @@
-//! hedge
+//! The agent that hears clients: accepts, receives, has sessions make plans of what came, and hands batches to the replica.
+//!
+//! A receive buffer is parsed in place; only what is cut or cannot go on yet is copied. A connection that cannot go on is looked at
+//! once a turn (`watched`); one that can costs nothing but its own bytes.
+
 use super::plan::{Flow, Plan, Planned, Settled};
+use super::seat::{Hold, Seat};
 use super::session::{Desk, Identity, Session, Stop};
 use super::{Options, View};
 use crate::base::Instant;
 use crate::base::ring::Producer;
 use crate::io::{Agent, Completion, Driver, Fd, Op, Outcome, Token};
 use crate::meter::{Metered, Report};
-use crate::resp::parse::Parser;
 use crate::wire::hop::Demand;
+use bytes::Bytes;
+use std::collections::VecDeque;
 use std::sync::Arc;
-/// Ports.
+
+/// Where plans and demands go, and what comes back.
 pub struct TakePorts {
-    /// a
+    /// To reply.
     pub plans: Producer<Planned>,
-    /// b
+    /// To the replica.
     pub demands: Producer<Demand>,
-    /// c
+    /// From reply.
     pub settled: Settled,
 }
-struct Seat {
-    session: Session,
-    parser: Parser,
-    fd: Fd,
-    partial: Vec<u8>,
-    stop: Stop,
-    ended: bool,
-}
-/// Take.
+
+/// The agent. See the module.
 pub struct Take {
     desk: Desk,
     ports: TakePorts,
-    seats: Vec<Option<Seat>>,
     slot: u8,
-    again: Vec<u32>,
+    listener: Option<Fd>,
+    /// Connections that are accepted and not yet seated. With `open` at most `connections_max`.
+    arrivals: VecDeque<Fd>,
+    seats: Vec<Option<Seat>>,
+    free: Vec<u32>,
+    /// Number of seats taken.
+    open: usize,
+    /// Seats that are looked at every turn; each stands here at most once.
+    watched: Vec<u32>,
+    /// Lives given so far.
+    lives: u32,
+    /// Bytes of all seats that are not yet commands.
+    rest_bytes: usize,
+    /// `Settled::broken` when it was last looked at.
+    broken: u64,
+    /// When the next connection that does not read is given up.
+    wake: Option<Instant>,
+    /// Why no more connections can be accepted.
+    deaf: Option<String>,
 }
+
+/// Of the accept.
+const LISTEN: u64 = u64::MAX;
+/// Of sends to connections that are refused; the socket stands below.
+const REFUSAL: u64 = 1 << 63;
+const LIVES: u32 = REFUSAL.wrapping_shr(32) as u32 - 1;
+const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
+const TOO_MUCH: &str =
+    "OVERLOADED too many bytes of unfinished commands; send smaller commands, or fewer at once";
+
 impl Take {
-    /// new
+    /// Listens once it is started.
     pub fn new(options: Options, view: View, ports: TakePorts) -> Take {
-        Take { desk: Desk::new(options, view), ports, seats: Vec::new(), slot: 0, again: Vec::new() }
+        Take {
+            desk: Desk::new(options, view),
+            ports,
+            slot: 0,
+            listener: None,
+            arrivals: VecDeque::new(),
+            seats: Vec::new(),
+            free: Vec::new(),
+            open: 0,
+            watched: Vec::new(),
+            lives: 0,
+            rest_bytes: 0,
+            broken: 0,
+            wake: None,
+            deaf: None,
+        }
     }
-    fn rooms(&mut self) {
+
+    fn token(&self, index: u32, life: u32) -> Token {
+        Token { agent: self.slot, value: u64::from(life) << 32 | u64::from(index) }
+    }
+
+    /// Reads what others publish. The memory number is read after the settled numbers: growth is never counted too low.
+    fn refresh(&mut self, driver: &mut dyn Driver) {
+        let (desk, settled) = (&mut self.desk, &self.ports.settled);
+        desk.now = driver.now();
+        desk.clock = driver.clock();
+        desk.gather.settled(settled.writes.get(), settled.reads.get());
+        desk.memory = desk.view.facts.memory.get();
+        desk.loading = desk.view.facts.loaded.get() == 0;
+    }
+
+    // ---- connections come ---------------------------------------------------------------------------------------
+
+    fn arrive(&mut self, fd: Fd, driver: &mut dyn Driver) {
+        if self.desk.draining {
+            return driver.submit(Op::Close { fd }, Token { agent: self.slot, value: REFUSAL });
+        }
+        if self.desk.options.connections_max <= self.open + self.arrivals.len() {
+            self.desk.counters.connections_refused += 1;
+            let token = Token { agent: self.slot, value: REFUSAL | u64::from(fd.0) };
+            return driver.submit(Op::Send { fd, parts: vec![Bytes::from_static(TOO_MANY)] }, token);
+        }
+        self.arrivals.push_back(fd);
+    }
+
+    /// Seats those who have come, as far as reply can hear of them.
+    fn seat_arrivals(&mut self, driver: &mut dyn Driver) -> usize {
+        let mut seated = 0;
+        while !self.arrivals.is_empty() && 0 < self.ports.plans.room() {
+            if let Some(fd) = self.arrivals.pop_front() {
+                self.seat(fd, driver);
+                seated += 1;
+            }
+        }
+        seated
+    }
+
+    fn seat(&mut self, fd: Fd, driver: &mut dyn Driver) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.seats.push(None);
+            self.desk.directory.push(None);
+            self.seats.len() as u32 - 1
+        });
+        let flow = Arc::new(Flow::default());
+        let plan = Plan::Open { fd, flow: flow.clone(), unsent_cut: self.desk.options.unsent_bytes_cut };
+        assert!(self.ports.plans.push(Planned { seat: index, plan }).is_ok(), "there was room");
+        self.desk.counters.connections += 1;
+        self.lives = (self.lives + 1) & LIVES;
+        let place = index as usize;
+        self.desk.directory[place] = Some(Identity {
+            id: self.desk.counters.connections,
+            peer: driver.peer_address(fd).unwrap_or_default(),
+            local: driver.local_address(fd).unwrap_or_default(),
+            since: self.desk.now,
+            ..Identity::default()
+        });
+        let session = Session::new(index, flow, self.desk.secret.is_none());
+        self.seats[place] = Some(Seat::new(session, fd, self.lives));
+        self.open += 1;
+        self.follow_up(index, driver);
+    }
+
+    // ---- their bytes --------------------------------------------------------------------------------------------
+
+    /// Has a session take what it can: of `fresh` bytes in place, or of those that were left, with the fresh ones behind them.
+    fn run(&mut self, index: u32, fresh: &[u8]) {
+        let Some(seat) = self.seats[index as usize].as_mut() else { return };
+        let before = seat.rest.len();
+        // Before the run: an answer that comes meanwhile is news.
+        seat.answered = seat.session.flow.answered();
         self.desk.plans_room = self.ports.plans.room();
         self.desk.demands_room = self.ports.demands.room();
-    }
-    fn run(&mut self, index: u32, bytes: Option<&[u8]>) {
-        self.rooms();
-        let Some(seat) = self.seats[index as usize].as_mut() else { return };
-        if let (Some(bytes), true) = (bytes, seat.partial.is_empty()) {
-            let ran = seat.session.run(&mut seat.parser, &mut self.desk, bytes);
-            seat.partial.extend_from_slice(&bytes[ran.used..]);
-            seat.stop = ran.stop;
+        let ran = if seat.rest.is_empty() {
+            let ran = seat.session.run(&mut seat.parser, &mut self.desk, fresh);
+            seat.rest.append(&fresh[ran.used..]);
+            ran
         } else {
-            if let Some(bytes) = bytes {
-                seat.partial.extend_from_slice(bytes);
-            }
-            let partial = std::mem::take(&mut seat.partial);
-            let ran = seat.session.run(&mut seat.parser, &mut self.desk, &partial);
-            seat.partial = partial;
-            seat.partial.drain(..ran.used);
-            seat.stop = ran.stop;
+            seat.rest.append(fresh);
+            let ran = seat.session.run(&mut seat.parser, &mut self.desk, seat.rest.bytes());
+            seat.rest.consume(ran.used);
+            ran
+        };
+        seat.stop = ran.stop;
+        self.rest_bytes = self.rest_bytes + seat.rest.len() - before;
+        self.bound_rest(index);
+        self.hand_plans(index);
+    }
+
+    /// Unfinished commands of all connections together have a bound: whoever passes it is told so and closed.
+    fn bound_rest(&mut self, index: u32) {
+        let Some(seat) = self.seats[index as usize].as_mut() else { return };
+        let passed = self.desk.options.partial_bytes_max < self.rest_bytes && !seat.rest.is_empty();
+        if passed && seat.stop == Stop::Starved && self.desk.plans.len() < self.desk.plans_room {
+            self.desk.counters.refused_overload += 1;
+            seat.session.give_up(&mut self.desk, TOO_MUCH);
+            self.desk.flush_replies();
         }
-        if matches!(seat.stop, Stop::Waiting | Stop::Full | Stop::Budget) {
-            self.again.push(index);
+        if seat.session.closing {
+            self.rest_bytes -= seat.rest.len();
+            seat.rest.clear();
         }
-        let closing = seat.session.closing;
+    }
+
+    fn hand_plans(&mut self, index: u32) {
         for plan in self.desk.plans.drain(..) {
-            assert!(self.ports.plans.push(Planned { seat: index, plan }).is_ok());
+            assert!(
+                self.ports.plans.push(Planned { seat: index, plan }).is_ok(),
+                "the session keeps to the room"
+            );
         }
-        if closing && !seat.ended {
+    }
+
+    // ---- what follows from where a seat stands ------------------------------------------------------------------
+
+    /// After anything has happened to a seat: ends it, reads from it or not, has it watched or not.
+    fn follow_up(&mut self, index: u32, driver: &mut dyn Driver) {
+        let place = index as usize;
+        let Some(seat) = self.seats[place].as_mut() else { return };
+        if seat.session.flow.is_broken() && !seat.finished {
             seat.ended = true;
-            let _ = self.ports.plans.push(Planned { seat: index, plan: Plan::Close });
+            self.finish(index, Plan::Abandon);
+        } else if seat.is_at_its_end() && !seat.finished {
+            self.finish(index, Plan::Close);
         }
+        let Some(seat) = self.seats[place].as_mut() else { return };
+        let hold = seat.hold(&self.desk.options, self.ports.settled.unsent.get());
+        let over = seat.ended || seat.finished;
+        let (token_life, fd) = (seat.life, seat.fd);
+        if !over && hold.is_none() && !seat.receiving {
+            seat.receiving = true;
+            let token = self.token(index, token_life);
+            driver.submit(Op::Receive { fd }, token);
+        } else if (seat.ended || hold.is_some()) && !seat.finished && seat.receiving && !seat.stopping {
+            seat.stopping = true;
+            let token = self.token(index, token_life);
+            driver.submit(Op::StopReceive { fd }, token);
+        }
+        self.stall(index, hold);
+        if let Some(seat) = self.seats[place].as_mut()
+            && !seat.watched
+            && (seat.finished || seat.stop != Stop::Starved || hold.is_some() || seat.is_at_its_end())
+        {
+            seat.watched = true;
+            self.watched.push(index);
+        }
+    }
+
+    /// Plans the end of a connection; later, when the ring is full.
+    fn finish(&mut self, index: u32, plan: Plan) {
+        let Some(seat) = self.seats[index as usize].as_mut() else { return };
+        if self.ports.plans.push(Planned { seat: index, plan }).is_ok() {
+            seat.finished = true;
+            self.rest_bytes -= seat.rest.len();
+            seat.rest.clear();
+        }
+    }
+
+    /// Gives a connection up that does not take its replies.
+    fn stall(&mut self, index: u32, hold: Option<Hold>) {
+        let Some(seat) = self.seats[index as usize].as_mut() else { return };
+        if seat.finished {
+            return;
+        }
+        match seat.watch_stall(self.desk.now, hold, &self.desk.options) {
+            Some(until) if until <= self.desk.now => {
+                self.desk.counters.connections_abandoned += 1;
+                self.finish(index, Plan::Abandon);
+            }
+            Some(until) => self.wake = Some(self.wake.map_or(until, |wake| wake.min(until))),
+            None => {}
+        }
+    }
+
+    /// Looks at the seats that wait for something. Returns how much was done.
+    fn attend(&mut self, driver: &mut dyn Driver) -> usize {
+        self.wake = None;
+        let before = self.desk.counters.commands;
+        let mut freed = 0;
+        for position in 0..self.watched.len() {
+            let index = self.watched[position];
+            let Some(seat) = self.seats[index as usize].as_mut() else { continue };
+            if seat.finished && seat.session.flow.is_gone() {
+                self.seats[index as usize] = None;
+                self.desk.directory[index as usize] = None;
+                self.free.push(index);
+                self.open -= 1;
+                freed += 1;
+                continue;
+            }
+            if !seat.finished && seat.can_go_on() {
+                self.run(index, &[]);
+            }
+            // Stays in the list unless `follow_up` finds nothing to wait for: it stands in line already.
+            self.follow_up(index, driver);
+        }
+        let seats = &mut self.seats;
+        let (options, unsent) = (&self.desk.options, self.ports.settled.unsent.get());
+        self.watched.retain(|index| {
+            let Some(seat) = seats[*index as usize].as_mut() else { return false };
+            let waits = seat.finished || seat.stop != Stop::Starved || seat.is_at_its_end();
+            seat.watched = waits || seat.hold(options, unsent).is_some();
+            seat.watched
+        });
+        (self.desk.counters.commands - before) as usize + freed
+    }
+
+    /// Some connection has broken: finds out which.
+    fn find_broken(&mut self, driver: &mut dyn Driver) {
+        let broken = self.ports.settled.broken.get();
+        if broken == self.broken {
+            return;
+        }
+        self.broken = broken;
+        for index in 0..self.seats.len() as u32 {
+            let seat = self.seats[index as usize].as_ref();
+            if seat.is_some_and(|s| !s.finished && s.session.flow.is_broken()) {
+                self.follow_up(index, driver);
+            }
+        }
+    }
+
+    /// Nothing more is accepted or read; what has come is answered.
+    fn begin_drain(&mut self, driver: &mut dyn Driver) {
+        self.desk.draining = true;
+        let token = Token { agent: self.slot, value: REFUSAL };
+        if let Some(fd) = self.listener.take() {
+            driver.submit(Op::Close { fd }, token);
+        }
+        self.arrivals.drain(..).for_each(|fd| driver.submit(Op::Close { fd }, token));
+        for index in 0..self.seats.len() as u32 {
+            if let Some(seat) = self.seats[index as usize].as_mut() {
+                seat.ended = true;
+                self.follow_up(index, driver);
+            }
+        }
+    }
+
+    /// Hands the turn's batches to the replica.
+    fn hand_demands(&mut self) -> usize {
+        let desk = &mut self.desk;
+        desk.demands.extend(desk.gather.leave_writes());
+        desk.demands.extend(desk.gather.leave_reads());
+        let count = desk.demands.len();
+        desk.counters.batches += count as u64;
+        for demand in desk.demands.drain(..) {
+            assert!(self.ports.demands.push(demand).is_ok(), "the session keeps to the room");
+        }
+        count
+    }
+
+    /// A receive has ended, or brought bytes.
+    fn received(&mut self, completion: Completion, driver: &mut dyn Driver) {
+        let (index, life) = (completion.token.value as u32, (completion.token.value >> 32) as u32);
+        let live = |seat: &&mut Seat| seat.life == life && !seat.finished;
+        let seat = self.seats.get_mut(index as usize).and_then(|s| s.as_mut()).filter(live);
+        let Some(seat) = seat else {
+            // Of a connection that is over, or nearly: nobody is interested.
+            if let Outcome::Received { buffer, .. } = completion.outcome {
+                driver.recycle(buffer);
+            }
+            return;
+        };
+        if completion.last {
+            seat.receiving = false;
+            seat.stopping = false;
+        }
+        match completion.outcome {
+            Outcome::Received { buffer, len } => {
+                self.desk.counters.bytes_in += len as u64;
+                if !seat.ended {
+                    self.take_in(index, driver.received(buffer, len));
+                }
+                driver.recycle(buffer);
+            }
+            Outcome::Closed { stopped: true } => {}
+            _ => seat.ended = true,
+        }
+        self.follow_up(index, driver);
+    }
+
+    fn take_in(&mut self, index: u32, bytes: &[u8]) {
+        let Some(seat) = self.seats[index as usize].as_mut() else { return };
+        if seat.stop == Stop::Starved {
+            return self.run(index, bytes);
+        }
+        // Its turn comes with the others that wait.
+        seat.rest.append(bytes);
+        self.rest_bytes += bytes.len();
     }
 }
+
 impl Agent for Take {
     fn name(&self) -> &'static str {
         "take"
     }
+
     fn start(&mut self, slot: u8, driver: &mut dyn Driver) -> std::io::Result<()> {
         self.slot = slot;
+        self.desk.started = driver.now();
         let listener = driver.listen(&self.desk.options.address)?;
-        driver.submit(Op::Accept { listener }, Token { agent: slot, value: u64::MAX });
+        self.listener = Some(listener);
+        driver.submit(Op::Accept { listener }, Token { agent: slot, value: LISTEN });
         Ok(())
     }
-    fn complete(&mut self, c: Completion, driver: &mut dyn Driver) {
-        match c.outcome {
-            Outcome::Accepted(fd) => {
-                let index = self.seats.iter().position(|s| s.is_none()).unwrap_or(self.seats.len());
-                if index == self.seats.len() {
-                    self.seats.push(None);
-                    self.desk.directory.push(None);
-                }
-                let flow = Arc::new(Flow::default());
-                self.desk.directory[index] = Some(Identity::default());
-                self.seats[index] = Some(Seat {
-                    session: Session::new(index as u32, flow.clone(), true),
-                    parser: Parser::new(),
-                    fd,
-                    partial: Vec::new(),
-                    stop: Stop::Starved,
-                    ended: false,
-                });
-                let _ = self.ports.plans.push(Planned { seat: index as u32, plan: Plan::Open { fd, flow } });
-                driver.submit(Op::Receive { fd }, Token { agent: self.slot, value: index as u64 });
+
+    fn complete(&mut self, completion: Completion, driver: &mut dyn Driver) {
+        self.desk.now = driver.now();
+        self.desk.clock = driver.clock();
+        let value = completion.token.value;
+        match completion.outcome {
+            Outcome::Accepted(fd) => self.arrive(fd, driver),
+            // The driver goes on by itself after whatever passes.
+            Outcome::Failed { error, .. } if value == LISTEN && self.listener.is_some() => {
+                self.deaf =
+                    Some(format!("clients cannot be accepted any more ({error}); start the node anew"));
             }
-            Outcome::Received { buffer, len } => {
-                self.desk.memory = self.desk.view.facts.memory.get();
-                let index = c.token.value as u32;
-                let bytes = driver.received(buffer, len);
-                self.run(index, Some(bytes));
-                driver.recycle(buffer);
-                if c.last {
-                    if let Some(seat) = &self.seats[index as usize] {
-                        driver.submit(
-                            Op::Receive { fd: seat.fd },
-                            Token { agent: self.slot, value: index as u64 },
-                        );
-                    }
-                }
-            }
-            Outcome::Closed { .. } | Outcome::Failed { .. } => {
-                let index = c.token.value as usize;
-                if let Some(seat) = self.seats.get_mut(index).and_then(|s| s.as_mut()) {
-                    if !seat.ended {
-                        seat.ended = true;
-                        seat.session.closing = true;
-                        let _ = self.ports.plans.push(Planned { seat: index as u32, plan: Plan::Close });
-                    }
-                }
-            }
-            _ => {}
+            _ if value == LISTEN => {}
+            _ if value & REFUSAL != 0 => driver.submit(Op::Close { fd: Fd(value as u32) }, completion.token),
+            _ => self.received(completion, driver),
         }
     }
+
     fn work(&mut self, driver: &mut dyn Driver) -> usize {
-        self.desk.now = driver.now();
-        let again = std::mem::take(&mut self.again);
-        let mut done = 0;
-        for index in again {
-            let before = self.desk.counters.commands;
-            self.run(index, None);
-            done += (self.desk.counters.commands - before) as usize;
+        self.refresh(driver);
+        if !self.desk.draining && self.desk.view.facts.drain.get() == 1 {
+            self.begin_drain(driver);
         }
-        for seat in &mut self.seats {
-            if seat.as_ref().is_some_and(|s| s.ended && s.session.flow.is_gone()) {
-                *seat = None;
-            }
-        }
-        self.desk.gather.settled(self.ports.settled.writes.get(), self.ports.settled.reads.get());
-        let d = std::mem::take(&mut self.desk.demands);
-        for demand in
-            d.into_iter().chain(self.desk.gather.leave_writes()).chain(self.desk.gather.leave_reads())
-        {
-            done += 1;
-            assert!(self.ports.demands.push(demand).is_ok());
-        }
-        if self.desk.view.facts.drain.get() == 1 {
+        let seated = self.seat_arrivals(driver);
+        self.find_broken(driver);
+        let done = self.attend(driver) + self.hand_demands() + seated;
+        self.desk.view.facts.connections.set(self.open as u64);
+        if self.desk.draining && self.open == 0 && self.desk.gather.is_settled() {
             self.desk.view.facts.drained.set(1);
         }
         done
     }
+
     fn deadline(&self) -> Option<Instant> {
-        None
+        self.wake
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.deaf.clone()
     }
 }
+
 impl Metered for Take {
     fn report(&self, to: &mut dyn Report) {
-        to.counter("quorate_commands_total", "c", &[], self.desk.counters.commands);
+        let c = &self.desk.counters;
+        let counters = [
+            ("quorate_client_connections_total", "Client connections accepted.", c.connections),
+            (
+                "quorate_client_connections_refused_total",
+                "Client connections refused: too many.",
+                c.connections_refused,
+            ),
+            (
+                "quorate_client_connections_abandoned_total",
+                "Client connections closed because they did not take their replies.",
+                c.connections_abandoned,
+            ),
+            ("quorate_commands_total", "Commands taken from clients.", c.commands),
+            ("quorate_write_commands_total", "Commands that went into the log.", c.writes),
+            ("quorate_read_commands_total", "Commands that were read by a read index.", c.reads),
+            (
+                "quorate_read_commands_in_log_total",
+                "Reads that followed a write of their connection into the log.",
+                c.reads_in_log,
+            ),
+            ("quorate_batches_total", "Batches of commands handed on.", c.batches),
+            ("quorate_client_received_bytes_total", "Bytes received from clients.", c.bytes_in),
+            (
+                "quorate_client_protocol_errors_total",
+                "Connections closed for bytes that are no command.",
+                c.protocol_errors,
+            ),
+            (
+                "quorate_commands_refused_memory_total",
+                "Commands refused with -OOM by the front.",
+                c.refused_memory,
+            ),
+            (
+                "quorate_commands_refused_overload_total",
+                "Commands refused with -OVERLOADED by the front.",
+                c.refused_overload,
+            ),
+            ("quorate_authentications_failed_total", "Wrong passwords.", c.authentications_failed),
+        ];
+        for (name, help, value) in counters {
+            to.counter(name, help, &[], value);
+        }
+        to.gauge("quorate_client_connections", "Open client connections.", &[], self.open as f64);
+        let unfinished = self.rest_bytes as f64;
+        to.gauge("quorate_client_unfinished_bytes", "Bytes that are not yet commands.", &[], unfinished);
+        let pending = self.desk.gather.pending_bytes() as f64;
+        to.gauge("quorate_client_pending_bytes", "Bytes of commands that wait for answers.", &[], pending);
     }
 }

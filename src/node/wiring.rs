@@ -20,6 +20,7 @@ use crate::auth::{Open, Seal};
 use crate::base::ring::{Consumer, Producer, ring};
 use crate::base::{GROUP_ONE, NodeId, Number, Origin};
 use crate::config::Resolved;
+use crate::config::limits::BATCH_BYTES_MAX;
 use crate::crypto::SecretKey;
 use crate::front::plan::{Planned, Settled};
 use crate::front::{self, Facts, Member, Reply, Take, TakePorts, View};
@@ -32,6 +33,7 @@ use crate::net::tx::Tx;
 use crate::protocol::Engine;
 use crate::replica::agent::{Heard, Ports as ReplicaPorts, Told};
 use crate::replica::{ReplicaAgent, Shard, seat, shard};
+use crate::resp::parse::Limits;
 use crate::store;
 use crate::store::agent::{Ports as StorePorts, StoreAgent, Told as StoreTold, Triggers};
 use crate::store::inspect::Inspection;
@@ -59,6 +61,8 @@ const RECEIVED_SNAPSHOT_MAX: u64 = 1 << 40;
 const SILENT_KEEP_ALIVES: u32 = 6;
 /// How long a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// A connection with so many times the unsent bytes at which it is no longer read from is closed.
+const UNSENT_CUT: u64 = 4;
 /// How long one send may take before its link is given up.
 const SEND_STALL_MAX: Duration = Duration::from_secs(5);
 
@@ -225,7 +229,7 @@ pub fn wire(
     let tx = Tx::new(SEND_STALL_MAX, rings.sealed.1, rings.send_links.1, numbers);
     let settled = Settled::default();
     let take_ports = TakePorts { plans: rings.planned.0, demands: rings.demands.0, settled: settled.clone() };
-    let take = Take::new(front::Options::at(&config.client.listen), view.clone(), take_ports);
+    let take = Take::new(client_options(config), view.clone(), take_ports);
     let reply = Reply::new(rings.planned.1, rings.answers.1, rings.refusals.1, settled);
     let sight = ReplicaSight::new(config.node.id, &told, &store_told, &view);
     let replica = make_replica(config, origin, engine, replica_ports, heard, told);
@@ -337,6 +341,27 @@ impl Check for Checking {
     }
     fn finish(self: Box<Self>) -> Result<(), String> {
         self.0.finish().map(drop).map_err(|damage| damage.to_string())
+    }
+}
+
+/// What the client port may use.
+fn client_options(config: &Resolved) -> front::Options {
+    let client = &config.client;
+    let unsent = client.output_bytes_max as u64;
+    front::Options {
+        password: client.password.as_ref().map(|password| password.0.clone()),
+        limits: Limits {
+            args_max: client.arguments_max,
+            bulk_bytes_max: client.bulk_bytes_max,
+            // In a batch a command is no longer than it was received (inline ones are, but short).
+            command_bytes_max: BATCH_BYTES_MAX,
+        },
+        connections_max: client.connections_max,
+        pipeline_max: client.pipeline_max as u64,
+        pending_bytes_max: client.pending_bytes_max as u64,
+        unsent_bytes_max: unsent,
+        unsent_bytes_cut: unsent.saturating_mul(UNSENT_CUT),
+        ..front::Options::at(&client.listen)
     }
 }
 
