@@ -339,7 +339,10 @@ impl Session {
         }
         let growth = if command.flags.has(Flags::DENYOOM) { growth_max(op, args, bytes) } else { 0 };
         let memory_max = desk.view.memory_max;
-        if 0 < growth && 0 < memory_max && memory_max < desk.memory + desk.gather.pending_growth() + growth {
+        if 0 < growth
+            && 0 < memory_max
+            && memory_max < (desk.memory + desk.gather.pending_growth()).saturating_add(growth)
+        {
             desk.counters.refused_memory += 1;
             self.error(desk, OUT_OF_MEMORY);
             return Taken::Yes;
@@ -512,4 +515,4 @@ pub(super) fn wrong_number(name: &str) -> String {
 
 #[cfg(test)]
 #[path = "session_tests.rs"]
-mod tests;
+pub(super) mod tests;
