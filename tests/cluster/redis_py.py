@@ -24,7 +24,7 @@ for protocol in (2, 3):
     assert sorted(r.hkeys("h")) == ["x", "y"]
     assert r.mset({"k1": "v1", "k2": "v2"}) and r.mget("k1", "k2", "k3") == ["v1", "v2", None]
     assert r.type("h") == "hash" and r.exists("a", "h", "none") == 2
-    assert r.setex("gone", 1, "soon") and r.ttl("gone") in (0, 1)
+    assert r.set("gone", "soon", ex=1) and r.ttl("gone") in (0, 1)
     while r.get("gone") is not None:
         time.sleep(0.05)
     assert sorted(r.scan_iter(count=2)) == ["a", "h", "k1", "k2", "n"]
