@@ -2,6 +2,7 @@
 //!
 //! Nothing here is part of the data plane.
 
+pub mod bench;
 pub mod check;
 pub mod cluster;
 pub mod completions;
@@ -19,6 +20,7 @@ pub mod version;
 pub use exit::{Exit, Failure};
 pub use output::Output;
 
+use crate::load::cli::{BenchArgs, LimitNodeArgs};
 use clap::{Parser, Subcommand};
 
 /// A thread-per-core io_uring replication node that stock Redis clients talk to
@@ -41,6 +43,11 @@ enum Command {
     Start(start::StartArgs),
     /// Run a whole cluster on this machine until Ctrl-C
     Demo(demo::DemoArgs),
+    /// Measure a cluster of its own, or any server that speaks RESP
+    Bench(Box<BenchArgs>),
+    /// One process of the bare machine that `bench --limit` measures
+    #[command(hide = true)]
+    LimitNode(LimitNodeArgs),
     /// Check a configuration, or show where each value comes from
     #[command(subcommand)]
     Config(configure::ConfigCommand),
@@ -79,6 +86,8 @@ impl Cli {
             Command::Init(args) => init::run(args, self.output),
             Command::Start(args) => start::run(args, self.output),
             Command::Demo(args) => demo::run(args, self.output),
+            Command::Bench(args) => bench::run(args, self.output),
+            Command::LimitNode(args) => bench::run_limit_node(args),
             Command::Config(command) => configure::run(command, self.output),
             Command::Check(command) => check::run(command, self.output),
             Command::Completions(args) => completions::run(args),

@@ -1,0 +1,25 @@
+//! `quorate bench`: load a cluster or any server that speaks RESP, and say what came out.
+
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use crate::load::LoadError;
+use crate::load::cli::{self, BenchArgs, LimitNodeArgs};
+
+/// Runs the command.
+pub fn run(args: &BenchArgs, output: Output) -> Result<(), Failure> {
+    let outcome = cli::run(args)?;
+    output.print(|| outcome.report.to_text(), || outcome.report.to_json());
+    Ok(())
+}
+
+/// Runs one process of the bare machine, which `bench --limit` starts.
+pub fn run_limit_node(args: &LimitNodeArgs) -> Result<(), Failure> {
+    Ok(cli::run_limit_node(args)?)
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Failure {
+        let exit = Exit::ALL.iter().map(|(exit, _)| *exit).find(|exit| *exit as u8 == error.exit_code());
+        Failure::new(exit.unwrap_or(Exit::Error), error.to_string())
+    }
+}
