@@ -123,14 +123,14 @@ impl Reads {
         self.waiting.retain(|demand| fail(demand));
     }
 
-    /// When `expire` or `ask` has something to do.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When `expire` or `ask` has something to do. Nobody can be asked unless `has_leader`: a pause that is over would wake for ever.
+    pub fn deadline(&self, has_leader: bool) -> Option<Instant> {
         let oldest = self
             .asked
             .front()
             .map(|(_, at, d)| at.after(self.options.retry_after).min(d.submitted.after(self.options.wait)));
         let waiting = self.waiting.iter().map(|d| d.submitted.after(self.options.wait)).min();
-        let pause = (!self.waiting.is_empty()).then_some(self.pause_until);
+        let pause = (has_leader && !self.waiting.is_empty()).then_some(self.pause_until);
         oldest.into_iter().chain(waiting).chain(pause).min()
     }
 
@@ -181,7 +181,8 @@ mod tests {
         reads.refused(Instant(1), 1);
         assert_eq!(reads.ask(Instant(2)), None, "pauses");
         let later = Instant(1).after(Options::default().refused_pause);
-        assert_eq!(reads.deadline(), Some(later));
+        assert_eq!(reads.deadline(true), Some(later));
+        assert_eq!(reads.deadline(false), Some(Instant::ZERO.after(Options::default().wait)));
         assert_eq!(reads.ask(later), Some(2));
         let mut failed = Vec::new();
         let silent = later.after(Options::default().retry_after);

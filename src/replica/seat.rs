@@ -162,7 +162,7 @@ impl<E: Lead> Seat<E> {
     /// When something of this group is due.
     pub(super) fn deadline(&self, now: Instant, clock: Stamp) -> Option<Instant> {
         let of_core = self.engine.deadline();
-        let of_reads = self.reads.deadline();
+        let of_reads = self.reads.deadline(self.leader.is_some());
         let of_stamp = self.stamp_deadline(now, clock);
         [of_core, self.route.deadline(), of_reads, of_stamp].into_iter().flatten().min()
     }

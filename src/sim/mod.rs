@@ -2,6 +2,7 @@
 //! seed, so whatever a run finds can be run again.
 //!
 //! - [`World`]: many nodes under random faults, then healed; its checkers are in [`check`], one file a property.
+//! - [`Script`]: the scenario language, in which everything is explicit.
 //! - [`Swarm`]: which faults and limits a seed stands for.
 //! - [`history`]: whether what clients saw, here or of a real cluster, is linearizable.
 //!
@@ -14,8 +15,10 @@ pub mod history;
 pub mod host;
 pub mod machine;
 pub mod network;
+pub mod script;
 pub mod swarm;
 pub mod world;
 
+pub use script::Script;
 pub use swarm::Swarm;
 pub use world::{Outcome, World};

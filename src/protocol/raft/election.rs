@@ -155,10 +155,9 @@ impl Raft {
 
     /// A candidate's own vote counts when it is durable, like any other.
     pub(super) fn count_own_vote(&mut self, now: Instant, out: &mut Outbox) {
-        if self.role == Role::Candidate && self.writes.is_vote_durable() && self.votes.insert(self.me) {
-            if self.quorum() <= self.votes.len() {
-                self.lead(now, out);
-            }
+        let counts = self.role == Role::Candidate && self.writes.is_vote_durable();
+        if counts && self.votes.insert(self.me) && self.quorum() <= self.votes.len() {
+            self.lead(now, out);
         }
     }
 

@@ -47,12 +47,12 @@ impl Shipping {
     /// The follower wants to go on at `next`.
     fn wants(&mut self, next: u64, now: Instant) {
         match next {
-            // What was sent meanwhile fell into a gap, once.
+            // Nothing new, or an echo of a gap that was answered.
+            next if next == self.acknowledged && (self.sent <= next || self.rewound == Some(next)) => (),
+            // What was sent meanwhile fell into a gap.
             next if next == self.acknowledged => {
-                if next < self.sent && self.rewound != Some(next) {
-                    self.rewound = Some(next);
-                    self.sent = next;
-                }
+                self.rewound = Some(next);
+                self.sent = next;
             }
             // It goes on, from further than was sent if it had pieces from before, or begins anew.
             next if next <= self.total => {

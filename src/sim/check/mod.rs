@@ -63,12 +63,12 @@ impl Checks {
         let raft = hosts[at].raft();
         let mut newest = None;
         for decided in &effects.decided {
-            if let Decided::Commit { entry, .. } = decided {
-                if let Some(verdict) = self.state_machine_safety.committed(entry) {
-                    self.leader_completeness.committed(raft.term(), entry);
-                    self.exactly_once.committed(entry, verdict);
-                    newest = Some((entry.slot, entry.term));
-                }
+            if let Decided::Commit { entry, .. } = decided
+                && let Some(verdict) = self.state_machine_safety.committed(entry)
+            {
+                self.leader_completeness.committed(raft.term(), entry);
+                self.exactly_once.committed(entry, verdict);
+                newest = Some((entry.slot, entry.term));
             }
         }
         if let Some((slot, term)) = newest {

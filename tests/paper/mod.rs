@@ -1,0 +1,3 @@
+//! Sentences of the papers, each quoted at the test that proves it.
+
+mod raft;
