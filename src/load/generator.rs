@@ -23,7 +23,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// A lost connection is made anew after this time.
 const RECONNECT_AFTER: Duration = Duration::from_millis(10);
 /// In an open loop, what falls due within this time is sent together: a finer pace would measure the generator's system calls.
-const PACE: Duration = Duration::from_micros(20);
+const PACE: Duration = Duration::from_micros(50);
 
 /// The name of every operation is its connection; sends have this bit set.
 const SENDING: u64 = 1 << 32;
