@@ -97,3 +97,6 @@ impl Options {
         }
     }
 }
+
+#[cfg(test)]
+mod agent_tests;

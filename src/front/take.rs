@@ -15,6 +15,7 @@ use crate::wire::hop::Demand;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where plans and demands go, and what comes back.
 pub struct TakePorts {
@@ -46,8 +47,10 @@ pub struct Take {
     rest_bytes: usize,
     /// `Settled::broken` when it was last looked at.
     broken: u64,
-    /// When the next connection that does not read is given up.
+    /// When the next connection that does not read is given up, or looked for.
     wake: Option<Instant>,
+    /// When connections that do not read are looked for again.
+    search_at: Instant,
     /// Why no more connections can be accepted.
     deaf: Option<String>,
 }
@@ -57,6 +60,8 @@ const LISTEN: u64 = u64::MAX;
 /// Of sends to connections that are refused; the socket stands below.
 const REFUSAL: u64 = 1 << 63;
 const LIVES: u32 = REFUSAL.wrapping_shr(32) as u32 - 1;
+/// How often connections are looked for that do not read.
+const SEARCH_EVERY: Duration = Duration::from_secs(1);
 const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
 const TOO_MUCH: &str =
     "OVERLOADED too many bytes of unfinished commands; send smaller commands, or fewer at once";
@@ -78,6 +83,7 @@ impl Take {
             rest_bytes: 0,
             broken: 0,
             wake: None,
+            search_at: Instant::ZERO,
             deaf: None,
         }
     }
@@ -253,14 +259,13 @@ impl Take {
                 self.desk.counters.connections_abandoned += 1;
                 self.finish(index, Plan::Abandon);
             }
-            Some(until) => self.wake = Some(self.wake.map_or(until, |wake| wake.min(until))),
+            Some(until) => self.wake_by(until),
             None => {}
         }
     }
 
     /// Looks at the seats that wait for something. Returns how much was done.
     fn attend(&mut self, driver: &mut dyn Driver) -> usize {
-        self.wake = None;
         let before = self.desk.counters.commands;
         let mut freed = 0;
         for position in 0..self.watched.len() {
@@ -291,19 +296,28 @@ impl Take {
         (self.desk.counters.commands - before) as usize + freed
     }
 
-    /// Some connection has broken: finds out which.
-    fn find_broken(&mut self, driver: &mut dyn Driver) {
+    /// Finds connections that have broken or do not read while they are silent themselves. All are looked at, so only when some must
+    /// be there, and those that do not read once in a while.
+    fn search(&mut self, driver: &mut dyn Driver) {
+        let unread = self.desk.options.unsent_bytes_max < self.ports.settled.unsent.get();
+        let due = unread && self.search_at <= self.desk.now;
         let broken = self.ports.settled.broken.get();
-        if broken == self.broken {
-            return;
-        }
-        self.broken = broken;
-        for index in 0..self.seats.len() as u32 {
-            let seat = self.seats[index as usize].as_ref();
-            if seat.is_some_and(|s| !s.finished && s.session.flow.is_broken()) {
-                self.follow_up(index, driver);
+        if due || broken != self.broken {
+            self.broken = broken;
+            self.search_at = self.desk.now.after(SEARCH_EVERY);
+            for index in 0..self.seats.len() as u32 {
+                if self.seats[index as usize].as_ref().is_some_and(|seat| !seat.finished && !seat.watched) {
+                    self.follow_up(index, driver);
+                }
             }
         }
+        if unread {
+            self.wake_by(self.search_at);
+        }
+    }
+
+    fn wake_by(&mut self, at: Instant) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
 
     /// Nothing more is accepted or read; what has come is answered.
@@ -413,7 +427,8 @@ impl Agent for Take {
             self.begin_drain(driver);
         }
         let seated = self.seat_arrivals(driver);
-        self.find_broken(driver);
+        self.wake = None;
+        self.search(driver);
         let done = self.attend(driver) + self.hand_demands() + seated;
         self.desk.view.facts.connections.set(self.open as u64);
         if self.desk.draining && self.open == 0 && self.desk.gather.is_settled() {
