@@ -7,9 +7,11 @@ pub mod check;
 pub mod cluster;
 pub mod completions;
 pub mod configure;
+pub mod ctl;
 pub mod demo;
 pub mod exit;
 pub mod init;
+pub mod inspect;
 pub mod output;
 pub mod panic;
 pub mod scratch;
@@ -48,6 +50,11 @@ enum Command {
     /// One process of the bare machine that `bench --limit` measures
     #[command(hide = true)]
     LimitNode(LimitNodeArgs),
+    /// Ask the nodes of a cluster where they stand
+    Ctl(ctl::CtlArgs),
+    /// Read and check what a stopped node has on disk
+    #[command(subcommand)]
+    Inspect(inspect::InspectCommand),
     /// Check a configuration, or show where each value comes from
     #[command(subcommand)]
     Config(configure::ConfigCommand),
@@ -88,6 +95,8 @@ impl Cli {
             Command::Demo(args) => demo::run(args, self.output),
             Command::Bench(args) => bench::run(args, self.output),
             Command::LimitNode(args) => bench::run_limit_node(args),
+            Command::Ctl(args) => ctl::run(args, self.output),
+            Command::Inspect(command) => inspect::run(command, self.output),
             Command::Config(command) => configure::run(command, self.output),
             Command::Check(command) => check::run(command, self.output),
             Command::Completions(args) => completions::run(args),
