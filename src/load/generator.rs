@@ -218,14 +218,24 @@ impl<'a> Generator<'a> {
             phase = self.advance(phase, now, observer);
             self.take(&mut completions)?;
             match phase {
-                Phase::Drain if self.is_quiet() || self.end.after(DRAIN_WITHIN) <= now => break,
-                Phase::Drain => {}
+                Phase::Drain if self.end.after(DRAIN_WITHIN) <= now => break,
+                // What fell due before the end is still sent: leaving it out would spare a slow server its worst latencies.
                 _ => self.fall_due(now),
+            }
+            if phase == Phase::Drain && self.is_quiet() {
+                break;
             }
             self.redial();
         }
         let unanswered: usize = self.connections.iter().map(|connection| connection.outstanding).sum();
         self.measured.indeterminate += unanswered as u64;
+        let unsent: u64 = (0..self.connections.len()).map(|index| self.unsent(index)).sum();
+        if 0 < unsent {
+            self.measured.errors += unsent;
+            self.measured
+                .texts
+                .insert("fell due and was never sent: the server was too slow".to_string(), unsent);
+        }
         self.measured.recorder.finish();
         observer.phase(Phase::Done);
         Ok(())
@@ -272,7 +282,16 @@ impl<'a> Generator<'a> {
     }
 
     fn is_quiet(&self) -> bool {
-        self.connections.iter().all(|connection| connection.outstanding == 0)
+        let mut connections = self.connections.iter().enumerate();
+        connections.all(|(index, connection)| connection.outstanding == 0 && self.unsent(index) == 0)
+    }
+
+    /// Commands of a connection that have fallen due and were not sent.
+    fn unsent(&self, index: usize) -> u64 {
+        let stride = self.plan.connections as u64;
+        // Its commands are `index`, `index + stride` and so on; this many of them are below `due`.
+        let fallen = (self.due + stride - 1).saturating_sub(index as u64) / stride;
+        fallen.saturating_sub(self.connections[index].issued)
     }
 
     fn take(&mut self, completions: &mut Vec<Completion>) -> Result<(), GenerateError> {
@@ -313,12 +332,13 @@ impl<'a> Generator<'a> {
     pub(super) fn issue(&mut self, index: usize) {
         let now = self.driver.now();
         let connection = &mut self.connections[index];
-        if connection.state != State::Ready || self.end <= now {
+        if connection.state != State::Ready {
             return;
         }
         let room = self.plan.in_flight - connection.outstanding;
         let stride = self.plan.connections as u64;
         match self.plan.rate {
+            None if self.end <= now => return,
             None => {
                 (0..room).for_each(|_| self.workload.write(&mut connection.out));
                 connection.expect(now, room);
@@ -341,7 +361,8 @@ impl<'a> Generator<'a> {
     /// Open loop: what has fallen due since the last turn is issued.
     fn fall_due(&mut self, now: Instant) {
         let Some(rate) = self.plan.rate else { return };
-        let elapsed = now.min(self.end).since(self.start).as_nanos();
+        // Commands whose time is at or before `now`, and before `end`: `i / rate <= elapsed`.
+        let elapsed = now.min(Instant(self.end.0 - 1)).since(self.start).as_nanos();
         let due = (elapsed * u128::from(rate) / 1_000_000_000) as u64 + 1;
         let stride = self.plan.connections as u64;
         // Each connection once, however many of its commands are due.
