@@ -17,10 +17,17 @@ const WAIT: Duration = Duration::from_secs(3);
 #[derive(Args, Debug)]
 pub struct CtlArgs {
     /// Any node's configuration file: its members are asked
-    #[arg(long, short, value_name = "FILE", env = "QUORATE_CONFIG", conflicts_with = "endpoints")]
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        env = "QUORATE_CONFIG",
+        global = true,
+        conflicts_with = "endpoints"
+    )]
     config: Option<PathBuf>,
     /// Service planes to ask instead (host:port, comma-separated)
-    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', required_unless_present = "config")]
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', global = true)]
     endpoints: Vec<String>,
     #[command(subcommand)]
     question: Question,
@@ -66,7 +73,11 @@ pub fn run(args: &CtlArgs, output: Output) -> Result<(), Failure> {
 }
 
 fn addresses(args: &CtlArgs) -> Result<Vec<String>, Failure> {
-    let Some(config) = &args.config else { return Ok(args.endpoints.clone()) };
+    let Some(config) = &args.config else {
+        let cure = "name a node's configuration with --config, or service planes with --endpoints";
+        let whom = || Failure::new(Exit::Usage, format!("ctl does not know whom to ask; {cure}"));
+        return if args.endpoints.is_empty() { Err(whom()) } else { Ok(args.endpoints.clone()) };
+    };
     let resolved = Layers::from_file(config)?.resolve()?;
     let address = |member: &Member| {
         let own = (member.id == resolved.node.id).then(|| resolved.admin.listen.clone());
