@@ -1,203 +1,291 @@
-//! `quorate ctl`: asks the nodes of a cluster where they stand, over their service planes.
+//! `quorate ctl`: asks running nodes over their service planes.
 
 use super::exit::{Exit, Failure};
 use super::output::{Output, columns};
 use crate::admin::client::{Client, ClientError};
-use crate::admin::status::Facts;
-use crate::config::{Layers, Member};
+use crate::admin::{Facts, Token};
+use crate::config::Layers;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long one node may take for its answer.
-const WAIT: Duration = Duration::from_secs(3);
-
 /// Whom to ask, and what.
 #[derive(Args, Debug)]
 pub struct CtlArgs {
-    /// Any node's configuration file: its members are asked
-    #[arg(
-        long,
-        short,
-        value_name = "FILE",
-        env = "QUORATE_CONFIG",
-        global = true,
-        conflicts_with = "endpoints"
-    )]
-    config: Option<PathBuf>,
-    /// Service planes to ask instead (host:port, comma-separated)
-    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', global = true)]
+    /// Service planes to ask, comma-separated; without them those of the configuration's members
+    #[arg(long, global = true, env = "QUORATE_ENDPOINTS", value_delimiter = ',', value_name = "HOST:PORT")]
     endpoints: Vec<String>,
+    /// A node's configuration: names all service planes and the token
+    #[arg(long, short, global = true, env = "QUORATE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The token that changes ask for, when no configuration names it
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     #[command(subcommand)]
-    question: Question,
+    what: Ask,
 }
 
-/// What is asked.
-#[derive(Subcommand, Debug, Clone, Copy)]
-enum Question {
-    /// One line a node: role, term, progress, memory
+/// What to ask.
+#[derive(Subcommand, Debug)]
+enum Ask {
+    /// Where each node stands; exit 5 when no majority of those asked agrees on a leader
     Status,
-    /// The members as each node sees its links to them
+    /// Who is in the cluster, and whose links are up
     Members,
     /// Who leads
-    Leader,
+    Leader(LeaderArgs),
 }
 
-/// A node and what it said of itself.
-struct Asked {
-    address: String,
-    facts: Result<Facts, ClientError>,
+#[derive(Args, Debug)]
+struct LeaderArgs {
+    #[command(subcommand)]
+    action: Option<LeaderAction>,
 }
 
-/// Runs the command. Exit 3 when no node answers, 5 when those that do know no leader or are no majority.
+#[derive(Subcommand, Debug)]
+enum LeaderAction {
+    /// Hand leadership over
+    Transfer {
+        /// The wished successor; without it whoever is furthest
+        #[arg(long, value_name = "NODE")]
+        to: Option<u8>,
+    },
+}
+
+/// How long one step of a request may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        let exit = match error {
+            ClientError::Connect { .. } | ClientError::Broken { .. } => Exit::NoConnection,
+            ClientError::Foreign { .. } | ClientError::Refused { .. } => Exit::ServerError,
+        };
+        Failure::new(exit, error.to_string())
+    }
+}
+
+/// Runs the command.
 pub fn run(args: &CtlArgs, output: Output) -> Result<(), Failure> {
-    let asked: Vec<Asked> = addresses(args)?
-        .into_iter()
-        .map(|address| Asked { facts: Client::new(&address, WAIT, None).status(), address })
-        .collect();
-    match args.question {
-        Question::Status => output.print(|| status_text(&asked), || status_json(&asked)),
-        Question::Members => output.print(|| members_text(&asked), || members_json(&asked)),
-        Question::Leader => {
-            let leader = leader(&asked);
-            let text = || {
-                leader.map_or("nobody leads".to_string(), |(node, term)| {
-                    format!("node {node} leads term {term}")
-                })
-            };
-            output.print(text, || json!({"leader": leader.map(|l| l.0), "term": leader.map(|l| l.1)}));
+    let nodes = Nodes::of(args)?;
+    match &args.what {
+        Ask::Status => status(&nodes.ask(), output),
+        Ask::Members => members(&nodes.any()?, output),
+        Ask::Leader(LeaderArgs { action: None }) => leader(&nodes.ask(), output),
+        Ask::Leader(LeaderArgs { action: Some(LeaderAction::Transfer { to }) }) => {
+            nodes.transfer(*to, output)
         }
     }
-    judge(&asked)
 }
 
-fn addresses(args: &CtlArgs) -> Result<Vec<String>, Failure> {
-    let Some(config) = &args.config else {
-        let cure = "name a node's configuration with --config, or service planes with --endpoints";
-        let whom = || Failure::new(Exit::Usage, format!("ctl does not know whom to ask; {cure}"));
-        return if args.endpoints.is_empty() { Err(whom()) } else { Ok(args.endpoints.clone()) };
+/// The service planes that are known.
+struct Nodes {
+    addresses: Vec<String>,
+    token_file: Option<PathBuf>,
+}
+
+/// One node's answer.
+type Answered = (String, Result<Facts, ClientError>);
+
+impl Nodes {
+    fn of(args: &CtlArgs) -> Result<Nodes, Failure> {
+        let (mut addresses, mut token_file) = (args.endpoints.clone(), args.token_file.clone());
+        if let (Some(path), true) = (&args.config, addresses.is_empty() || token_file.is_none()) {
+            let config = Layers::from_file(path)?.resolve()?;
+            if addresses.is_empty() {
+                addresses = config.cluster.members.iter().filter_map(|m| m.admin.clone()).collect();
+            }
+            token_file = token_file.or(Some(config.admin.token_file));
+        }
+        if addresses.is_empty() {
+            let message = "no node is named; say --endpoints HOST:PORT or --config FILE";
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        Ok(Nodes { addresses, token_file })
+    }
+
+    fn ask(&self) -> Vec<Answered> {
+        let ask = |address: &String| (address.clone(), Client::new(address, PATIENCE, None).status());
+        self.addresses.iter().map(ask).collect()
+    }
+
+    /// The first that answers.
+    fn any(&self) -> Result<Facts, Failure> {
+        let mut last = None;
+        for address in &self.addresses {
+            match Client::new(address, PATIENCE, None).status() {
+                Ok(facts) => return Ok(facts),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.expect("at least one address is known").into())
+    }
+
+    /// The request goes to the leader; a connection that breaks under it leaves the outcome unknown.
+    fn transfer(&self, to: Option<u8>, output: Output) -> Result<(), Failure> {
+        let path = self.token_file.as_ref().ok_or_else(|| {
+            Failure::new(Exit::Usage, "a change needs the token; say --token-file FILE or --config FILE")
+        })?;
+        let token = Token::read(path).map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
+        let answers = self.ask();
+        let leads = |(_, facts): &&Answered| facts.as_ref().is_ok_and(|f| f.leader == Some(f.node));
+        let Some((address, _)) = answers.iter().find(leads) else {
+            return Err(no_leader(&answers));
+        };
+        let target = to.map(|node| format!("?to={node}")).unwrap_or_default();
+        let client = Client::new(address, PATIENCE, Some(token));
+        let reply = client.post(&format!("/leader/transfer{target}")).map_err(|error| match error {
+            ClientError::Broken { .. } => {
+                Failure::new(Exit::Unknown, format!("{error}; ask `quorate ctl leader`"))
+            }
+            other => other.into(),
+        })?;
+        let json: Value =
+            serde_json::from_str(&reply.body).unwrap_or_else(|_| json!({"outcome": reply.body}));
+        output.print(|| json["outcome"].as_str().unwrap_or_default().to_owned(), || json.clone());
+        Ok(())
+    }
+}
+
+/// Whom a majority of the nodes asked takes for the leader.
+fn agreed(answers: &[Answered]) -> Option<u8> {
+    let named: Vec<u8> = answers.iter().filter_map(|(_, a)| a.as_ref().ok()?.leader).collect();
+    let votes = |leader: u8| named.iter().filter(|n| **n == leader).count();
+    named.iter().copied().find(|leader| answers.len() < 2 * votes(*leader))
+}
+
+fn no_leader(answers: &[Answered]) -> Failure {
+    let silent = answers.iter().filter(|(_, a)| a.is_err()).count();
+    if silent == answers.len() {
+        let names: Vec<&str> = answers.iter().map(|(address, _)| address.as_str()).collect();
+        let message = format!("no connection to any of {}; is the cluster running?", names.join(", "));
+        return Failure::new(Exit::NoConnection, message);
+    }
+    let message = format!(
+        "of {} nodes {silent} do not answer and no majority agrees on a leader; start the missing nodes",
+        answers.len()
+    );
+    Failure::new(Exit::Unhealthy, message)
+}
+
+fn status(answers: &[Answered], output: Output) -> Result<(), Failure> {
+    output.print(
+        || table(answers),
+        || json!({"leader": agreed(answers), "nodes": answers.iter().map(as_json).collect::<Vec<_>>()}),
+    );
+    agreed(answers).map(drop).ok_or_else(|| no_leader(answers))
+}
+
+fn as_json((address, answer): &Answered) -> Value {
+    match answer {
+        Ok(facts) => json!({"admin": address, "status": facts}),
+        Err(error) => json!({"admin": address, "error": error.to_string()}),
+    }
+}
+
+fn table(answers: &[Answered]) -> String {
+    let head = [
+        "NODE",
+        "ROLE",
+        "TERM",
+        "LEADER",
+        "COMMIT",
+        "APPLIED",
+        "PEERS UP",
+        "LOG",
+        "RESIDENT",
+        "SERVICE PLANE",
+    ];
+    let row = |(address, answer): &Answered| match answer {
+        Err(error) => vec!["?".into(), format!("no answer: {error}")],
+        Ok(f) => vec![
+            f.node.to_string(),
+            if f.role.is_empty() { "recovering".into() } else { f.role.clone() },
+            f.term.to_string(),
+            f.leader.map_or("none".into(), |l| l.to_string()),
+            f.commit.to_string(),
+            f.applied.to_string(),
+            format!("{} of {}", f.peers.iter().filter(|p| p.up).count(), f.peers.len()),
+            mebibytes(f.log.bytes),
+            mebibytes(f.memory.resident_bytes),
+            address.clone(),
+        ],
     };
-    let resolved = Layers::from_file(config)?.resolve()?;
-    let address = |member: &Member| {
-        let own = (member.id == resolved.node.id).then(|| resolved.admin.listen.clone());
-        member.admin.clone().or(own)
+    let (good, bad): (Vec<_>, Vec<_>) = answers.iter().partition(|(_, a)| a.is_ok());
+    let mut text = columns(
+        &std::iter::once(head.map(String::from).to_vec())
+            .chain(good.into_iter().map(row))
+            .collect::<Vec<_>>(),
+    );
+    bad.into_iter().for_each(|answer| text += &(row(answer).join("  ") + "\n"));
+    text
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+fn members(facts: &Facts, output: Output) -> Result<(), Failure> {
+    let state = |up: bool, why: &Option<String>| match (up, why) {
+        (true, _) => "up".to_owned(),
+        (false, Some(why)) => format!("down: {why}"),
+        (false, None) => "down".to_owned(),
     };
-    let known: Vec<String> = resolved.cluster.members.iter().filter_map(address).collect();
-    let none = "no member has an admin address; add `admin = \"host:port\"` to [[cluster.members]], or use --endpoints";
-    if known.is_empty() { Err(Failure::new(Exit::Usage, none)) } else { Ok(known) }
-}
-
-/// The leader of the highest term that any node knows.
-fn leader(asked: &[Asked]) -> Option<(u8, u64)> {
-    let known = asked.iter().filter_map(|a| a.facts.as_ref().ok());
-    known.filter_map(|f| Some((f.leader?, f.term))).max_by_key(|(_, term)| *term)
-}
-
-fn judge(asked: &[Asked]) -> Result<(), Failure> {
-    let answered = asked.iter().filter(|a| a.facts.is_ok()).count();
-    if answered == 0 {
-        let first = asked.iter().find_map(|a| a.facts.as_ref().err());
-        let why = first.map_or("there is no node to ask".to_string(), ToString::to_string);
-        return Err(Failure::new(Exit::NoConnection, why));
-    }
-    if leader(asked).is_none() {
-        return Err(Failure::new(Exit::Unhealthy, "no node that answers knows a leader"));
-    }
-    if answered < asked.len() / 2 + 1 {
-        let all = asked.len();
-        return Err(Failure::new(
-            Exit::Unhealthy,
-            format!("{answered} of {all} nodes answer: that is no majority"),
-        ));
-    }
+    output.print(
+        || {
+            let own = vec![facts.node.to_string(), "(the node that was asked)".into(), "up".into()];
+            let peers =
+                facts.peers.iter().map(|p| vec![p.node.to_string(), p.address.clone(), state(p.up, &p.why)]);
+            let head = ["NODE", "PEER ADDRESS", "LINK"].map(String::from).to_vec();
+            columns(&[head, own].into_iter().chain(peers).collect::<Vec<_>>())
+        },
+        || json!({"cluster": facts.cluster, "asked": facts.node, "peers": facts.peers}),
+    );
     Ok(())
 }
 
-fn status_text(asked: &[Asked]) -> String {
-    let head = ["node", "role", "term", "commit", "applied", "last", "memory", "clients", "address"];
-    let row = |a: &Asked| match &a.facts {
-        Ok(f) => vec![
-            f.node.to_string(),
-            f.role.clone(),
-            f.term.to_string(),
-            f.commit.to_string(),
-            f.applied.to_string(),
-            f.last.to_string(),
-            format!("{} MiB", f.memory.resident_bytes >> 20),
-            f.connections.to_string(),
-            a.address.clone(),
-        ],
-        Err(error) => vec!["?".into(), "unreachable".into(), error.to_string()],
-    };
-    let rows: Vec<Vec<String>> =
-        std::iter::once(head.map(String::from).to_vec()).chain(asked.iter().map(row)).collect();
-    columns(&rows)
-}
-
-fn status_json(asked: &[Asked]) -> Value {
-    let node = |a: &Asked| match &a.facts {
-        Ok(facts) => json!({"address": a.address, "facts": facts}),
-        Err(error) => json!({"address": a.address, "error": error.to_string()}),
-    };
-    json!({"nodes": asked.iter().map(node).collect::<Vec<_>>()})
-}
-
-/// Who sees whom: from, to, where, whether the link is up, and at the leader how far the other is behind.
-fn links(asked: &[Asked]) -> Vec<(u8, u8, String, String, Option<u64>)> {
-    let known = asked.iter().filter_map(|a| a.facts.as_ref().ok());
-    let of = |facts: &Facts| {
-        let link = |p: &crate::admin::status::PeerFacts| {
-            let state = match (&p.why, p.up) {
-                (_, true) => "up".to_string(),
-                (Some(why), false) => format!("down: {why}"),
-                (None, false) => "down".to_string(),
-            };
-            let behind = facts.followers.iter().find(|f| f.node == p.node).map(|f| f.behind);
-            (facts.node, p.node, p.address.clone(), state, behind)
-        };
-        facts.peers.iter().map(link).collect::<Vec<_>>()
-    };
-    known.flat_map(of).collect()
-}
-
-fn members_text(asked: &[Asked]) -> String {
-    let head = ["node", "sees", "address", "behind", "link"].map(String::from).to_vec();
-    let row = |(from, to, address, state, behind): (u8, u8, String, String, Option<u64>)| {
-        let behind = behind.map_or("-".to_string(), |b| b.to_string());
-        vec![from.to_string(), to.to_string(), address, behind, state]
-    };
-    columns(&std::iter::once(head).chain(links(asked).into_iter().map(row)).collect::<Vec<_>>())
-}
-
-fn members_json(asked: &[Asked]) -> Value {
-    let link = |(from, to, address, state, behind)| json!({"node": from, "sees": to, "address": address, "link": state, "behind": behind});
-    json!({"links": links(asked).into_iter().map(link).collect::<Vec<_>>()})
+fn leader(answers: &[Answered], output: Output) -> Result<(), Failure> {
+    let leader = agreed(answers).ok_or_else(|| no_leader(answers))?;
+    let term = answers
+        .iter()
+        .filter_map(|(_, a)| a.as_ref().ok())
+        .filter(|f| f.leader == Some(leader))
+        .map(|f| f.term)
+        .max();
+    output.print(
+        || format!("node {leader} leads term {}", term.unwrap_or_default()),
+        || json!({"leader": leader, "term": term}),
+    );
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn node(node: u8, leader: Option<u8>, term: u64) -> Asked {
-        Asked { address: format!("n{node}"), facts: Ok(Facts { node, leader, term, ..Facts::default() }) }
+    fn answer(node: u8, leader: Option<u8>) -> Answered {
+        (format!("h:{node}"), Ok(Facts { node, leader, ..Facts::default() }))
     }
-    fn gone() -> Asked {
+    fn silent() -> Answered {
         let error = std::io::ErrorKind::ConnectionRefused.into();
-        Asked { address: "n".into(), facts: Err(ClientError::Connect { address: "n".into(), error }) }
+        ("h:9".into(), Err(ClientError::Connect { address: "h:9".into(), error }))
     }
 
     #[test]
-    fn the_exit_code_says_whether_the_cluster_can_serve() {
-        let code = |asked: &[Asked]| judge(asked).map_err(|f| f.exit);
-        assert_eq!(code(&[node(1, Some(1), 2), node(2, Some(1), 2), gone()]), Ok(()));
-        assert_eq!(code(&[gone(), gone()]), Err(Exit::NoConnection));
-        assert_eq!(code(&[node(1, None, 2), node(2, None, 3)]), Err(Exit::Unhealthy));
-        assert_eq!(code(&[node(1, Some(1), 2), gone(), gone()]), Err(Exit::Unhealthy), "no majority answers");
+    fn a_leader_is_whom_a_majority_of_those_asked_names() {
+        assert_eq!(agreed(&[answer(1, Some(2)), answer(2, Some(2)), silent()]), Some(2));
+        assert_eq!(agreed(&[answer(1, Some(2)), silent(), silent()]), None);
+        assert_eq!(agreed(&[answer(1, Some(1)), answer(2, Some(2))]), None);
+        assert_eq!(agreed(&[answer(1, Some(3))]), Some(3));
     }
 
     #[test]
-    fn the_newest_term_names_the_leader() {
-        assert_eq!(leader(&[node(1, Some(1), 2), node(2, Some(3), 4), node(3, None, 5)]), Some((3, 4)));
+    fn nobody_there_and_nobody_leading_are_told_apart() {
+        assert_eq!(no_leader(&[silent(), silent()]).exit, Exit::NoConnection);
+        assert_eq!(no_leader(&[silent(), answer(1, None)]).exit, Exit::Unhealthy);
+        assert_eq!(status(&[silent()], Output::Json).unwrap_err().exit, Exit::NoConnection);
+        let text = table(&[answer(1, Some(1)), silent()]);
+        assert!(text.contains("h:1") && text.contains("no connection to h:9"), "{text}");
     }
 }

@@ -111,7 +111,7 @@ fn welcome(layout: &Layout) -> String {
         ),
         format!("  redis-benchmark -p {port} -t set -n 100000 -c 64 -P 16 -d 256"),
         format!("  curl -s http://{}/readyz?verbose", first.admin),
-        format!("  quorate ctl status --admin {}", first.admin),
+        format!("  quorate ctl status --endpoints {}", first.admin),
     ] {
         text += &(line + "\n");
     }
