@@ -71,9 +71,10 @@ pub struct Options {
     pub unsent_bytes_max: u64,
     /// Most unsent bytes of all connections; while there are more, those that have a share are not read from.
     pub unsent_bytes_total_max: u64,
-    /// More unsent bytes than this cost the connection: answers that it had already asked for would else have no bound.
+    /// A connection with more unsent bytes than this, which it can have by commands that it sent before, is closed after a second in
+    /// which it takes none.
     pub unsent_bytes_cut: u64,
-    /// A connection over its `unsent_bytes_max` that takes no byte for so long, and has no unanswered command, is closed.
+    /// A connection over its `unsent_bytes_max` that takes none of its replies for so long is closed.
     pub stall_max: Duration,
 }
 

@@ -132,11 +132,15 @@ fn text(why: Failure) -> &'static str {
 const COPIED_BYTES_MAX: usize = 16 << 10;
 /// Parts of one send: the kernel takes 1,024.
 const PARTS_MAX: usize = 512;
+/// Bytes of one send, which is done when all of them are taken: the measure by which a slow reader is told from one that does not read.
+const SEND_BYTES_MAX: usize = 1 << 20;
 
 /// Replies that are made and not handed to the kernel.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    parts: Vec<Bytes>,
+    parts: VecDeque<Bytes>,
+    /// Of the last send, for its capacity.
+    spare: Vec<Bytes>,
     /// Follows `parts`.
     small: Vec<u8>,
     bytes: u64,
@@ -148,7 +152,7 @@ impl Outbox {
             return self.push_small(&whole[start..end]);
         }
         self.close_small();
-        self.parts.push(whole.slice(start..end));
+        self.parts.push_back(whole.slice(start..end));
         self.bytes += (end - start) as u64;
     }
     #[inline]
@@ -158,7 +162,7 @@ impl Outbox {
     }
     fn close_small(&mut self) {
         if !self.small.is_empty() {
-            self.parts.push(Bytes::from(std::mem::take(&mut self.small)));
+            self.parts.push_back(Bytes::from(std::mem::take(&mut self.small)));
         }
     }
     pub fn is_empty(&self) -> bool {
@@ -170,16 +174,26 @@ impl Outbox {
     /// What one send may carry.
     pub fn take(&mut self) -> Vec<Bytes> {
         self.close_small();
-        let rest = self.parts.split_off(self.parts.len().min(PARTS_MAX));
-        let parts = std::mem::replace(&mut self.parts, rest);
-        self.bytes -= parts.iter().map(|p| p.len() as u64).sum::<u64>();
+        let mut parts = std::mem::take(&mut self.spare);
+        let mut room = SEND_BYTES_MAX;
+        while 0 < room
+            && parts.len() < PARTS_MAX
+            && let Some(first) = self.parts.front_mut()
+        {
+            let part = first.split_to(room.min(first.len()));
+            if first.is_empty() {
+                self.parts.pop_front();
+            }
+            room -= part.len();
+            parts.push(part);
+        }
+        self.bytes -= (SEND_BYTES_MAX - room) as u64;
         parts
     }
     /// Gives a vector back for its capacity.
     pub fn give_back(&mut self, parts: Vec<Bytes>) {
-        if self.parts.capacity() == 0 && parts.is_empty() {
-            self.parts = parts;
-        }
+        assert!(parts.is_empty());
+        self.spare = parts;
     }
 }
 
@@ -188,7 +202,6 @@ impl Outbox {
 pub(super) struct Line {
     pub fd: Fd,
     flow: Arc<Flow>,
-    unsent_cut: u64,
     /// Tells completions of this connection from those of an earlier one of the same seat.
     pub life: u32,
     /// What is still to be answered, in order.
@@ -285,7 +298,7 @@ impl Order {
     /// Takes the next plan of a seat.
     pub fn plan(&mut self, seat: u32, plan: Plan) {
         match &plan {
-            Plan::Open { fd, flow, unsent_cut } => return self.open(seat, *fd, flow.clone(), *unsent_cut),
+            Plan::Open { fd, flow } => return self.open(seat, *fd, flow.clone()),
             Plan::Write(range) => self.writes.expect(seat, range.batch),
             Plan::Read(range) => self.reads.expect(seat, range.batch),
             Plan::Abandon => self.break_off(seat),
@@ -299,7 +312,7 @@ impl Order {
         }
     }
 
-    fn open(&mut self, seat: u32, fd: Fd, flow: Arc<Flow>, unsent_cut: u64) {
+    fn open(&mut self, seat: u32, fd: Fd, flow: Arc<Flow>) {
         let place = seat as usize;
         if self.lines.len() <= place {
             self.lines.resize_with(place + 1, || None);
@@ -309,7 +322,6 @@ impl Order {
         self.lines[place] = Some(Line {
             fd,
             flow,
-            unsent_cut,
             life: self.lives,
             waiting: VecDeque::new(),
             outbox: Outbox::default(),
@@ -418,9 +430,6 @@ impl Order {
         self.answered += line.answered - before.1;
         line.flow.set_answered(line.answered);
         line.publish();
-        if line.unsent_cut < line.unsent() {
-            self.break_off(seat);
-        }
     }
 }
 

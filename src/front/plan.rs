@@ -24,8 +24,6 @@ pub enum Plan {
         fd: Fd,
         /// Its numbers.
         flow: Arc<Flow>,
-        /// More unsent bytes than this break it.
-        unsent_cut: u64,
     },
     /// These bytes answer `count` commands.
     Local {

@@ -5,9 +5,12 @@ use super::session::{Session, Stop};
 use crate::base::Instant;
 use crate::io::Fd;
 use crate::resp::parse::Parser;
+use std::time::Duration;
 
 /// Bytes that may wait behind a command that cannot go on before the socket is no longer read from: about one receive buffer.
 const WAITING_BYTES_MAX: usize = 16 << 10;
+/// How long a connection over `Options::unsent_bytes_cut` may take none of its replies.
+const CUT_AFTER: Duration = Duration::from_secs(1);
 /// An empty buffer keeps at most this much memory.
 const KEPT_BYTES_MAX: usize = 16 << 10;
 
@@ -98,11 +101,12 @@ impl Seat {
         }
         let sent = flow.sent();
         let since = match self.stall {
-            Some((before, since)) if before == sent && self.session.is_answered() => since,
+            Some((before, since)) if before == sent => since,
             _ => now,
         };
         self.stall = Some((sent, since));
-        Some(since.after(options.stall_max))
+        let cut = options.unsent_bytes_cut < flow.unsent();
+        Some(since.after(if cut { CUT_AFTER.min(options.stall_max) } else { options.stall_max }))
     }
 }
 

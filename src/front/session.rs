@@ -228,11 +228,6 @@ impl Session {
         }
     }
 
-    /// Whether every command that was taken is answered.
-    pub fn is_answered(&self) -> bool {
-        self.flow.answered() == self.planned
-    }
-
     /// Takes commands from `bytes`, which begin where the last run left off.
     pub fn run(&mut self, parser: &mut Parser, desk: &mut Desk, bytes: &[u8]) -> Ran {
         let answered = self.flow.answered();

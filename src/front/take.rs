@@ -135,7 +135,7 @@ impl Take {
             self.seats.len() as u32 - 1
         });
         let flow = Arc::new(Flow::default());
-        let plan = Plan::Open { fd, flow: flow.clone(), unsent_cut: self.desk.options.unsent_bytes_cut };
+        let plan = Plan::Open { fd, flow: flow.clone() };
         assert!(self.ports.plans.push(Planned { seat: index, plan }).is_ok(), "there was room");
         self.desk.counters.connections += 1;
         self.lives = (self.lives + 1) & LIVES;
