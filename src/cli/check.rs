@@ -42,6 +42,9 @@ pub struct HistoryArgs {
     html: Option<PathBuf>,
 }
 
+/// Characters of an operation that are shown.
+const SHOWN_MAX: usize = 200;
+
 /// Runs the command.
 pub fn run(command: &CheckCommand, output: Output) -> Result<(), Failure> {
     match command {
@@ -174,7 +177,7 @@ fn offence_text(history: &History, offence: &Offence) -> String {
             format!("  line {}", operation.line),
             format!("client {}", operation.client),
             format!("{} .. {end}", operation.start),
-            operation.to_string(),
+            timeline::cut(&operation.to_string(), SHOWN_MAX),
         ]
     };
     text += &columns(&offence.core.iter().map(row).collect::<Vec<_>>());
@@ -191,7 +194,7 @@ fn to_json(file: &Path, history: &History, format: Format, report: &Report, seco
     let name = |key: &u32| &history.keys[*key as usize];
     let operation = |place: &u32| {
         let o = &history.operations[*place as usize];
-        json!({"line": o.line, "client": o.client, "operation": o.to_string(), "start": o.start, "end": o.end})
+        json!({"line": o.line, "client": o.client, "operation": timeline::cut(&o.to_string(), SHOWN_MAX), "start": o.start, "end": o.end})
     };
     let offence = |offence: &Offence| {
         json!({

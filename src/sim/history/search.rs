@@ -5,16 +5,18 @@
 //! operation whose start is before the first end left in the list may take effect next; an end that is reached first is a dead end.
 //! The stack is a vector, as deep as there are operations.
 //!
-//! Four rules cut the search, none of which changes the verdict:
+//! Five rules cut the search, none of which changes the verdict:
 //! 1. An operation that changes nothing (a read) and fits takes effect at once, without an alternative: whatever order comes
 //!    later without it stays an order with it in front.
 //! 2. An operation without an end does not take effect where it would change nothing: not taking it keeps it for later.
 //! 3. Of operations without an end and with equal effect, the one that started first goes first: they can be exchanged.
-//! 4. A configuration (what has taken effect, and the state) is explored once.
+//! 4. While texts only grow and the longest one read is still to be read, an append must continue towards it.
+//! 5. A configuration (what has taken effect, and the state) is explored once.
 
 use super::memo::{Memo, Place, Taken, Undo};
 use super::models::{Machine, Step};
 use super::states::State;
+use std::sync::Arc;
 
 /// One operation for the search.
 #[derive(Clone, Debug)]
@@ -75,7 +77,7 @@ const HEAD: u32 = 0;
 
 /// Looks for an order of all items with an end that begins in `first`.
 pub fn find_order(machine: &mut Machine, items: &[Item], first: State, limits: &mut dyn Limits) -> Found {
-    let mut search = Search::new(items, first, limits.memory());
+    let mut search = Search::new(machine, items, first, limits.memory());
     let found = search.run(machine, items, limits, |_| true);
     search.settle(limits);
     found
@@ -89,7 +91,7 @@ pub fn last_states(
     most: usize,
     limits: &mut dyn Limits,
 ) -> Option<Vec<State>> {
-    let mut search = Search::new(items, first, limits.memory());
+    let mut search = Search::new(machine, items, first, limits.memory());
     let mut states = Vec::new();
     let found = search.run(machine, items, limits, |state| {
         if let Err(place) = states.binary_search(&state) {
@@ -123,6 +125,7 @@ struct Search {
     /// For items without an end: the one before it with equal effect.
     twins: Vec<u32>,
     pure: Vec<bool>,
+    goal: Option<Goal>,
     taken: Taken,
     memo: Memo,
     stack: Vec<Frame>,
@@ -135,7 +138,7 @@ struct Search {
 }
 
 impl Search {
-    fn new(items: &[Item], first: State, memory: usize) -> Search {
+    fn new(machine: &Machine, items: &[Item], first: State, memory: usize) -> Search {
         let mut order: Vec<(u64, bool, u32)> = Vec::with_capacity(items.len() * 2);
         for (place, item) in items.iter().enumerate() {
             order.push((item.start, false, place as u32));
@@ -173,6 +176,7 @@ impl Search {
             places,
             twins: twins(items, &open),
             pure: items.iter().map(|item| item.step.is_pure()).collect(),
+            goal: goal(items, machine),
             taken: Taken::new(ended.len(), open.len()),
             memo: Memo::new(memory),
             stack: Vec::new(),
@@ -281,6 +285,7 @@ impl Search {
             }
             if !self.pure[item as usize]
                 && self.is_turn(item)
+                && self.leads_on(machine, &items[item as usize].step)
                 && let Some(after) = machine.step(self.state, &items[item as usize].step)
             {
                 // Rule 2.
@@ -298,6 +303,19 @@ impl Search {
     fn is_turn(&self, item: u32) -> bool {
         let twin = self.twins[item as usize];
         twin == NONE || self.taken.has(self.places[twin as usize])
+    }
+
+    /// Rule 4.
+    fn leads_on(&self, machine: &Machine, step: &Step) -> bool {
+        match (&self.goal, step) {
+            (Some(goal), Step::Append(piece, _)) if !self.taken.has(self.places[goal.item as usize]) => {
+                // A hash takes no append; the step will say so.
+                let Some(length) = machine.states.length(self.state) else { return true };
+                let there = usize::try_from(length).ok().and_then(|at| goal.text.as_bytes().get(at..));
+                there.is_some_and(|rest| rest.starts_with(piece.as_bytes()))
+            }
+            _ => true,
+        }
     }
 
     /// Lets the item take effect, if that leads to a configuration not visited yet.
@@ -348,6 +366,27 @@ impl Search {
         self.next[previous as usize] = node;
         self.previous[next as usize] = node;
     }
+}
+
+/// The longest text that is read, and by which item.
+struct Goal {
+    item: u32,
+    text: Arc<str>,
+}
+
+/// The goal of a key that is only appended to and read.
+fn goal(items: &[Item], machine: &Machine) -> Option<Goal> {
+    let grows = |item: &Item| matches!(item.step, Step::Append(..) | Step::Read(_));
+    if !items.iter().all(grows) || items.iter().all(|item| item.step.is_pure()) {
+        return None;
+    }
+    let reads = items.iter().enumerate().filter(|(_, item)| item.end.is_some());
+    let reads = reads.filter_map(|(place, item)| match item.step {
+        Step::Read(value) => Some((machine.states.length(value)?, place as u32, value)),
+        _ => None,
+    });
+    let (_, item, value) = reads.max()?;
+    Some(Goal { item, text: machine.states.whole_text(value)?.into() })
 }
 
 /// For each open item the one before it (by start) whose step is equal.

@@ -4,7 +4,7 @@
 //! history is only ever *weakened*: whatever had an order keeps it, hence a part that fails proves that the whole fails.
 //!
 //! 1. What starts after the end that no order passes goes; what is under way there need not take effect.
-//! 2. What lies before a moment at which nothing is under way is replaced by the states that it can leave.
+//! 2. What ends before a late moment is replaced by the states that it can leave; what is under way then need not take effect.
 //! 3. Reads are left out.
 //! 4. Changes are freed: they may take effect at any time or never.
 //!
@@ -14,14 +14,16 @@ use super::judge::Budget;
 use super::models::Machine;
 use super::search::{Found, Item, Limits, find_order, last_states};
 use super::states::State;
+use super::timeline;
 
-/// Steps for one attempt, and for all of them.
+/// Steps for one attempt, for the states before a window, and for all together.
 const TRIAL_STEPS: u64 = 1 << 18;
+const STATES_STEPS: u64 = 1 << 21;
 const TOTAL_STEPS: u64 = 1 << 24;
 /// States before the window: more than a person wants to read.
-const STATES_MAX: usize = 4;
-/// Moments at which to try to begin the window.
-const WINDOWS_MAX: usize = 6;
+const STATES_MAX: usize = 8;
+/// Moments at which to try to begin the window, each twice as far back as the one before.
+const WINDOWS_MAX: usize = 14;
 /// Bytes of a state that are shown.
 const SHOWN_BYTES_MAX: usize = 120;
 
@@ -36,8 +38,10 @@ pub struct Offence {
     pub core: Vec<u32>,
     /// Changes that were granted to take effect at any time or never, and are therefore not part of the core.
     pub freed: Vec<u32>,
-    /// The quiet moment at which the window begins; none if it begins with the history.
+    /// The moment at which the window begins; none if it begins with the history.
     pub begins: Option<u64>,
+    /// The end that no order of the key's operations comes past: what ends later is not needed to see that.
+    pub until: u64,
     /// False if an attempt ended at its limit, so that something more might be left out.
     pub minimal: bool,
 }
@@ -79,7 +83,7 @@ pub fn shrink(
         left: TOTAL_STEPS,
         minimal: true,
     };
-    let mut rest = cut(places, items, blocked);
+    let (mut rest, until) = shrink.cut_short(places, items, blocked);
     shrink.begin_late(&mut rest);
     shrink.leave_out_reads(&mut rest);
     shrink.free_changes(&mut rest);
@@ -89,24 +93,28 @@ pub fn shrink(
         key,
         core: core.iter().map(|r| r.place).collect(),
         freed: rest.iter().filter(|r| r.is_freed).map(|r| r.place).collect(),
-        before: shrink.first.iter().map(|s| shrink.machine.states.show(*s, SHOWN_BYTES_MAX)).collect(),
+        before: shrink
+            .first
+            .iter()
+            .map(|s| timeline::cut(&shrink.machine.states.show(*s, SHOWN_BYTES_MAX), SHOWN_BYTES_MAX))
+            .collect(),
         begins: shrink.begins,
+        until,
         minimal: shrink.minimal,
     }
 }
 
-/// Rule 1.
-fn cut(places: &[u32], items: &[Item], blocked: u32) -> Vec<Remnant> {
-    let until = items[blocked as usize].end.expect("only an end can be in the way");
-    let mut rest = Vec::new();
-    for (place, item) in places.iter().zip(items).filter(|(_, item)| item.start <= until) {
-        let item = Item { end: item.end.filter(|end| *end <= until), ..item.clone() };
-        // Where it need not happen, a read says nothing.
-        if item.end.is_some() || !item.step.is_pure() {
-            rest.push(Remnant { place: *place, item, is_freed: false });
-        }
-    }
-    rest
+/// Rule 1 for that end.
+fn cut(places: &[u32], items: &[Item], until: u64) -> Vec<Remnant> {
+    let all = places.iter().zip(items).filter(|(_, item)| item.start <= until);
+    let rest = all.map(|(place, item)| Remnant { place: *place, item: item.clone(), is_freed: false });
+    rest.filter_map(|remnant| unless(remnant, |end| end > until)).collect()
+}
+
+/// The operation, which need not take effect if its end is such; none if it is a read, which then says nothing.
+fn unless(mut remnant: Remnant, such: impl Fn(u64) -> bool) -> Option<Remnant> {
+    remnant.item.end = remnant.item.end.filter(|end| !such(*end));
+    (remnant.item.end.is_some() || !remnant.item.step.is_pure()).then_some(remnant)
 }
 
 impl Shrink<'_> {
@@ -119,37 +127,63 @@ impl Shrink<'_> {
 
     fn fails_from(&mut self, items: &[Item], first: &[State]) -> bool {
         first.iter().all(|state| {
-            let found = self.within(|machine, budget| find_order(machine, items, *state, budget));
+            let found = self.within(items.len(), TRIAL_STEPS, |machine, budget| {
+                find_order(machine, items, *state, budget)
+            });
             self.minimal &= found != Found::Stopped;
             matches!(found, Found::NoOrder { .. })
         })
     }
 
-    fn within<R>(&mut self, run: impl FnOnce(&mut Machine, &mut Budget<'_>) -> R) -> R {
-        let mut budget =
-            Budget { outer: self.limits, left: TRIAL_STEPS.min(self.left), used: 0, is_over: false };
+    /// Rule 1. The search may have seen the dead end before its time, by an answer given later (its rule 4): then the first end with
+    /// which the part fails is looked for.
+    fn cut_short(&mut self, places: &[u32], items: &[Item], blocked: u32) -> (Vec<Remnant>, u64) {
+        let until = items[blocked as usize].end.expect("only an end can be in the way");
+        let rest = cut(places, items, until);
+        if self.fails(&rest) {
+            return (rest, until);
+        }
+        let mut ends: Vec<u64> =
+            items.iter().filter_map(|item| item.end).filter(|end| *end > until).collect();
+        ends.sort_unstable();
+        // With more ends there are fewer orders, so those that fail come last.
+        let first = ends.partition_point(|end| !self.fails(&cut(places, items, *end)));
+        let until = ends.get(first).or(ends.last()).map_or(until, |end| *end);
+        (cut(places, items, until), until)
+    }
+
+    /// Runs a search of so many items within the limits. Making its list counts too.
+    fn within<R>(
+        &mut self,
+        items: usize,
+        steps_max: u64,
+        run: impl FnOnce(&mut Machine, &mut Budget<'_>) -> R,
+    ) -> R {
+        let left = steps_max.min(self.left);
+        let mut budget = Budget { outer: self.limits, left, used: 0, is_over: false };
         let result = run(self.machine, &mut budget);
-        self.left = self.left.saturating_sub(budget.used);
+        self.left = self.left.saturating_sub(budget.used + items as u64);
         result
     }
 
-    /// Rule 2: begins at the latest quiet moment that leaves few states.
+    /// Rule 2: begins at the latest moment that leaves few states.
     fn begin_late(&mut self, rest: &mut Vec<Remnant>) {
-        let moments = quiet_moments(rest);
-        for back in (0..WINDOWS_MAX).map(|attempt| (1 << attempt) - 1) {
+        let mut moments: Vec<u64> = rest.iter().filter_map(|r| r.item.end).collect();
+        moments.sort_unstable();
+        // The last end is the one that no order passes.
+        for back in (0..WINDOWS_MAX).map(|attempt| 1 << attempt) {
             let Some(moment) = moments.len().checked_sub(back + 1).map(|at| moments[at]) else { return };
-            let is_before = |item: &Item| item.start <= moment;
-            let ends = |item: &Item| item.end.is_some();
-            let all = || rest.iter().map(|r| &r.item);
-            let before: Vec<Item> = all().filter(|i| is_before(i)).cloned().collect();
-            // What has no end may still take effect in the window, even if it could have before it.
-            let stays = |item: &Item| !is_before(item) || !ends(item);
-            let window: Vec<Item> = all().filter(|i| stays(i)).cloned().collect();
-            let states = self
-                .within(|machine, budget| last_states(machine, &before, State::ABSENT, STATES_MAX, budget));
+            let before = rest.iter().filter(|r| r.item.start <= moment).cloned();
+            let before = before.filter_map(|r| Some(unless(r, |end| end > moment)?.item));
+            let before: Vec<Item> = before.collect();
+            let states = self.within(before.len(), STATES_STEPS, |machine, budget| {
+                last_states(machine, &before, State::ABSENT, STATES_MAX, budget)
+            });
             let Some(states) = states.filter(|states| !states.is_empty()) else { continue };
-            if self.fails_from(&window, &states) {
-                rest.retain(|r| stays(&r.item));
+            let window: Vec<Remnant> = rest.iter().filter_map(|r| after(r, moment)).collect();
+            let items: Vec<Item> = window.iter().map(|r| r.item.clone()).collect();
+            if self.fails_from(&items, &states) {
+                *rest = window;
                 (self.first, self.begins) = (states, Some(moment));
                 return;
             }
@@ -209,14 +243,9 @@ impl Shrink<'_> {
     }
 }
 
-/// Ends after which nothing with an end is under way, in order: each one is a moment between operations.
-fn quiet_moments(rest: &[Remnant]) -> Vec<u64> {
-    let mut spans: Vec<_> = rest.iter().filter_map(|r| Some((r.item.start, r.item.end?))).collect();
-    spans.sort_unstable();
-    let (mut moments, mut latest) = (Vec::new(), None);
-    for (start, end) in spans {
-        moments.extend(latest.filter(|latest| *latest < start));
-        latest = latest.max(Some(end));
-    }
-    moments
+/// What remains of an operation after a moment: under way then, it may have taken effect before.
+fn after(remnant: &Remnant, moment: u64) -> Option<Remnant> {
+    let is_over = remnant.item.end.is_some_and(|end| end <= moment);
+    let was_begun = remnant.item.start <= moment;
+    if is_over { None } else { unless(remnant.clone(), |_| was_begun) }
 }

@@ -158,6 +158,16 @@ impl States {
         }
     }
 
+    /// All of a text; none for a hash.
+    pub fn whole_text(&self, state: State) -> Option<String> {
+        match &self.nodes[state.0 as usize] {
+            Node::Absent => Some(String::new()),
+            Node::Integer(number) => Some(number.to_string()),
+            Node::Text(rope) => Some(self.show_text(rope, usize::MAX)),
+            Node::Fields(_) => None,
+        }
+    }
+
     /// The value of a field, absent if there is none; none if this is no hash.
     pub fn field_of(&self, state: State, field: Field) -> Option<State> {
         let fields = self.fields_of(state)?;

@@ -270,7 +270,7 @@ fn core_has_order(history: &History, offence: &Offence, without: Option<u32>) ->
         let (_, compiled) = judge::compile(history, &[*place], &mut machine).unwrap();
         let item = compiled.into_iter().next().expect("what says nothing is in no core");
         if !is_free {
-            items.push(item);
+            items.push(Item { end: item.end.filter(|end| *end <= offence.until), ..item });
         } else if !item.step.is_pure() {
             items.push(Item { start: 0, end: None, ..item });
         }

@@ -181,11 +181,14 @@ fn lanes(operations: &[&Operation]) -> Vec<usize> {
     operations.iter().zip(within).map(|(operation, lane)| first[&operation.client] + lane).collect()
 }
 
-fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+/// The beginning and the end of a text that is too long: values that grow differ at their ends.
+pub fn cut(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
         return text.to_owned();
     }
-    text.chars().take(most.saturating_sub(1)).chain(['\u{2026}']).collect()
+    let (head, tail) = (most / 2, most.saturating_sub(1) / 2);
+    text.chars().take(head).chain(['\u{2026}']).chain(text.chars().skip(count - tail)).collect()
 }
 
 fn escape(text: &str) -> String {
