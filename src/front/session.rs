@@ -334,10 +334,7 @@ impl Session {
         }
         let growth = if command.flags.has(Flags::DENYOOM) { growth_max(op, args, bytes) } else { 0 };
         let memory_max = desk.view.memory_max;
-        if 0 < growth
-            && 0 < memory_max
-            && memory_max < (desk.memory + desk.gather.pending_growth()).saturating_add(growth)
-        {
+        if 0 < growth && 0 < memory_max && memory_max < desk.memory + desk.gather.pending_growth() + growth {
             desk.counters.refused_memory += 1;
             self.error(desk, OUT_OF_MEMORY);
             return Taken::Yes;
@@ -477,11 +474,12 @@ fn growth_max(op: Op, args: Args, bytes: usize) -> u64 {
     /// More than the store's own account of a record, a field, or a number in decimal.
     const EACH: u64 = 96;
     let offset = match op {
-        // The string is filled with zeros up to the offset. A bad offset is an error later, and adds nothing.
+        // The string is filled with zeros up to the offset. A bad offset is an error later, and adds nothing; neither does one that
+        // no value can reach. It is cut here because a client chose it: the sums of many such must not overflow.
         Op::Setrange => std::str::from_utf8(args.at(2)).ok().and_then(|t| t.parse::<u64>().ok()).unwrap_or(0),
         _ => 0,
     };
-    (bytes as u64 + EACH * args.len() as u64).saturating_add(offset)
+    bytes as u64 + EACH * args.len() as u64 + offset.min(u64::from(u32::MAX))
 }
 
 /// Redis's text for a command that it does not know. Quotes at most 128 bytes of the name, and arguments until 128 bytes are quoted.

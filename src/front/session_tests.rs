@@ -204,6 +204,22 @@ fn memory_and_flight_have_bounds_with_errors_of_their_own() {
 }
 
 #[test]
+fn offsets_that_a_client_makes_up_overflow_no_sum() {
+    let mut client = Client::new();
+    for _ in 0..3 {
+        client.run(&format!("SETRANGE k {} x\r\n", u64::MAX).repeat(3).into_bytes());
+        client.leave();
+    }
+    let growths = client.demands.iter().map(|demand| match demand {
+        Demand::Write { growth, .. } => *growth,
+        Demand::Read { .. } => 0,
+    });
+    // More than any value may hold, so that a bound of memory refuses it; far from the end of the numbers.
+    assert!(growths.clone().all(|growth| 1 << 32 < growth && growth < 1 << 40));
+    assert_eq!(growths.sum::<u64>(), client.desk.gather.pending_growth());
+}
+
+#[test]
 fn errors_of_redis() {
     let mut client = Client::new();
     let cases = [

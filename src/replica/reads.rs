@@ -1,7 +1,8 @@
 //! The linearizable reads of one front for one group: each waits for a read index, then goes to the store.
 //!
 //! All reads that wait at the end of a burst share one question to the core (a *round*). A later round's index serves earlier
-//! reads too, since it covers everything that was acknowledged before them.
+//! reads too, since it covers everything that was acknowledged before them; and it must, lest a read that is asked about anew see
+//! a later state than one that was sent after it on the same connection.
 
 use crate::base::{Instant, Slot};
 use crate::wire::hop::Failure;
@@ -84,13 +85,24 @@ impl Reads {
         Some(round)
     }
 
-    /// The round's read index is known: gives back what it serves.
+    /// The round's read index is known: gives back what it serves, in the order in which it was submitted.
     pub fn granted(&mut self, round: u64, slot: Slot, mut serve: impl FnMut(Demand, Slot)) {
-        while self.asked.front().is_some_and(|(asked, ..)| *asked <= round) {
-            if let Some((_, _, demand)) = self.asked.pop_front() {
-                serve(demand, slot);
+        let newest = self.asked.iter().take_while(|(asked, ..)| *asked <= round).map(|(_, _, d)| d.id).max();
+        let Some(newest) = newest else { return };
+        let mut served: Vec<Demand> = Vec::new();
+        // Those before the newest may wait to be asked about again, or have been asked about again in a later round.
+        self.asked.retain_mut(|(_, _, demand)| {
+            let covered = demand.id <= newest;
+            if covered {
+                served.push(demand.clone());
             }
+            !covered
+        });
+        while self.waiting.front().is_some_and(|demand| demand.id < newest) {
+            served.extend(self.waiting.pop_front());
         }
+        served.sort_unstable_by_key(|demand| demand.id);
+        served.into_iter().for_each(|demand| serve(demand, slot));
     }
 
     /// The core cannot tell: these are asked again a little later.
@@ -171,6 +183,30 @@ mod tests {
         assert_eq!(reads.ask(Instant(1)), Some(3));
         assert_eq!(granted(&mut reads, 2), [1, 2, 3]);
         assert_eq!(granted(&mut reads, 3), [4]);
+    }
+
+    #[test]
+    fn a_read_that_is_asked_about_again_is_not_overtaken_by_a_later_one() {
+        let options = Options::default();
+        let half = options.retry_after / 2;
+        let start = |reads: &mut Reads| {
+            reads.submit(Instant(0), 1, Bytes::new());
+            assert_eq!(reads.ask(Instant(0)), Some(1));
+            let second = Instant(0).after(half);
+            reads.submit(second, 2, Bytes::new());
+            assert_eq!(reads.ask(second), Some(2));
+            // Only the first round has been silent for too long.
+            reads.expire(Instant(0).after(options.retry_after), &mut Vec::new());
+        };
+        // The second round is granted before the first read is asked about again, and after.
+        let mut reads = Reads::new(options);
+        start(&mut reads);
+        assert_eq!(granted(&mut reads, 2), [1, 2]);
+        let mut reads = Reads::new(options);
+        start(&mut reads);
+        assert_eq!(reads.ask(Instant(0).after(options.retry_after)), Some(3));
+        assert_eq!(granted(&mut reads, 2), [1, 2]);
+        assert!(granted(&mut reads, 3).is_empty());
     }
 
     #[test]
