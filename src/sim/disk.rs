@@ -1,6 +1,6 @@
 //! A node's disk: one stream of records, and snapshots. Writes finish in any order; only a rising watermark is told.
 
-use crate::base::{Slot, Term, Ticket};
+use crate::base::{NodeId, Slot, Term, Ticket};
 use crate::protocol::Fetched;
 use crate::protocol::raft::Mark;
 use crate::wire::hop::SnapshotId;
@@ -34,6 +34,8 @@ pub struct Disk {
     seen: BTreeMap<Slot, Entry>,
     /// The log as a restart would see it: terms are enough.
     held: BTreeMap<Slot, Term>,
+    /// The newest durable term and vote.
+    vote: (Term, Option<NodeId>),
     /// Oldest first. The newest two stay, and an older one for as long as pieces of it are asked for: else a follower that takes
     /// longer to get one than this node to make two would never get any.
     snapshots: VecDeque<Snapshot>,
@@ -129,6 +131,17 @@ impl Disk {
         self.held.get(&slot) == Some(&term) || self.snapshots.back().is_some_and(|s| slot <= s.id.slot)
     }
 
+    /// Whether a restart would have any entry at `slot`.
+    pub fn holds_some(&self, slot: Slot) -> bool {
+        let covered = self.snapshots.back().map_or(Slot::ZERO, |s| s.id.slot);
+        slot <= covered || self.held.contains_key(&slot)
+    }
+
+    /// The term and vote that a restart would have.
+    pub fn vote(&self) -> (Term, Option<NodeId>) {
+        self.vote
+    }
+
     /// The newest snapshot.
     pub fn snapshot(&self) -> Option<&Snapshot> {
         self.snapshots.back()
@@ -181,7 +194,7 @@ impl Disk {
 
     fn keep(&mut self, record: Record) {
         match &record {
-            Record::Vote { .. } => (),
+            Record::Vote { term, vote, .. } => self.vote = (*term, *vote),
             Record::Entry { entry, .. } => {
                 self.held.split_off(&entry.slot);
                 self.held.insert(entry.slot, entry.term);

@@ -8,6 +8,7 @@ pub mod linearizability;
 pub mod log_matching;
 pub mod monotonic;
 pub mod progress;
+pub mod promises;
 pub mod state_machine_safety;
 
 use super::host::Host;
@@ -52,8 +53,9 @@ impl Checks {
         self.commits(hosts, at, effects);
         for sent in &effects.outgoing {
             assert_eq!(sent.group, GROUP_ONE);
-            if let Message::Raft(raft::Message::VoteReply { term, granted: true, pre: false }) = &sent.message
-            {
+            let Message::Raft(message) = &sent.message else { continue };
+            promises::check(host, sent.to, message);
+            if let raft::Message::VoteReply { term, granted: true, pre: false } = message {
                 self.election_safety.voted(*term, host.id(), sent.to);
             }
         }
