@@ -3,3 +3,5 @@
 mod paper;
 mod scenario;
 mod sweep;
+#[path = "house/mod.rs"]
+mod tidy;

@@ -1,5 +1,6 @@
 //! Real processes: clusters of `quorate start` on loopback, with faults that only an operating system can make.
 
+mod bench;
 mod clients;
 mod faults;
 pub mod harness;

@@ -18,7 +18,7 @@ pub enum DriverError {
     /// A container's filter.
     #[error(
         "a seccomp filter of this container or service refuses io_uring ({source}); allow io_uring_setup, io_uring_enter and \
-         io_uring_register in its profile (docker, podman: --security-opt seccomp=PROFILE.json; systemd: SystemCallFilter=@io_uring)"
+         io_uring_register in its profile (docker, podman: --security-opt seccomp=PROFILE.json; systemd: SystemCallFilter=@aio)"
     )]
     Seccomp {
         /// What the kernel said.

@@ -1,0 +1,41 @@
+//! The small form of the bench harness: a cluster of its own under load, and a report with the names that scripts rely on.
+
+use super::harness::{Cluster, quorate};
+
+#[test]
+fn a_bench_starts_its_own_cluster_and_reports() {
+    // Held so that no other cluster runs meanwhile.
+    let turn = Cluster::init("bench", 1);
+    let args = ["bench", "--nodes", "3", "--duration", "2s", "--warm-up", "1s", "--no-results", "-o", "json"];
+    let out = quorate().args(args).current_dir(&turn.dir).output().expect("quorate runs");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON value");
+    for name in [
+        "protocol",
+        "nodes",
+        "durability",
+        "workload",
+        "value_bytes",
+        "connections",
+        "in_flight",
+        "offered_per_s",
+    ] {
+        assert!(report.get(name).is_some(), "{name} is missing: {report}");
+    }
+    for name in [
+        "limit_per_s",
+        "share_of_limit",
+        "cpu_us_per_op",
+        "memory_bytes_per_node",
+        "core_round_trip_ns",
+        "host",
+        "command",
+    ] {
+        assert!(report.get(name).is_some(), "{name} is missing: {report}");
+    }
+    assert_eq!((report["nodes"].as_u64(), report["errors"].as_u64()), (Some(3), Some(0)), "{report}");
+    assert!(0.0 < report["achieved_per_s"].as_f64().expect("a number"), "{report}");
+    let latency = |name: &str| report["latency_us"][name].as_f64().expect("a number");
+    assert!(0.0 < latency("p50") && latency("p50") <= latency("p99") && latency("p99") <= latency("max"));
+}
