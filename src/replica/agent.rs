@@ -376,7 +376,11 @@ impl<E: Lead + Send> Agent for ReplicaAgent<E> {
     fn name(&self) -> &'static str {
         "replica"
     }
-    fn start(&mut self, _slot: u8, _driver: &mut dyn Driver) -> io::Result<()> {
+    /// Arms the groups' deadlines: a node that hears of nobody, such as the only one of its cluster, must come to an election too.
+    fn start(&mut self, _slot: u8, driver: &mut dyn Driver) -> io::Result<()> {
+        self.shard.settle(driver.now(), driver.clock(), &mut self.effects);
+        self.hand_over();
+        self.tell();
         Ok(())
     }
     fn complete(&mut self, _completion: Completion, _driver: &mut dyn Driver) {

@@ -79,6 +79,17 @@ fn an_orderly_stop_hands_leadership_over_and_answers_what_is_pending() {
     verify(&cluster, leader, &written);
 }
 
+/// Nobody wakes it: no peer connects, and the harness writes only once it says that it leads.
+#[test]
+fn the_only_node_of_a_cluster_leads_without_being_asked() {
+    let mut cluster = Cluster::start("alone", 1);
+    assert_eq!(cluster.client(1).command(&["SET", "k", "v"]).expect("answered"), Reply::ok());
+    cluster.kill(1);
+    cluster.start_node(1);
+    cluster.await_leader();
+    assert_eq!(cluster.client(1).command(&["GET", "k"]).expect("answered"), Reply::bulk("v"));
+}
+
 #[test]
 fn a_minority_answers_clusterdown_and_is_not_ready() {
     let mut cluster = Cluster::start("minority", 3);
