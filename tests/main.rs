@@ -1,7 +1,10 @@
 //! One test binary: whole clusters, papers, house rules. What one room does alone is tested in that room.
 
+mod cluster;
+mod histories;
 mod paper;
+mod peers;
 mod scenario;
+mod store;
 mod sweep;
-#[path = "house/mod.rs"]
 mod tidy;

@@ -1,3 +1,0 @@
-//! See `cluster/mod.rs`.
-#[path = "cluster/mod.rs"]
-mod cluster;
