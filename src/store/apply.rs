@@ -8,8 +8,8 @@ use super::saving::Saving;
 use super::sessions::{Admission, Sessions};
 use super::state::State;
 use super::table::{HashKey, Table};
+use super::warm::Commands;
 use crate::base::{Digest, GroupId, Origin, Prng, Slot, Stamp, Term};
-use crate::resp::batch;
 use crate::wire::hop::SnapshotId;
 use crate::wire::{Entry, EntryKind};
 use bytes::Bytes;
@@ -98,7 +98,8 @@ impl Store {
         }
         let admission = self.sessions.admit(entry.origin, entry.sequence, entry.floor);
         if admission == Admission::Applied {
-            for command in batch::Reader::new(entry.body.bytes()) {
+            let mut commands = Commands::of(entry.body.bytes());
+            while let Some(command) = commands.next(&self.state.table) {
                 match &mut replies {
                     Some(replies) => {
                         execute(&mut self.state, &command, Some(&mut replies.bytes));
@@ -114,7 +115,8 @@ impl Store {
 
     /// Carries out commands that only read.
     pub fn read(&mut self, commands: &[u8], replies: &mut Replies) {
-        for command in batch::Reader::new(commands) {
+        let mut reads = Commands::of(commands);
+        while let Some(command) = reads.next(&self.state.table) {
             if command.op.is_read() {
                 execute(&mut self.state, &command, Some(&mut replies.bytes));
             } else {

@@ -2,7 +2,7 @@
 //!
 //! - [`Store`]: the state machine of a group. Entries go in, replies come out; snapshots and digests are made beside the traffic.
 //! - `execute`: from a command to its function; `strings`, `keys`, `expiry`, `hashes`, `scan`: the functions.
-//! - `table`: all records in buckets; `record`, `fields`: one record; `deadlines`: which expire; `graveyard`: what is to be dropped.
+//! - `warm`: caches. `table`: all records in buckets; `record`, `fields`: one record; `deadlines`: which expire; `graveyard`: what is to be dropped.
 //! - [`inspect`]: reads a snapshot offline. [`sessions`]: exactly once. `merkle`: the digest. `format`, `saving`, `load`: snapshots.
 
 pub mod agent;
@@ -34,6 +34,7 @@ mod table;
 mod tests;
 #[cfg(test)]
 mod transcript;
+mod warm;
 
 pub use agent::{Ports, StoreAgent, Told, Triggers};
 pub use apply::{BUCKET_BITS, Loading, Options, Replies, Store};

@@ -118,6 +118,11 @@ impl Table {
         self.buckets[place.bucket as usize].find(spread(place.mark), |r| r.is(place.mark, key))
     }
 
+    /// Some record of this place, perhaps that of another key: finding it reads no key.
+    pub fn find_marked(&self, place: Place) -> Option<&Record> {
+        self.buckets[place.bucket as usize].find(spread(place.mark), |r| r.mark() == place.mark)
+    }
+
     /// Changes the record of `key`, if there is one. `change` leaves its key as it is.
     pub fn update<R>(
         &mut self,
