@@ -2,8 +2,8 @@
 
 use super::exit::{Exit, Failure};
 use super::output::{Output, columns};
+use crate::admin::Facts;
 use crate::admin::client::{Client, ClientError};
-use crate::admin::{Facts, Token};
 use crate::config::Layers;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -16,12 +16,9 @@ pub struct CtlArgs {
     /// Service planes to ask, comma-separated; without them those of the configuration's members
     #[arg(long, global = true, env = "QUORATE_ENDPOINTS", value_delimiter = ',', value_name = "HOST:PORT")]
     endpoints: Vec<String>,
-    /// A node's configuration: names all service planes and the token
+    /// A node's configuration: names all service planes
     #[arg(long, short, global = true, env = "QUORATE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The token that changes ask for, when no configuration names it
-    #[arg(long, global = true, value_name = "FILE")]
-    token_file: Option<PathBuf>,
     #[command(subcommand)]
     what: Ask,
 }
@@ -34,23 +31,7 @@ enum Ask {
     /// Who is in the cluster, and whose links are up
     Members,
     /// Who leads
-    Leader(LeaderArgs),
-}
-
-#[derive(Args, Debug)]
-struct LeaderArgs {
-    #[command(subcommand)]
-    action: Option<LeaderAction>,
-}
-
-#[derive(Subcommand, Debug)]
-enum LeaderAction {
-    /// Hand leadership over
-    Transfer {
-        /// The wished successor; without it whoever is furthest
-        #[arg(long, value_name = "NODE")]
-        to: Option<u8>,
-    },
+    Leader,
 }
 
 /// How long one step of a request may take.
@@ -72,17 +53,13 @@ pub fn run(args: &CtlArgs, output: Output) -> Result<(), Failure> {
     match &args.what {
         Ask::Status => status(&nodes.ask(), output),
         Ask::Members => members(&nodes.any()?, output),
-        Ask::Leader(LeaderArgs { action: None }) => leader(&nodes.ask(), output),
-        Ask::Leader(LeaderArgs { action: Some(LeaderAction::Transfer { to }) }) => {
-            nodes.transfer(*to, output)
-        }
+        Ask::Leader => leader(&nodes.ask(), output),
     }
 }
 
 /// The service planes that are known.
 struct Nodes {
     addresses: Vec<String>,
-    token_file: Option<PathBuf>,
 }
 
 /// One node's answer.
@@ -90,19 +67,16 @@ type Answered = (String, Result<Facts, ClientError>);
 
 impl Nodes {
     fn of(args: &CtlArgs) -> Result<Nodes, Failure> {
-        let (mut addresses, mut token_file) = (args.endpoints.clone(), args.token_file.clone());
-        if let (Some(path), true) = (&args.config, addresses.is_empty() || token_file.is_none()) {
+        let mut addresses = args.endpoints.clone();
+        if let (Some(path), true) = (&args.config, addresses.is_empty()) {
             let config = Layers::from_file(path)?.resolve()?;
-            if addresses.is_empty() {
-                addresses = config.cluster.members.iter().filter_map(|m| m.admin.clone()).collect();
-            }
-            token_file = token_file.or(Some(config.admin.token_file));
+            addresses = config.cluster.members.iter().filter_map(|m| m.admin.clone()).collect();
         }
         if addresses.is_empty() {
             let message = "no node is named; say --endpoints HOST:PORT or --config FILE";
             return Err(Failure::new(Exit::Usage, message));
         }
-        Ok(Nodes { addresses, token_file })
+        Ok(Nodes { addresses })
     }
 
     fn ask(&self) -> Vec<Answered> {
@@ -120,31 +94,6 @@ impl Nodes {
             }
         }
         Err(last.expect("at least one address is known").into())
-    }
-
-    /// The request goes to the leader; a connection that breaks under it leaves the outcome unknown.
-    fn transfer(&self, to: Option<u8>, output: Output) -> Result<(), Failure> {
-        let path = self.token_file.as_ref().ok_or_else(|| {
-            Failure::new(Exit::Usage, "a change needs the token; say --token-file FILE or --config FILE")
-        })?;
-        let token = Token::read(path).map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
-        let answers = self.ask();
-        let leads = |(_, facts): &&Answered| facts.as_ref().is_ok_and(|f| f.leader == Some(f.node));
-        let Some((address, _)) = answers.iter().find(leads) else {
-            return Err(no_leader(&answers));
-        };
-        let target = to.map(|node| format!("?to={node}")).unwrap_or_default();
-        let client = Client::new(address, PATIENCE, Some(token));
-        let reply = client.post(&format!("/leader/transfer{target}")).map_err(|error| match error {
-            ClientError::Broken { .. } => {
-                Failure::new(Exit::Unknown, format!("{error}; ask `quorate ctl leader`"))
-            }
-            other => other.into(),
-        })?;
-        let json: Value =
-            serde_json::from_str(&reply.body).unwrap_or_else(|_| json!({"outcome": reply.body}));
-        output.print(|| json["outcome"].as_str().unwrap_or_default().to_owned(), || json.clone());
-        Ok(())
     }
 }
 
