@@ -5,6 +5,7 @@ use crate::base::ring::{Consumer, Producer};
 use crate::base::{Instant, Number};
 use crate::io::driver::Doorbell;
 use crate::io::{Agent, Completion, Driver};
+use crate::meter::stages::Stage;
 use crate::meter::{Metered, Report};
 use crate::wire::hop::{LogFetch, LogFetched, Stored};
 use std::sync::Arc;
@@ -136,7 +137,7 @@ impl Metered for LogAgent {
         to.gauge("quorate_log_disk_full", "1 while no segment can be made for lack of space.", &[], full);
         let buffered = f64::from(u8::from(self.log.is_buffered()));
         to.gauge("quorate_log_buffered", "1 when the file system refuses direct I/O.", &[], buffered);
-        to.latency("quorate_log_append_seconds", "From waiting to submitted.", &[], &f.append);
-        to.latency("quorate_log_sync_seconds", "From submitted to durable.", &[], &f.sync);
+        Stage::Append.report(&f.append, to);
+        Stage::Sync.report(&f.sync, to);
     }
 }

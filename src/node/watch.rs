@@ -18,6 +18,9 @@ use std::time::Duration;
 /// A turn of an agent that is longer is told as an event: it kept every other agent of its core waiting.
 const STALL: Duration = Duration::from_millis(50);
 
+/// A log with less room than this, over a whole second, cannot prepare its next segment.
+const ROOM_MIN: u64 = 256 << 10;
+
 /// The changes that one core sees first; cores without them watch their figures only.
 #[derive(Default)]
 pub struct Sights {
@@ -39,6 +42,8 @@ pub struct ReplicaSight {
     pub memory: Number,
     /// Client connections.
     pub connections: Number,
+    /// Bytes that the log can take without a further segment.
+    pub room: Number,
     /// As last told.
     pub leader: u64,
     /// As last told.
@@ -114,13 +119,14 @@ impl Watch {
 
 impl ReplicaSight {
     /// Nothing has been told yet.
-    pub fn new(me: NodeId, told: &Told, store: &StoreTold, view: &View) -> ReplicaSight {
+    pub fn new(me: NodeId, told: &Told, store: &StoreTold, view: &View, room: Number) -> ReplicaSight {
         ReplicaSight {
             me,
             told: told.clone(),
             applied: store.applied.clone(),
             memory: store.memory.clone(),
             connections: view.facts.connections.clone(),
+            room,
             leader: 0,
             term: 0,
         }
@@ -169,6 +175,8 @@ impl ReplicaSight {
         facts.memory.store_bytes = self.memory.get();
         facts.memory.resident_bytes = resident_bytes();
         facts.connections = self.connections.get();
+        let full = || format!("the log has room for {} more bytes: free space on its disk", self.room.get());
+        facts.disk_error = (self.room.get() < ROOM_MIN).then(full);
     }
 }
 

@@ -171,7 +171,7 @@ pub fn wire(
     let keeper = make_keeper(config, keeper_ports, snapshot, status, events);
     let bell: Arc<KeeperBell> = Arc::new(keeper.bell());
     let (ask, probes) = crossbeam::channel::bounded(ERRANDS_MAX);
-    let durable = Number::default();
+    let (durable, room) = (Number::default(), Number::default());
     let replica_ports = ReplicaPorts {
         opened: rings.opened.1,
         demands: rings.demands.1,
@@ -200,7 +200,7 @@ pub fn wire(
         fetches: rings.fetches.1,
         fetched: rings.fetched.0,
         durable,
-        room: Number::default(),
+        room: room.clone(),
         doorbell: Some(doorbells(Role::Replica)),
     };
     let store_ports = StorePorts {
@@ -231,7 +231,7 @@ pub fn wire(
     let take_ports = TakePorts { plans: rings.planned.0, demands: rings.demands.0, settled: settled.clone() };
     let take = Take::new(client_options(config), view.clone(), take_ports);
     let reply = Reply::new(rings.planned.1, rings.answers.1, rings.refusals.1, settled);
-    let sight = ReplicaSight::new(config.node.id, &told, &store_told, &view);
+    let sight = ReplicaSight::new(config.node.id, &told, &store_told, &view, room);
     let replica = make_replica(config, origin, engine, replica_ports, heard, told);
     let store = StoreAgent::new(store, origin, store_ports, store_told, triggers);
     let agents: Vec<(Role, Box<dyn NodeAgent>)> = vec![

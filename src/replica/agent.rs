@@ -8,6 +8,7 @@ use crate::base::ring::{Consumer, Producer};
 use crate::base::{GROUP_ONE, GroupId, Instant, NodeId, Number, Slot, Stamp, Ticket};
 use crate::io::driver::Doorbell;
 use crate::io::{Agent, Completion, Driver};
+use crate::meter::stages::Stage;
 use crate::meter::{Metered, Report};
 use crate::protocol::{Fault, Fetched, FollowerStanding, Lead};
 use crate::wire::hop::{
@@ -468,10 +469,5 @@ fn report_group<E: Lead>(to: &mut dyn Report, group: GroupId, seat: &super::seat
         let behind = standing.last.0.saturating_sub(follower.matched.0) as f64;
         to.gauge("quorate_follower_behind", "Slots that a follower is not known to hold.", labels, behind);
     }
-    to.latency(
-        "quorate_stage_seconds",
-        "Latency by stage.",
-        &[("group", &group), ("stage", "quorum")],
-        &seat.quorum,
-    );
+    Stage::Quorum.report(&seat.quorum, to);
 }
