@@ -1,6 +1,6 @@
 //! Client connections. Two agents on one thread, since both name the same sockets:
 //!
-//! - [`Take`] accepts, receives, parses, answers what concerns the connection alone ([`session`], `local`), and gathers what concerns
+//! - [`Take`] accepts, receives, parses, answers what concerns the connection alone (`session`, `local`), and gathers what concerns
 //!   the data into batches (`gather`). A `seat` is what it holds of one connection.
 //! - [`Reply`] puts what the store, the replica and `Take` answer into the order of each connection (`order`) and sends it.
 //!

@@ -1,7 +1,7 @@
 //! The bench harness: what a cluster can do, beside what the bare machine can do.
 //!
 //! [`run`](run::run) starts a cluster of real processes or takes endpoints, [`generate`](generator::generate) makes the load on one
-//! thread and one ring, [`Report`](report::Report) is what comes out. It is no part of the data plane and knows nodes only as
+//! thread and one ring, [`Report`] is what comes out. It is no part of the data plane and knows nodes only as
 //! processes that speak RESP.
 
 pub mod cli;
