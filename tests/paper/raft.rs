@@ -235,6 +235,36 @@ expect 3 reads 1 applied 2"
 }
 
 #[test]
+fn section_6_4_an_answer_to_a_question_of_an_earlier_life_is_not_believed() {
+    // Not in the thesis, whose questions have no numbers: the read index of an earlier life is older than this life's reads.
+    story(&format!(
+        "nodes 3 pre_vote=0\n{LEADER_1}
+read 3
+deliver 3 1
+deliver 1 2
+deliver 2 1
+crash 3
+restart 3
+propose 1 a
+deliver 1 2
+durable 2
+deliver 2 1
+durable 1
+expect 1 commit 2
+timeout 1
+deliver 1 3 Append
+read 3
+deliver 1 3 ReadIndexReply
+expect 3 reads 0
+deliver 3 1
+deliver 1 2
+deliver 2 1
+run 60
+expect 3 reads 1 applied 2"
+    ));
+}
+
+#[test]
 fn section_9_6_a_candidate_that_could_not_win_keeps_its_term() {
     // "a candidate would only increment its term if it first learned from a majority of the cluster that they would be willing to
     // grant the candidate their votes"
