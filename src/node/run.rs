@@ -1,7 +1,7 @@
 //! The loop of one core: reap, hand out completions, let each agent work once, park when nothing was done.
 
 use super::watch::Watch;
-use crate::base::{Instant, Number};
+use crate::base::{Instant, Number, place};
 use crate::io::driver::Doorbell;
 use crate::io::{Agent, Completion, Driver, clock};
 use crate::meter::Metered;
@@ -53,6 +53,7 @@ pub enum CoreError {
 pub fn run(mut core: Core, driver: &mut dyn Driver, started: impl FnOnce()) -> Result<(), CoreError> {
     for (slot, agent) in core.agents.iter_mut().enumerate() {
         let name = agent.name();
+        place::enter_agent(name);
         agent.start(slot as u8, driver).map_err(|error| CoreError::Start { agent: name, error })?;
     }
     started();
@@ -63,10 +64,12 @@ pub fn run(mut core: Core, driver: &mut dyn Driver, started: impl FnOnce()) -> R
         let mut done = completions.len();
         for completion in completions.drain(..) {
             let agent = &mut core.agents[usize::from(completion.token.agent)];
+            place::enter_agent(agent.name());
             agent.complete(completion, driver);
         }
         let mut begun = clock::monotonic();
         for (index, agent) in core.agents.iter_mut().enumerate() {
+            place::enter_agent(agent.name());
             done += agent.work(driver);
             let ended = clock::monotonic();
             core.watch.turn(index, ended.since(begun));

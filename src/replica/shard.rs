@@ -8,7 +8,7 @@ use super::gate::Gate;
 use super::reads;
 use super::route::{self, Dispatch, Route};
 use super::seat::{Guards, Seat};
-use crate::base::{GroupId, Instant, JobId, NodeId, NodeSet, Origin, Slot, Stamp, Ticket};
+use crate::base::{GroupId, Instant, JobId, NodeId, NodeSet, Origin, Slot, Stamp, Ticket, place};
 use crate::protocol::outbox::Refused;
 use crate::protocol::{Fault, Fetch, Fetched, Input, Lead, Outbox, RefusalKind, Send, Target};
 use crate::wire::forward::{self, Refusal};
@@ -156,6 +156,7 @@ impl<E: Lead> Shard<E> {
 
     /// The store has applied everything up to `slot`; it holds `memory` logical bytes and next expires a key at `due`.
     pub fn applied(&mut self, now: Instant, group: GroupId, slot: Slot, memory: u64, due: Option<Stamp>) {
+        place::enter_slot(group, slot);
         if let Some(seat) = self.seats.get_mut(&group) {
             seat.applied(slot);
             seat.store_says(memory, due);

@@ -6,7 +6,7 @@
 use super::load::Damage;
 use super::{Admission, Loading, Replies, Store};
 use crate::base::ring::{Consumer, Producer};
-use crate::base::{Instant, Number, Origin, Slot};
+use crate::base::{GROUP_ONE, Instant, Number, Origin, Slot, place};
 use crate::io::driver::Doorbell;
 use crate::io::{Agent, Completion, Driver};
 use crate::meter::{Metered, Report};
@@ -215,6 +215,7 @@ impl StoreAgent {
     /// Applies an entry if it is the next. Returns its size.
     fn commit(&mut self, entry: Entry) -> usize {
         let bytes = entry.body.len();
+        place::enter_slot(GROUP_ONE, entry.slot);
         if entry.slot <= self.store.applied() {
             // A load has brought its effect.
             return bytes;
