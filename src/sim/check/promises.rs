@@ -11,7 +11,11 @@ pub fn check(host: &Host, to: NodeId, message: &Message) {
     let promised = match message {
         Message::Vote { term, pre: false, .. } => Some((*term, host.id())),
         Message::VoteReply { term, granted: true, pre: false } => Some((*term, to)),
-        Message::AppendReply { outcome: AppendOutcome::Matched { slot }, .. } => {
+        // What was acknowledged to the leader of an earlier term was durable then, and may have been cut since: the answer is late,
+        // not false.
+        Message::AppendReply { term, outcome: AppendOutcome::Matched { slot }, .. }
+            if *term == host.raft().term() =>
+        {
             assert!(host.disk.holds_some(*slot), "promises: node {} speaks of slot {slot}", host.id());
             None
         }
