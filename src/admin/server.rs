@@ -2,6 +2,7 @@
 
 use super::http::{self, BODY_BYTES_MAX, HEAD_BYTES_MAX, Malformed, Method, Request, Response};
 use super::routes::{Context, answer};
+use crate::io::patience::patiently;
 use crate::meter::{Metered, Report};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::GlommioError;
@@ -61,7 +62,7 @@ impl Metered for Counts {
 /// Starts listening. glommio shares ports (`SO_REUSEPORT`), which would let two nodes take turns on one address without a word;
 /// so the address is first bound without sharing, which fails if anybody has it.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    drop(std::net::TcpListener::bind(address)?);
+    drop(patiently(|| std::net::TcpListener::bind(address))?);
     TcpListener::bind(address).map_err(io::Error::from)
 }
 

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod driver;
 pub mod entropy;
 pub mod memory;
+pub mod patience;
 pub mod process;
 pub mod uring;
 

@@ -3,6 +3,7 @@
 use super::watch::Watch;
 use crate::base::{Instant, Number, place};
 use crate::io::driver::Doorbell;
+use crate::io::patience::patiently;
 use crate::io::{Agent, Completion, Driver, clock};
 use crate::meter::Metered;
 use std::io;
@@ -54,7 +55,8 @@ pub fn run(mut core: Core, driver: &mut dyn Driver, started: impl FnOnce()) -> R
     for (slot, agent) in core.agents.iter_mut().enumerate() {
         let name = agent.name();
         place::enter_agent(name);
-        agent.start(slot as u8, driver).map_err(|error| CoreError::Start { agent: name, error })?;
+        patiently(|| agent.start(slot as u8, driver))
+            .map_err(|error| CoreError::Start { agent: name, error })?;
     }
     started();
     let mut completions: Vec<Completion> = Vec::new();

@@ -47,14 +47,14 @@ fn a_paused_leader_serves_no_stale_read() {
     let mut old = cluster.client(leader);
     assert_eq!(old.command(&["SET", "k", "before"]).expect("the leader lives"), Reply::ok());
     cluster.signal(leader, libc::SIGSTOP);
-    // The question waits in the paused leader's socket, sent before the others go on.
-    old.send(&["GET", "k"]).expect("the kernel takes it");
     let other = cluster.running().into_iter().find(|n| *n != leader).expect("three nodes");
     let mut client = cluster.client(other);
     await_some(
         || (client.command(&["SET", "k", "after"]).ok()? == Reply::ok()).then_some(()),
         || "the other two elect a leader".to_string(),
     );
+    // Asked after the new value was acknowledged: the old one would be stale. The question waits in the paused leader's socket.
+    old.send(&["GET", "k"]).expect("the kernel takes it");
     cluster.signal(leader, libc::SIGCONT);
     let reply = old.reply().expect("the old leader answers");
     assert!(
