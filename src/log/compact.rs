@@ -128,11 +128,11 @@ impl Log {
         driver.sync_directory(&self.options.directory)
     }
     /// Zeros, or when there are enough of them the header, which says that there are.
-    fn next_piece(&self, driver: &mut dyn Driver, file: u16, from: u32, sequence: u32) -> (u64, Buffer) {
+    fn next_piece(&mut self, driver: &mut dyn Driver, file: u16, from: u32, sequence: u32) -> (u64, Buffer) {
         let bytes = self.options.segment_bytes;
         if from < bytes {
-            let mut buffer = Buffer::unregistered(PIECE.min(bytes - from) as usize);
-            buffer.len = buffer.capacity();
+            let mut buffer = self.zeros.take().unwrap_or_else(|| Buffer::unregistered(PIECE as usize));
+            buffer.len = (PIECE.min(bytes - from) as usize).next_multiple_of(ALIGN);
             return (u64::from(from), buffer);
         }
         let header = SegmentHeader {
@@ -159,10 +159,12 @@ impl Log {
                 let whole = bytes <= preparing.filled;
                 preparing.filled += buffer.len as u32;
                 preparing.not_before = driver.now().after(PACE);
-                driver.release(buffer);
                 if whole {
+                    driver.release(buffer);
                     self.spares.push_back(Segment::empty(preparing.sequence, preparing.file, bytes));
                     self.preparing = None;
+                } else {
+                    self.zeros = Some(buffer);
                 }
             }
             Outcome::Failed { error, .. } if matches!(error.raw_os_error(), Some(ENOSPC | EDQUOT)) => {

@@ -34,6 +34,8 @@ pub struct Log {
     /// May be used again.
     pub(super) free: Vec<Free>,
     pub(super) preparing: Option<super::compact::Preparing>,
+    /// A piece of zeros that has been written, for the next.
+    pub(super) zeros: Option<Buffer>,
     pub(super) disk_full: bool,
     /// By file number less one, while started.
     files: Vec<FileId>,
@@ -149,6 +151,7 @@ impl Log {
             retired: VecDeque::new(),
             free: Vec::new(),
             preparing: None,
+            zeros: None,
             disk_full: false,
             files: Vec::new(),
             file_count: 0,
