@@ -1,10 +1,11 @@
 //! What happens before any agent runs: who this node is, what it had stored.
 
 use super::RunError;
-use crate::admin::keeper::files;
-use crate::base::{GROUP_ONE, Instant, Origin, Slot};
+use super::sizes::Sizes;
+use crate::admin::keeper::files::{self, Found};
+use crate::base::{GROUP_ONE, Origin, Slot};
 use crate::config::{Durability, Resolved};
-use crate::io::{Driver, Entropy, SystemEntropy, clock};
+use crate::io::{Driver, Entropy};
 use crate::log::superblock::Superblock;
 use crate::log::{self, Identity, Log};
 use crate::protocol::raft::{self, Mark, Raft, Setup};
@@ -12,7 +13,7 @@ use crate::protocol::{Engine, Lead};
 use crate::store::{self, HashKey, Store};
 use crate::wire::Record;
 use crate::wire::hop::SnapshotId;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,20 +45,66 @@ impl Booted {
     }
 }
 
+/// The durable snapshots of a node, as a start finds them: files, or what the simulator keeps in their place.
+pub trait Snapshots {
+    /// Where they lie, for messages.
+    fn place(&self) -> PathBuf;
+    /// All of the group, newest first.
+    fn survey(&mut self) -> io::Result<Vec<Found>>;
+    /// The bytes of one.
+    fn open(&mut self, path: &Path) -> io::Result<Box<dyn Read + '_>>;
+    /// Removes unfinished ones, and those before `keep`.
+    fn sweep(&mut self, keep: Option<Slot>) -> io::Result<()>;
+}
+
+/// Snapshots in a directory.
+pub struct SnapshotFiles {
+    directory: PathBuf,
+}
+
+impl SnapshotFiles {
+    /// Those of the node whose data lies there.
+    pub fn of(data: &Path) -> SnapshotFiles {
+        SnapshotFiles { directory: snapshots(data) }
+    }
+}
+
+impl Snapshots for SnapshotFiles {
+    fn place(&self) -> PathBuf {
+        self.directory.clone()
+    }
+    fn survey(&mut self) -> io::Result<Vec<Found>> {
+        std::fs::create_dir_all(&self.directory)?;
+        files::survey(&self.directory, GROUP_ONE)
+    }
+    fn open(&mut self, path: &Path) -> io::Result<Box<dyn Read + '_>> {
+        Ok(Box::new(std::fs::File::open(path)?))
+    }
+    fn sweep(&mut self, keep: Option<Slot>) -> io::Result<()> {
+        files::sweep(&self.directory, GROUP_ONE, keep).map(drop)
+    }
+}
+
 /// Reads everything back. Blocks; on the thread whose driver the log will run with.
-pub fn boot(config: &Resolved, driver: &mut dyn Driver) -> Result<Booted, RunError> {
-    let begun = clock::monotonic();
+pub fn boot(
+    config: &Resolved,
+    sizes: &Sizes,
+    driver: &mut dyn Driver,
+    entropy: &mut dyn Entropy,
+    snapshots: &mut dyn Snapshots,
+) -> Result<Booted, RunError> {
+    let begun = driver.now();
     let data = &config.node.dir;
     let identity = Identity { cluster: config.cluster.id.0, node: config.node.id };
     let mut superblock = Superblock::open(driver, data, identity)?;
     let origin = Origin { node: config.node.id, lane: 0, boot: superblock.generation };
-    let mut store = Store::new(store_options(config));
-    let snapshot = load_snapshot(&snapshots(data), &mut store)?;
+    let mut store = Store::new(store_options(config, sizes));
+    let snapshot = load_snapshot(snapshots, &mut store)?;
     let mut options =
         log::Options::usual(log::directory(data, 0), identity, superblock.generation, superblock.established);
     options.segment_bytes = config.log.segment_bytes as u32;
     options.durable = config.log.durability == Durability::QuorumSync;
-    options.body_max = crate::config::limits::BATCH_BYTES_MAX;
+    (options.body_max, options.batch_bytes) = (sizes.body_max, sizes.log_batch_bytes);
     let mut records = Vec::new();
     let mut damaged = None;
     let log = Log::recover(driver, options, &mut |stored| match Record::load(&stored) {
@@ -68,29 +115,41 @@ pub fn boot(config: &Resolved, driver: &mut dyn Driver) -> Result<Booted, RunErr
         return Err(RunError::Record { slot, why });
     }
     superblock.establish(driver, data)?;
-    let engine = recover_engine(config, snapshot.as_ref().map(|(id, _)| *id), records)?;
-    let took = clock::monotonic().since(begun);
+    let setup = Setup {
+        me: config.node.id,
+        members: config.cluster.nodes(),
+        options: raft_options(config),
+        seed: entropy.seed(),
+    };
+    let mark = |(id, _): &(SnapshotId, PathBuf)| Mark { slot: id.slot, term: id.term, stamp: id.stamp };
+    let now = driver.now();
+    let raft = Raft::recover(setup, now, snapshot.as_ref().map_or(Mark::ZERO, mark), records)?;
+    let (engine, took) = (Engine::Raft(Box::new(raft)), now.since(begun));
     Ok(Booted { origin, log, engine, store, snapshot, took })
 }
 
 /// How every store of the cluster is made.
-pub fn store_options(config: &Resolved) -> store::Options {
+pub fn store_options(config: &Resolved, sizes: &Sizes) -> store::Options {
     store::Options {
         group: GROUP_ONE,
         key: HashKey::derive(&config.cluster.id.0),
-        bucket_bits: store::BUCKET_BITS,
+        bucket_bits: sizes.bucket_bits,
     }
 }
 
 /// Loads the newest snapshot that passes its check.
-fn load_snapshot(directory: &Path, store: &mut Store) -> Result<Option<(SnapshotId, PathBuf)>, RunError> {
-    let io = |error| RunError::Snapshot { path: directory.to_path_buf(), why: format!("{error}") };
-    std::fs::create_dir_all(directory).map_err(io)?;
-    let found = files::survey(directory, GROUP_ONE).map_err(io)?;
+fn load_snapshot(
+    snapshots: &mut dyn Snapshots,
+    store: &mut Store,
+) -> Result<Option<(SnapshotId, PathBuf)>, RunError> {
+    let place = snapshots.place();
+    let io = |error| RunError::Snapshot { path: place.clone(), why: format!("{error}") };
+    let found = snapshots.survey().map_err(io)?;
     let mut last_damage = None;
     let mut loaded = None;
     for candidate in found {
-        match load_one(&candidate.path, store) {
+        let bytes = snapshots.open(&candidate.path).map_err(|error| error.to_string());
+        match bytes.and_then(|mut bytes| load_one(&mut bytes, store)) {
             Ok(id) => {
                 loaded = Some((id, candidate.path));
                 break;
@@ -102,14 +161,13 @@ fn load_snapshot(directory: &Path, store: &mut Store) -> Result<Option<(Snapshot
         // The log has been cut for the damaged one: an older state could not be brought up to date.
         (None, Some(damage)) => Err(damage),
         (loaded, _) => {
-            files::sweep(directory, GROUP_ONE, loaded.as_ref().map(|(id, _)| id.slot)).map_err(io)?;
+            snapshots.sweep(loaded.as_ref().map(|(id, _)| id.slot)).map_err(io)?;
             Ok(loaded)
         }
     }
 }
 
-fn load_one(path: &Path, store: &mut Store) -> Result<SnapshotId, String> {
-    let mut file = std::fs::File::open(path).map_err(|e| e.to_string())?;
+fn load_one(file: &mut dyn Read, store: &mut Store) -> Result<SnapshotId, String> {
     let mut chunk = vec![0; 256 << 10];
     let mut length = file.read(&mut chunk).map_err(|e| e.to_string())?;
     let mut beginning = store::inspect::Inspection::of_any();
@@ -124,13 +182,9 @@ fn load_one(path: &Path, store: &mut Store) -> Result<SnapshotId, String> {
     Ok(id)
 }
 
-fn recover_engine(
-    config: &Resolved,
-    snapshot: Option<SnapshotId>,
-    records: Vec<Record>,
-) -> Result<Engine, RunError> {
+fn raft_options(config: &Resolved) -> raft::Options {
     let raft = &config.raft;
-    let options = raft::Options {
+    raft::Options {
         election_min: raft.election_min,
         election_max: raft.election_max,
         heartbeat: raft.heartbeat,
@@ -142,11 +196,5 @@ fn recover_engine(
         trailing_entries: raft.snapshot_keep.max(1),
         piece_bytes_max: raft.snapshot_piece_bytes,
         ..raft::Options::default()
-    };
-    let setup =
-        Setup { me: config.node.id, members: config.cluster.nodes(), options, seed: SystemEntropy.seed() };
-    let mark = snapshot.map_or(Mark::ZERO, |id| Mark { slot: id.slot, term: id.term, stamp: id.stamp });
-    let now: Instant = clock::monotonic();
-    let recovered = Raft::recover(setup, now, mark, records)?;
-    Ok(Engine::Raft(Box::new(recovered)))
+    }
 }

@@ -2,13 +2,16 @@
 //!
 //! [`run`] is a node's life. Nothing below the command line and the simulator names this room, and it names every other.
 
-mod boot;
+pub mod boot;
+mod keeping;
 pub mod placement;
 mod probe;
-mod run;
+pub mod run;
+pub mod sizes;
 mod watch;
-mod wiring;
+pub mod wiring;
 
+use crate::admin::keeper::KeeperBell;
 use crate::admin::routes::Context;
 use crate::admin::server::Limits as HttpLimits;
 use crate::admin::status::{Facts, PeerFacts};
@@ -19,21 +22,22 @@ use crate::base::{GROUP_ONE, Number, Slot};
 use crate::config::{LineFormat, Resolved};
 use crate::crypto::SecretKey;
 use crate::io::driver::Doorbell;
-use crate::io::{Driver, DriverError, Uring, UringOptions, affinity};
+use crate::io::{Driver, DriverError, SystemEntropy, Uring, UringOptions, affinity};
 use crate::log::superblock::{self, SuperblockError};
 use crate::log::{FORMAT_VERSION, LogError};
 use crate::meter::Board;
 use crate::protocol::raft::Hole;
-use boot::Booted;
+use boot::{Booted, SnapshotFiles};
 use crossbeam::channel::{Receiver, Sender, bounded, select, unbounded};
 use placement::{Placement, Role};
 use run::{Core, CoreError, NodeAgent};
+use sizes::Sizes;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use watch::{Sights, Watch};
-use wiring::{Ending, wire};
+use wiring::{Ending, Surroundings, wire};
 
 /// A core whose loop does not turn for this long is stalled.
 const STALL_AFTER: Duration = Duration::from_secs(5);
@@ -169,7 +173,15 @@ fn assemble(
     let status = Arc::new(Status::new(placement.cores.len(), STALL_AFTER, facts(config, &booted)));
     let board = Arc::new(Board::new(placement.cores.len()));
     let doorbell = |role: Role| threads.doorbells[placement.core_of(role)].clone();
-    let mut wired = wire(config, secret, booted, &doorbell, &status, events);
+    let bell = KeeperBell::default();
+    let around = Surroundings {
+        doorbells: &doorbell,
+        keeper: Arc::new(bell.clone()),
+        entropy: Box::new(SystemEntropy),
+    };
+    let snapshot = booted.snapshot.clone();
+    let mut wired = wire(config, &Sizes::NODE, secret, booted, around);
+    let keeper = keeping::keeper(config, wired.keeper, bell, snapshot, &status, events);
     let (mut links, mut sight) = (Some(wired.links), Some(wired.sight));
     let node = config.node.id.to_string();
     let mut cores = Vec::new();
@@ -188,7 +200,7 @@ fn assemble(
         let watch = Watch::new(index, status, board, events.clone(), &names, &[("node", &node)], sights);
         cores.push(Core { agents, neighbours: threads.others(index), watch, stop: threads.stop.clone() });
     }
-    let service = serve(config, status, board, wired.probe, wired.keeper, events)?;
+    let service = serve(config, status, board, wired.probe, keeper, events)?;
     Ok(Node { cores, service, ending: wired.ending })
 }
 
@@ -410,7 +422,13 @@ fn core_thread(
     // The main thread holds the other ends as long as it needs what is sent.
     let _ = tell_bell.send((index, driver.doorbell()));
     if boots {
-        let booted = boot::boot(config, &mut driver)?;
+        let booted = boot::boot(
+            config,
+            &Sizes::NODE,
+            &mut driver,
+            &mut SystemEntropy,
+            &mut SnapshotFiles::of(&config.node.dir),
+        )?;
         let _ = tell.send(Word::Booted(Box::new(booted)));
     }
     let Ok(core) = core.recv() else { return Ok(()) };

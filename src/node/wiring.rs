@@ -8,13 +8,13 @@
 //!                \-> reply <- store <-> keeper (service plane)
 //! ```
 
-use super::boot::{Booted, snapshots, store_options};
+use super::boot::Booted;
 use super::placement::Role;
 use super::probe::DataPlaneProbe;
 use super::run::NodeAgent;
+use super::sizes::Sizes;
 use super::watch::ReplicaSight;
-use crate::admin::keeper::{self, Check, Keeper, KeeperBell, Verify};
-use crate::admin::{EventSink, Status};
+use crate::admin::keeper;
 use crate::auth::seal::Settings as SealSettings;
 use crate::auth::{Open, Seal};
 use crate::base::ring::{Consumer, Producer, ring};
@@ -24,7 +24,7 @@ use crate::config::limits::BATCH_BYTES_MAX;
 use crate::crypto::SecretKey;
 use crate::front::plan::{Planned, Settled};
 use crate::front::{self, Facts, Member, Reply, Take, TakePorts, View};
-use crate::io::SystemEntropy;
+use crate::io::Entropy;
 use crate::io::driver::Doorbell;
 use crate::log::{LogAgent, Rings as LogRings};
 use crate::net::handshake::Identity;
@@ -34,29 +34,17 @@ use crate::protocol::Engine;
 use crate::replica::agent::{Heard, Ports as ReplicaPorts, Told};
 use crate::replica::{ReplicaAgent, Shard, seat, shard};
 use crate::resp::parse::Limits;
-use crate::store;
 use crate::store::agent::{Ports as StorePorts, StoreAgent, Told as StoreTold, Triggers};
-use crate::store::inspect::Inspection;
 use crate::wire::hop::{
     Answer, Decided, Demand, Incoming, Keep, Kept, LinkEvent, Load, LogFetch, LogFetched, Opened, Outgoing,
-    PeerNumbers, SealLink, SealedFrame, SendLink, SnapshotId, Stored,
+    PeerNumbers, SealLink, SealedFrame, SendLink, Stored,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Snapshots are made after so many bytes of commands too, so that a restart has a bounded log to read.
-const SNAPSHOT_BYTES: u64 = 256 << 20;
 /// A link over which nothing was said for this long says that this node lives.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
-/// Values that fit between two agents: several bursts, so that a full ring means that the other side is behind.
-const RING_VALUES: usize = 4096;
-/// Errands that wait for disk.
-const ERRANDS_MAX: usize = 256;
-/// Rings of rare values.
-const FEW: usize = 256;
-/// Largest snapshot that is taken from a leader, in bytes.
-const RECEIVED_SNAPSHOT_MAX: u64 = 1 << 40;
 /// A peer that hears nothing for this many keep-alives gives the link up.
 const SILENT_KEEP_ALIVES: u32 = 6;
 /// How long a handshake may take.
@@ -70,12 +58,14 @@ const SEND_STALL_MAX: Duration = Duration::from_secs(5);
 pub struct Wired {
     /// One a role.
     pub agents: Vec<(Role, Box<dyn NodeAgent>)>,
-    /// For the service thread.
-    pub keeper: Keeper,
+    /// For the keeper of snapshots.
+    pub keeper: keeper::Ports,
     /// For the service thread.
     pub probe: Arc<DataPlaneProbe>,
     /// What the core of the replica shows operators.
     pub sight: ReplicaSight,
+    /// What the store has applied, and the digest that it made of it.
+    pub store: StoreTold,
     /// What the core of the network shows operators.
     pub links: Consumer<LinkEvent>,
     /// The numbers of an orderly end.
@@ -95,6 +85,16 @@ pub struct Ending {
 
 /// What wakes each role's core.
 pub type Doorbells<'a> = &'a dyn Fn(Role) -> Arc<dyn Doorbell>;
+
+/// What agents need of the world around them.
+pub struct Surroundings<'a> {
+    /// What wakes the agents.
+    pub doorbells: Doorbells<'a>,
+    /// What wakes the keeper of snapshots.
+    pub keeper: Arc<dyn Doorbell>,
+    /// For handshakes.
+    pub entropy: Box<dyn Entropy>,
+}
 
 /// All rings of the data plane, each with its two ends.
 struct Rings {
@@ -120,27 +120,28 @@ struct Rings {
 }
 
 impl Rings {
-    fn new() -> Rings {
+    fn new(sizes: &Sizes) -> Rings {
+        let Sizes { ring_values, errands_max, few, .. } = *sizes;
         Rings {
-            incoming: ring(RING_VALUES),
-            seal_links: ring(FEW),
-            send_links: ring(FEW),
-            link_events: ring(FEW),
-            opened: ring(RING_VALUES),
-            demands: ring(RING_VALUES),
-            outgoing: ring(RING_VALUES),
-            sealed: ring(RING_VALUES),
-            records: ring(RING_VALUES),
-            fetches: ring(ERRANDS_MAX),
-            fetched: ring(ERRANDS_MAX),
-            decided: ring(RING_VALUES),
-            refusals: ring(RING_VALUES),
-            answers: ring(RING_VALUES),
-            planned: ring(RING_VALUES),
-            store_keeps: ring(FEW),
-            replica_keeps: ring(ERRANDS_MAX),
-            kept: ring(ERRANDS_MAX),
-            loads: ring(FEW),
+            incoming: ring(ring_values),
+            seal_links: ring(few),
+            send_links: ring(few),
+            link_events: ring(few),
+            opened: ring(ring_values),
+            demands: ring(ring_values),
+            outgoing: ring(ring_values),
+            sealed: ring(ring_values),
+            records: ring(ring_values),
+            fetches: ring(errands_max),
+            fetched: ring(errands_max),
+            decided: ring(ring_values),
+            refusals: ring(ring_values),
+            answers: ring(ring_values),
+            planned: ring(ring_values),
+            store_keeps: ring(few),
+            replica_keeps: ring(errands_max),
+            kept: ring(errands_max),
+            loads: ring(few),
         }
     }
 }
@@ -148,29 +149,27 @@ impl Rings {
 /// Makes all agents of a node and connects them.
 pub fn wire(
     config: &Resolved,
+    sizes: &Sizes,
     secret: SecretKey,
     booted: Booted,
-    doorbells: Doorbells,
-    status: &Arc<Status>,
-    events: &EventSink,
+    around: Surroundings,
 ) -> Wired {
-    let rings = Rings::new();
-    let Booted { origin, log, engine, store, snapshot, .. } = booted;
+    let rings = Rings::new(sizes);
+    let Surroundings { doorbells, keeper: bell, entropy } = around;
+    let Booted { origin, log, engine, store, .. } = booted;
     let others = config.cluster.members.iter().filter(|m| m.id != config.node.id);
     let numbers: BTreeMap<NodeId, PeerNumbers> = others.map(|m| (m.id, PeerNumbers::default())).collect();
     let (told, store_told, ending) = (Told::default(), StoreTold::default(), Ending::default());
     let ending = Ending { replica: told.drained.clone(), ..ending };
     let view = client_view(config, origin, &told, &store_told, &ending);
-    let keeper_ports = keeper::Ports {
+    let keeper = keeper::Ports {
         from_store: rings.store_keeps.1,
         from_replica: rings.replica_keeps.1,
         to_replica: rings.kept.0,
         to_store: rings.loads.0,
         data_plane: vec![doorbells(Role::Replica), doorbells(Role::Store)],
     };
-    let keeper = make_keeper(config, keeper_ports, snapshot, status, events);
-    let bell: Arc<KeeperBell> = Arc::new(keeper.bell());
-    let (ask, probes) = crossbeam::channel::bounded(ERRANDS_MAX);
+    let (ask, probes) = crossbeam::channel::bounded(sizes.errands_max);
     let (durable, room) = (Number::default(), Number::default());
     let replica_ports = ReplicaPorts {
         opened: rings.opened.1,
@@ -216,8 +215,8 @@ pub fn wire(
         tx: rings.send_links.0,
         events: rings.link_events.0,
     };
-    let triggers = Triggers { entries: config.raft.snapshot_threshold, bytes: SNAPSHOT_BYTES };
-    let rx = make_rx(config, secret, origin, &numbers, rx_rings);
+    let triggers = Triggers { entries: config.raft.snapshot_threshold, bytes: sizes.snapshot_bytes };
+    let rx = make_rx(config, Identified { secret, origin, entropy }, &numbers, rx_rings);
     let open = Open::new(rings.incoming.1, rings.opened.0, numbers.clone());
     let seal_settings = SealSettings {
         node: config.node.id,
@@ -233,6 +232,7 @@ pub fn wire(
     let reply = Reply::new(rings.planned.1, rings.answers.1, rings.refusals.1, settled);
     let sight = ReplicaSight::new(config.node.id, &told, &store_told, &view, room);
     let replica = make_replica(config, origin, engine, replica_ports, heard, told);
+    let told_by_store = store_told.clone();
     let store = StoreAgent::new(store, origin, store_ports, store_told, triggers);
     let agents: Vec<(Role, Box<dyn NodeAgent>)> = vec![
         (Role::Rx, Box::new(rx)),
@@ -246,13 +246,19 @@ pub fn wire(
         (Role::Reply, Box::new(reply)),
     ];
     let probe = Arc::new(DataPlaneProbe::new(ask, doorbells(Role::Replica)));
-    Wired { agents, keeper, probe, sight, links: rings.link_events.1, ending }
+    Wired { agents, keeper, probe, sight, store: told_by_store, links: rings.link_events.1, ending }
+}
+
+/// As what a node shakes hands.
+struct Identified {
+    secret: SecretKey,
+    origin: Origin,
+    entropy: Box<dyn Entropy>,
 }
 
 fn make_rx(
     config: &Resolved,
-    secret: SecretKey,
-    origin: Origin,
+    Identified { secret, origin, entropy }: Identified,
     numbers: &BTreeMap<NodeId, PeerNumbers>,
     rings: RxRings,
 ) -> Rx {
@@ -276,7 +282,7 @@ fn make_rx(
     let addresses = others()
         .map(|m| (m.id, PeerAddress { address: m.peer.clone(), numbers: numbers[&m.id].clone() }))
         .collect();
-    Rx::new(settings, identity, addresses, Box::new(SystemEntropy), rings)
+    Rx::new(settings, identity, addresses, entropy, rings)
 }
 
 fn make_replica(
@@ -305,43 +311,6 @@ fn make_replica(
     let mut shard = Shard::new(options);
     shard.add(GROUP_ONE, engine);
     ReplicaAgent::new(shard, ports, heard, told)
-}
-
-fn make_keeper(
-    config: &Resolved,
-    ports: keeper::Ports,
-    snapshot: Option<(SnapshotId, std::path::PathBuf)>,
-    status: &Arc<Status>,
-    events: &EventSink,
-) -> Keeper {
-    let options = keeper::Options {
-        directory: snapshots(&config.node.dir),
-        write_bytes_per_second: config.raft.snapshot_bytes_per_s,
-        read_bytes_per_second: config.raft.snapshot_bytes_per_s,
-        received_bytes_max: RECEIVED_SNAPSHOT_MAX,
-    };
-    let verify = Arc::new(SnapshotCheck(store_options(config)));
-    Keeper::new(options, ports, snapshot.into_iter().collect(), verify, status.clone(), events.clone())
-}
-
-/// Lets the keeper check snapshots as the store knows how.
-struct SnapshotCheck(store::Options);
-
-impl Verify for SnapshotCheck {
-    fn begin(&self, id: SnapshotId) -> Box<dyn Check> {
-        Box::new(Checking(Inspection::of(id, &self.0)))
-    }
-}
-
-struct Checking(Inspection);
-
-impl Check for Checking {
-    fn update(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.0.feed(bytes).map_err(|damage| damage.to_string())
-    }
-    fn finish(self: Box<Self>) -> Result<(), String> {
-        self.0.finish().map(drop).map_err(|damage| damage.to_string())
-    }
 }
 
 /// What the client port may use.

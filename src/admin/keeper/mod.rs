@@ -148,16 +148,17 @@ fn count(counter: &AtomicU64, more: u64) {
 }
 
 impl Keeper {
-    /// A keeper. `newest` are the snapshots that the node has started from, one a group; `files::sweep` has been called.
+    /// A keeper that `bell` wakes. `newest` are the snapshots that the node has started from, one a group; `files::sweep` has been called.
     pub fn new(
         options: Options,
         ports: Ports,
+        bell: KeeperBell,
         newest: Vec<(SnapshotId, PathBuf)>,
         verify: Arc<dyn Verify>,
         status: Arc<Status>,
         events: EventSink,
     ) -> Keeper {
-        let (bell, counts) = (KeeperBell::default(), Arc::new(Counts::default()));
+        let counts = Arc::new(Counts::default());
         Keeper { options, ports, newest, verify, status, events, bell, counts, retry_pause: RETRY_PAUSE }
     }
 

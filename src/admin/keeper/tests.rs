@@ -82,9 +82,10 @@ fn plane(directory: &Path, newest: Vec<(SnapshotId, PathBuf)>) -> Plane {
     };
     let status = Arc::new(Status::new(1, Duration::from_secs(3600), Facts::default()));
     let (events, _) = EventSink::new();
-    let keeper = Keeper::new(options, ports, newest, Arc::new(Sealed), status.clone(), events);
+    let bell = KeeperBell::default();
+    let keeper = Keeper::new(options, ports, bell.clone(), newest, Arc::new(Sealed), status.clone(), events);
     let keeper = keeper.retry_after(Duration::ZERO);
-    let (bell, stop) = (keeper.bell(), Bell::new());
+    let stop = Bell::new();
     let until = stop.clone();
     let thread = std::thread::spawn(move || {
         let executor =

@@ -1,0 +1,37 @@
+//! Sizes that no operator chooses: what stands between agents, and the largest things that pass. The simulator makes them small, so
+//! that every full ring and every full segment is met often.
+
+use crate::config::limits::BATCH_BYTES_MAX;
+use crate::store;
+
+/// See the module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sizes {
+    /// Values that fit between two agents: several bursts, so that a full ring means that the other side is behind.
+    pub ring_values: usize,
+    /// Errands that wait for disk.
+    pub errands_max: usize,
+    /// Values of rings of rare values.
+    pub few: usize,
+    /// Largest body of a log record, so of a batch of commands.
+    pub body_max: usize,
+    /// Up to how many bytes of records share a write of the log.
+    pub log_batch_bytes: usize,
+    /// Snapshots are made after so many bytes of commands too, so that a restart has a bounded log to read.
+    pub snapshot_bytes: u64,
+    /// The store's table has two to the power of this many buckets. Equal on all nodes of a cluster.
+    pub bucket_bits: u32,
+}
+
+impl Sizes {
+    /// Of a real node.
+    pub const NODE: Sizes = Sizes {
+        ring_values: 4096,
+        errands_max: 256,
+        few: 256,
+        body_max: BATCH_BYTES_MAX,
+        log_batch_bytes: 64 << 10,
+        snapshot_bytes: 256 << 20,
+        bucket_bits: store::BUCKET_BITS,
+    };
+}
