@@ -2,14 +2,28 @@
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
+use super::verify::Book;
 use crate::load::LoadError;
 use crate::load::cli::{self, BenchArgs, LimitNodeArgs};
 
 /// Runs the command.
 pub fn run(args: &BenchArgs, output: Output) -> Result<(), Failure> {
-    let outcome = cli::run(args)?;
+    let results = (!args.no_results).then_some(args.results.as_path());
+    let (outcome, judgement) = match args.verify {
+        true => {
+            let mut book = Book::open(results)?;
+            let mut outcome = cli::run(args, Some(&mut book))?;
+            let judgement = book.judge()?;
+            outcome.report.verified = Some(judgement.verified.clone());
+            (outcome, Some(judgement))
+        }
+        false => (cli::run(args, None)?, None),
+    };
+    if let Some(dir) = results {
+        cli::write_files(dir, &outcome)?;
+    }
     output.print(|| outcome.report.to_text(), || outcome.report.to_json());
-    Ok(())
+    judgement.map_or(Ok(()), |judgement| judgement.outcome())
 }
 
 /// Runs one process of the bare machine, which `bench --limit` starts.

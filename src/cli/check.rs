@@ -54,11 +54,12 @@ pub fn run(command: &CheckCommand, output: Output) -> Result<(), Failure> {
 
 fn check_history(args: &HistoryArgs, output: Output) -> Result<(), Failure> {
     let started = Instant::now();
-    let (history, format) = read(args)?;
-    let mut watch = Watch::new(args, history.operations.len(), started);
+    let (history, format) = read_history(&args.file, args.format)?;
+    let within = Duration::from_secs(args.timeout);
+    let mut watch = Watch::new(within, args.memory, history.operations.len(), started);
     let report = history::check(&history, args.model, &mut watch)
         .map_err(|nonsense| Failure::new(Exit::Error, format!("{}: {nonsense}", args.file.display())))?;
-    watch.bar.finish_and_clear();
+    watch.finish();
     if let (Some(path), Verdict::NotLinearizable) = (&args.html, report.verdict) {
         let page = timeline::page(&args.file.display().to_string(), &history, &report);
         std::fs::write(path, page).map_err(|error| Failure::io(path, "write the page", &error))?;
@@ -86,12 +87,12 @@ fn check_history(args: &HistoryArgs, output: Output) -> Result<(), Failure> {
     }
 }
 
-fn read(args: &HistoryArgs) -> Result<(History, Format), Failure> {
-    let path = &args.file;
+/// Reads the history of a file; how it is written is guessed unless it is told.
+pub fn read_history(path: &Path, format: Option<Format>) -> Result<(History, Format), Failure> {
     let file = File::open(path).map_err(|error| Failure::io(path, "open it", &error))?;
     let bytes = file.metadata().map_or(0, |meta| meta.len());
     let bar = bar(bytes, "reading {wide_bar} {bytes}/{total_bytes}");
-    let read = formats::read(BufReader::with_capacity(1 << 20, file), args.format, &mut |done| {
+    let read = formats::read(BufReader::with_capacity(1 << 20, file), format, &mut |done| {
         bar.set_position(done);
     });
     bar.finish_and_clear();
@@ -112,7 +113,7 @@ fn bar(length: u64, template: &str) -> ProgressBar {
 }
 
 /// The limits of the check: the time, the memory; and the bar that shows how it goes.
-struct Watch {
+pub struct Watch {
     until: Instant,
     memory: usize,
     bar: ProgressBar,
@@ -120,14 +121,20 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(args: &HistoryArgs, operations: usize, started: Instant) -> Watch {
+    /// Ends `within` after `started`; the search may keep that many megabytes.
+    pub fn new(within: Duration, megabytes: u64, operations: usize, started: Instant) -> Watch {
         let template = "checking {wide_bar} {pos}/{len} operations  {msg}";
         Watch {
-            until: started + Duration::from_secs(args.timeout),
-            memory: usize::try_from(args.memory << 20).unwrap_or(usize::MAX),
+            until: started + within,
+            memory: usize::try_from(megabytes << 20).unwrap_or(usize::MAX),
             bar: bar(operations as u64, template),
             steps: 0,
         }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(self) {
+        self.bar.finish_and_clear();
     }
 }
 
@@ -158,9 +165,13 @@ fn to_text(history: &History, format: Format, report: &Report, seconds: f64) -> 
         report.model.name(),
         report.steps,
     );
-    for offence in &report.offences {
-        text += &offence_text(history, offence);
-    }
+    text += &offences_text(history, report);
+    text
+}
+
+/// The first few parts that contradict themselves, for people.
+pub fn offences_text(history: &History, report: &Report) -> String {
+    let mut text: String = report.offences.iter().map(|offence| offence_text(history, offence)).collect();
     if report.failed.len() > report.offences.len() {
         text += &format!("and {} more keys\n", report.failed.len() - report.offences.len());
     }

@@ -17,6 +17,7 @@ pub mod panic;
 pub mod scratch;
 pub mod settings;
 pub mod start;
+pub mod verify;
 pub mod version;
 
 pub use exit::{Exit, Failure};

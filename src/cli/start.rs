@@ -3,6 +3,8 @@
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::settings::Settings;
+use crate::config::units;
+use crate::io::clock;
 use crate::node;
 use clap::Args;
 use std::io::Read;
@@ -15,6 +17,16 @@ pub struct StartArgs {
     /// End in order, as on SIGTERM, when standard input closes: a cluster of child processes dies with its parent
     #[arg(long, hide_short_help = true)]
     stop_with_stdin: bool,
+    /// For tests of clocks: puts this node's wall clock forward by so much, such as 5min, or back, such as -5min
+    #[arg(long, hide_short_help = true, value_name = "TIME", default_value = "0s", value_parser = parse_skew, allow_hyphen_values = true)]
+    clock_skew: i64,
+}
+
+/// Milliseconds of `5min` or `-5min`.
+fn parse_skew(text: &str) -> Result<i64, String> {
+    let (sign, size) = text.strip_prefix('-').map_or((1, text), |size| (-1, size));
+    let size = units::parse_duration(size).and_then(|size| i64::try_from(size.as_millis()).ok());
+    size.map(|size| sign * size).ok_or_else(|| format!("{text:?} is no time; write it as 90s, 5min or -5min"))
 }
 
 /// Runs the command.
@@ -23,6 +35,7 @@ pub fn run(args: &StartArgs, _output: Output) -> Result<(), Failure> {
     if args.stop_with_stdin {
         stop_with_stdin()?;
     }
+    clock::skew_wall(args.clock_skew);
     node::run(config).map_err(Failure::from)
 }
 
@@ -46,4 +59,18 @@ fn stop_with_stdin() -> Result<(), Failure> {
             format!("no thread can be made ({e}); raise the limit of processes (ulimit -u)"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skew_goes_both_ways() {
+        assert_eq!(
+            [parse_skew("0s"), parse_skew("5min"), parse_skew("-1.5s")],
+            [Ok(0), Ok(300_000), Ok(-1_500)]
+        );
+        assert!(parse_skew("-5").is_err() && parse_skew("--5s").is_err());
+    }
 }

@@ -3,6 +3,10 @@
 //! `CLOCK_MONOTONIC` is one clock for all threads of a machine, so instants taken on different cores compare.
 
 use crate::base::{Instant, Stamp};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// By how many milliseconds this process's wall clock is wrong on purpose; zero unless a test of clocks set it.
+static SKEW_MS: AtomicI64 = AtomicI64::new(0);
 
 /// Nanoseconds of the machine's monotonic clock.
 pub fn monotonic() -> Instant {
@@ -13,7 +17,14 @@ pub fn monotonic() -> Instant {
 /// Milliseconds of the machine's wall clock; it may step in both directions.
 pub fn wall() -> Stamp {
     let time = read(libc::CLOCK_REALTIME);
-    Stamp(time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000)
+    let right = time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000;
+    Stamp(right.saturating_add_signed(SKEW_MS.load(Ordering::Relaxed)))
+}
+
+/// Puts this process's wall clock forward by so many milliseconds, or back. The monotonic clock stays right, as it does on a machine
+/// whose clock was set wrongly.
+pub fn skew_wall(milliseconds: i64) {
+    SKEW_MS.store(milliseconds, Ordering::Relaxed);
 }
 
 fn read(clock: libc::clockid_t) -> libc::timespec {

@@ -10,10 +10,11 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// `INFO` is a few kilobytes.
 const REPLY_MAX: usize = 1 << 20;
 
-trait Stream: Read + Write {}
+pub(super) trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
-fn connect(endpoint: &str) -> io::Result<Box<dyn Stream>> {
+/// A connection that waits at most `PATIENCE` for an answer.
+pub(super) fn connect(endpoint: &str) -> io::Result<Box<dyn Stream>> {
     if endpoint.contains('/') {
         let stream = UnixStream::connect(endpoint)?;
         stream.set_read_timeout(Some(PATIENCE))?;

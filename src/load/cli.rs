@@ -6,6 +6,9 @@ use super::limit::node::{self, NodeOptions};
 use super::page::page;
 use super::plan::{Distribution, Plan};
 use super::run::{self, Options, Outcome, Target};
+use super::witness::Witness;
+use super::workload::KEY_PREFIX;
+use crate::io::entropy::{Entropy, SystemEntropy};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{BufWriter, IsTerminal, Read, Write};
@@ -78,6 +81,10 @@ pub struct BenchArgs {
     /// Kill the leader this long after measuring begins, and print when writes resume
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]
     pub kill_leader_at: Option<Duration>,
+    /// Record what every client saw, read every key back in the end, and check that all of it is linearizable (exit 7: it is not, 8:
+    /// undecided); with --reads a stale answer shows too
+    #[arg(long)]
+    pub verify: bool,
     /// Where report.json, latency.hlog, latency.hgrm and report.html go
     #[arg(long, default_value = "bench-results", value_name = "DIR")]
     pub results: PathBuf,
@@ -140,6 +147,7 @@ impl BenchArgs {
             in_flight: self.in_flight,
             value_bytes: self.value_bytes,
             keys: self.keys,
+            key_prefix: self.key_prefix(),
             distribution: self.distribution,
             read_percent: self.reads,
             rate: match self.rate {
@@ -157,8 +165,19 @@ impl BenchArgs {
             dir: self.dir.clone(),
             limit: self.limit,
             kill_leader_at: self.kill_leader_at,
+            verify: self.verify,
             program: self.program.clone(),
             command: command_line(),
+        }
+    }
+}
+
+impl BenchArgs {
+    /// Keys of a history begin absent. Of servers that ran before only keys of a name that nobody used are known to be.
+    fn key_prefix(&self) -> String {
+        match self.verify && !self.endpoints.is_empty() {
+            true => format!("verify:{:016x}:", SystemEntropy.seed()),
+            false => KEY_PREFIX.to_string(),
         }
     }
 }
@@ -182,14 +201,10 @@ fn command_line() -> String {
     words.join(" ")
 }
 
-/// Runs a bench and writes its files; the caller prints the report.
-pub fn run(args: &BenchArgs) -> Result<Outcome, LoadError> {
+/// Runs a bench; the caller writes its files and prints the report.
+pub fn run(args: &BenchArgs, witness: Option<&mut dyn Witness>) -> Result<Outcome, LoadError> {
     let mut progress = Progress::new();
-    let outcome = run::run(&args.options(), &mut progress)?;
-    if !args.no_results {
-        write_files(&args.results, &outcome)?;
-    }
-    Ok(outcome)
+    run::run(&args.options(), &mut progress, witness)
 }
 
 /// Writes the result in all its forms into `dir`.

@@ -95,12 +95,12 @@ impl Connection {
     }
 
     /// Forgets the lost connection; the next one goes to the next endpoint.
-    pub(super) fn reset(&mut self, endpoints: usize) {
+    pub(super) fn reset(&mut self, endpoints: usize, replies: ReplyReader) {
         assert_eq!(self.outstanding, 0);
         self.state = State::Down;
         self.endpoint = (self.endpoint + 1) % endpoints;
         self.out.clear();
-        self.replies = ReplyReader::default();
+        self.replies = replies;
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
         connection.answered(5, |at, count| told.push((at.0, count)));
         assert_eq!((told, connection.outstanding), (vec![(10, 4), (20, 1)], 1));
         connection.answered(9, |at, count| assert_eq!((at.0, count), (20, 1)));
-        connection.reset(2);
+        connection.reset(2, ReplyReader::default());
         assert_eq!((connection.endpoint, connection.outstanding), (0, 0));
     }
 }

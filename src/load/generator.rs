@@ -8,7 +8,8 @@
 use super::connection::{Connection, State};
 use super::plan::Plan;
 use super::record::{Recorder, TICK};
-use super::reply::Errors;
+use super::reply::{Answer, Errors, ReplyReader};
+use super::witness::{Testimony, Witness};
 use super::workload::Workload;
 use crate::base::Instant;
 use crate::io::driver::{Completion, Driver, Fd, Op, Outcome, Token};
@@ -97,6 +98,8 @@ pub struct Measured {
     pub lost: u64,
     /// From the kill to the first answer to a command sent after it.
     pub recovery: Option<Duration>,
+    /// Keys that anything was asked of, rising; known only where there is a witness.
+    pub touched: Vec<u64>,
 }
 
 pub(super) struct Generator<'a> {
@@ -118,19 +121,23 @@ pub(super) struct Generator<'a> {
     /// Connections with something to send.
     dirty: Vec<usize>,
     retries: Vec<(Instant, usize)>,
+    testimony: Option<Testimony<'a>>,
 }
 
 /// Runs `plan` against `endpoints`, on the calling thread. The driver is this load's own: closed connections leave completions in it.
+/// A witness hears of every command, also of those that are not measured.
 pub fn generate(
     driver: &mut dyn Driver,
     plan: &Plan,
     endpoints: &[String],
     killed_at: KilledAt,
     observer: &mut dyn Observer,
+    witness: Option<&mut dyn Witness>,
 ) -> Result<Measured, GenerateError> {
     assert!(plan.check().is_ok(), "plans are checked where they come from");
     assert!(!endpoints.is_empty());
-    let mut generator = Generator::new(driver, plan, endpoints, killed_at);
+    let testimony = witness.map(|witness| Testimony::new(witness, plan.connections));
+    let mut generator = Generator::new(driver, plan, endpoints, killed_at, testimony);
     let connected = generator.connect();
     if let Err(error) = connected {
         generator.close();
@@ -147,6 +154,7 @@ impl<'a> Generator<'a> {
         plan: &'a Plan,
         endpoints: &'a [String],
         killed_at: KilledAt,
+        testimony: Option<Testimony<'a>>,
     ) -> Generator<'a> {
         let measured = Measured {
             recorder: Recorder::default(),
@@ -156,9 +164,11 @@ impl<'a> Generator<'a> {
             texts: Errors::new(),
             lost: 0,
             recovery: None,
+            touched: Vec::new(),
         };
-        let connections =
+        let mut connections: Vec<Connection> =
             (0..plan.connections).map(|index| Connection::new(index, endpoints.len())).collect();
+        connections.iter_mut().for_each(|connection| connection.replies = reader(&testimony));
         Generator {
             driver,
             plan,
@@ -175,6 +185,7 @@ impl<'a> Generator<'a> {
             ready: 0,
             dirty: Vec::new(),
             retries: Vec::new(),
+            testimony,
         }
     }
 
@@ -229,6 +240,11 @@ impl<'a> Generator<'a> {
         }
         let unanswered: usize = self.connections.iter().map(|connection| connection.outstanding).sum();
         self.measured.indeterminate += unanswered as u64;
+        if let Some(testimony) = &mut self.testimony {
+            let now = self.driver.now();
+            (0..self.connections.len()).for_each(|index| testimony.lost(&self.workload, index, now));
+            self.measured.touched = testimony.touched();
+        }
         let unsent: u64 = (0..self.connections.len()).map(|index| self.unsent(index)).sum();
         if 0 < unsent {
             self.measured.errors += unsent;
@@ -340,7 +356,12 @@ impl<'a> Generator<'a> {
         match self.plan.rate {
             None if self.end <= now => return,
             None => {
-                (0..room).for_each(|_| self.workload.write(&mut connection.out));
+                for _ in 0..room {
+                    let asked = self.workload.write(&mut connection.out);
+                    if let Some(testimony) = &mut self.testimony {
+                        testimony.asks(index, now, asked);
+                    }
+                }
                 connection.expect(now, room);
             }
             Some(rate) => {
@@ -349,7 +370,10 @@ impl<'a> Generator<'a> {
                     if self.due <= number {
                         break;
                     }
-                    self.workload.write(&mut connection.out);
+                    let asked = self.workload.write(&mut connection.out);
+                    if let Some(testimony) = &mut self.testimony {
+                        testimony.asks(index, now, asked);
+                    }
                     connection.expect(intended(self.start, number, rate), 1);
                     connection.issued += 1;
                 }
@@ -376,6 +400,7 @@ impl<'a> Generator<'a> {
     fn answered(&mut self, index: usize, replies: super::reply::Replies) -> Result<(), GenerateError> {
         let connection = &mut self.connections[index];
         let mut ok = replies.ok;
+        let mut answers = connection.replies.answers();
         if connection.state == State::Authenticating && 0 < replies.total() {
             if replies.ok == 0 {
                 let text = self.measured.texts.keys().next().cloned().unwrap_or_default();
@@ -385,10 +410,12 @@ impl<'a> Generator<'a> {
                 });
             }
             ok -= 1;
+            answers.drain(..answers.len().min(1));
             connection.state = State::Ready;
             self.ready += 1;
         }
         let now = self.driver.now();
+        self.testify(index, now, &answers);
         let bad = replies.errors + replies.indeterminate;
         let connection = &mut self.connections[index];
         let measured = &mut self.measured;
@@ -398,7 +425,11 @@ impl<'a> Generator<'a> {
             measured.recorder.answered(ok as u64, bad as u64);
         }
         let (mut errors, mut indeterminate) = (replies.errors as u64, replies.indeterminate as u64);
-        let killed_at = Instant(self.killed_at.load(Ordering::Relaxed));
+        // Where reads are mixed in, only a witness knows which answers are of writes.
+        let killed_at = match self.plan.read_percent {
+            0 => Instant(self.killed_at.load(Ordering::Relaxed)),
+            _ => Instant::ZERO,
+        };
         connection.answered(ok + bad, |at, count| {
             if at < measure || end <= at {
                 return;
@@ -420,6 +451,19 @@ impl<'a> Generator<'a> {
         });
         self.issue(index);
         Ok(())
+    }
+
+    /// Tells the witness, if there is one, what these answers answer.
+    fn testify(&mut self, index: usize, now: Instant, answers: &[Answer]) {
+        let Some(testimony) = &mut self.testimony else { return };
+        let killed_at = Instant(self.killed_at.load(Ordering::Relaxed));
+        for answer in answers {
+            let written = testimony.answered(&self.workload, index, now, answer);
+            let after_kill = written.is_some_and(|at| killed_at != Instant::ZERO && killed_at <= at);
+            if after_kill && self.measured.recovery.is_none() {
+                self.measured.recovery = Some(now.since(killed_at));
+            }
+        }
     }
 
     fn connected(&mut self, index: usize, fd: Fd) {
@@ -467,7 +511,10 @@ impl<'a> Generator<'a> {
         });
         self.measured.indeterminate += unknown;
         self.measured.recorder.answered(0, unknown);
-        connection.reset(self.endpoints.len());
+        if let Some(testimony) = &mut self.testimony {
+            testimony.lost(&self.workload, index, self.driver.now());
+        }
+        connection.reset(self.endpoints.len(), reader(&self.testimony));
         self.retries.push((self.driver.now().after(RECONNECT_AFTER), index));
         Ok(())
     }
@@ -515,6 +562,11 @@ impl<'a> Generator<'a> {
         }
         self.driver.reap(&mut Vec::new());
     }
+}
+
+/// Answers are kept only for somebody who holds them against what was asked.
+fn reader(testimony: &Option<Testimony<'_>>) -> ReplyReader {
+    if testimony.is_some() { ReplyReader::keeping() } else { ReplyReader::default() }
 }
 
 /// When the command of this number is due.

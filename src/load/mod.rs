@@ -10,7 +10,10 @@ pub mod run;
 pub mod generator;
 pub mod plan;
 pub mod reply;
+pub mod witness;
 pub mod workload;
+
+pub mod readback;
 
 pub mod interleave;
 pub mod limit;
@@ -33,3 +36,4 @@ pub use error::LoadError;
 pub use plan::{Distribution, Plan};
 pub use report::Report;
 pub use run::{Options, Outcome, Target, run};
+pub use witness::Witness;

@@ -23,6 +23,8 @@ pub struct Plan {
     pub value_bytes: usize,
     /// Number of different keys.
     pub keys: u64,
+    /// What a key begins with; the rest is its number.
+    pub key_prefix: String,
     /// How they are drawn.
     pub distribution: Distribution,
     /// `GET`s in a hundred commands; the rest are `SET`s.

@@ -1,4 +1,5 @@
-//! Reading replies: only where each ends and whether it is an error. Bytes come in any pieces; bulk data is skipped, not kept.
+//! Reading replies: only where each ends and whether it is an error. Bytes come in any pieces; bulk data is skipped, unless somebody
+//! holds answers against what was asked.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,22 @@ impl Replies {
     }
 }
 
+/// One reply, where answers are kept.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Answer {
+    /// Done, or an answer of many parts, which nobody holds against anything.
+    #[default]
+    Done,
+    /// There is none.
+    Nil,
+    /// A value.
+    Value(Vec<u8>),
+    /// An error that says that nothing happened.
+    Refused,
+    /// An error that says that it is unknown what happened.
+    Unknown,
+}
+
 /// The bytes are not RESP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the server sends what is no RESP reply: first byte {first:#04x}")]
@@ -42,12 +59,26 @@ pub struct ReplyReader {
     elements: usize,
     /// The beginning of a line.
     partial: Vec<u8>,
+    /// Whole replies in their order, where they are kept.
+    kept: Option<Vec<Answer>>,
+    /// The reply that has begun, where they are kept.
+    begun: Answer,
 }
 
 /// The texts of errors, and how often each came.
 pub type Errors = BTreeMap<String, u64>;
 
 impl ReplyReader {
+    /// A reader that keeps answers.
+    pub fn keeping() -> ReplyReader {
+        ReplyReader { kept: Some(Vec::new()), ..ReplyReader::default() }
+    }
+
+    /// The answers that ended since it was asked last.
+    pub fn answers(&mut self) -> Vec<Answer> {
+        self.kept.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// Takes bytes in. The counts are of replies that ended in them, in order; runs are enough, since an error among a thousand replies
     /// need not be matched to its command.
     pub fn take(&mut self, mut bytes: &[u8], errors: &mut Errors) -> Result<Replies, NotResp> {
@@ -56,6 +87,11 @@ impl ReplyReader {
             if 0 < self.skip {
                 let step = self.skip.min(bytes.len());
                 self.skip -= step;
+                if let Answer::Value(value) = &mut self.begun {
+                    // Without the line's end.
+                    let last = step.saturating_sub(2usize.saturating_sub(self.skip));
+                    value.extend_from_slice(&bytes[..last]);
+                }
                 bytes = &bytes[step..];
                 if self.skip == 0 {
                     self.end_element(&mut replies);
@@ -65,6 +101,9 @@ impl ReplyReader {
             // The commonest reply, whole and alone.
             if self.partial.is_empty() && self.elements == 0 && bytes.starts_with(b"+OK\r\n") {
                 replies.ok += 1;
+                if let Some(kept) = &mut self.kept {
+                    kept.push(Answer::Done);
+                }
                 bytes = &bytes[5..];
                 continue;
             }
@@ -95,13 +134,19 @@ impl ReplyReader {
         let whole = self.elements == 0;
         self.elements = self.elements.max(1);
         match line[0] {
-            b'+' | b':' | b',' | b'_' | b'#' | b'(' => self.end_element(replies),
+            b'+' | b':' | b',' | b'#' | b'(' => self.end_element(replies),
+            b'_' => self.nil(whole, replies),
             b'-' if whole => self.error(text, replies, errors),
             // An error inside an array is an element; only whole replies are commands that failed.
             b'-' => self.end_element(replies),
             b'$' | b'=' | b'!' => match text.parse::<i64>().map_err(|_| bad)? {
-                -1 => self.end_element(replies),
-                len => self.skip = usize::try_from(len).map_err(|_| bad)? + 2,
+                -1 => self.nil(whole, replies),
+                len => {
+                    self.skip = usize::try_from(len).map_err(|_| bad)? + 2;
+                    if whole && self.kept.is_some() {
+                        self.begun = Answer::Value(Vec::new());
+                    }
+                }
             },
             b'*' | b'~' | b'>' | b'%' => {
                 let count = text.parse::<i64>().map_err(|_| bad)?.max(0);
@@ -122,13 +167,31 @@ impl ReplyReader {
             errors.insert(text.to_string(), 1);
         }
         self.elements = 0;
-        if text.starts_with("INDETERMINATE") { replies.indeterminate += 1 } else { replies.errors += 1 }
+        let unknown = text.starts_with("INDETERMINATE");
+        if unknown {
+            replies.indeterminate += 1
+        } else {
+            replies.errors += 1
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.push(if unknown { Answer::Unknown } else { Answer::Refused });
+        }
+    }
+
+    fn nil(&mut self, whole: bool, replies: &mut Replies) {
+        if whole && self.kept.is_some() {
+            self.begun = Answer::Nil;
+        }
+        self.end_element(replies);
     }
 
     fn end_element(&mut self, replies: &mut Replies) {
         self.elements -= 1;
         if self.elements == 0 {
             replies.ok += 1;
+            if let Some(kept) = &mut self.kept {
+                kept.push(std::mem::take(&mut self.begun));
+            }
         }
     }
 }
@@ -156,6 +219,22 @@ mod tests {
                 errors.into_iter().collect::<Vec<_>>(),
                 [("ERR no".into(), 1), ("INDETERMINATE gone".into(), 1)]
             );
+        }
+    }
+
+    #[test]
+    fn answers_are_kept_in_their_order_however_they_are_cut() {
+        let value = |text: &str| Answer::Value(text.as_bytes().to_vec());
+        let (done, nil) = (Answer::Done, Answer::Nil);
+        let whole = [done.clone(), value("hello"), nil.clone(), done.clone(), done.clone(), done.clone()];
+        let ends = [Answer::Refused, Answer::Unknown, done.clone(), nil, value(""), done];
+        for size in 1..STREAM.len() {
+            let (mut reader, mut kept) = (ReplyReader::keeping(), Vec::new());
+            for piece in STREAM.chunks(size) {
+                reader.take(piece, &mut Errors::new()).unwrap();
+                kept.extend(reader.answers());
+            }
+            assert_eq!(kept, [&whole[..], &ends[..]].concat(), "in pieces of {size}");
         }
     }
 

@@ -4,6 +4,7 @@ use super::machine::Host;
 use super::record::Tick;
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// The result of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -48,6 +49,9 @@ pub struct Report {
     pub memory_bytes_per_node: Option<u64>,
     /// How far the cores are apart.
     pub core_round_trip_ns: RoundTrip,
+    /// Whether what clients saw is linearizable; none if it was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
     /// From the kill of the leader to the first answer to a command sent after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery_ms: Option<f64>,
@@ -58,6 +62,35 @@ pub struct Report {
     pub host: Host,
     /// What was typed.
     pub command: String,
+}
+
+/// What the check of the recorded history said.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verified {
+    /// In words.
+    pub verdict: String,
+    /// None while undecided.
+    pub linearizable: Option<bool>,
+    /// Operations of the load, before, in and after the measured time, and one read a key at the end.
+    pub operations: u64,
+    /// Of them, those whose outcome nobody knows.
+    pub unknown: u64,
+    /// Keys that were used.
+    pub keys: u64,
+    /// Duration of the check.
+    pub seconds: f64,
+    /// Where the history is, if it was kept.
+    pub history: Option<PathBuf>,
+}
+
+impl Verified {
+    fn to_text(&self) -> String {
+        let Verified { verdict, operations, unknown, keys, seconds, .. } = self;
+        let [operations, unknown, keys] = [operations, unknown, keys].map(|count| grouped(*count as f64));
+        format!(
+            "{verdict}: {operations} operations on {keys} keys, {unknown} with unknown outcome, checked in {seconds:.1} s"
+        )
+    }
 }
 
 /// Quantiles in microseconds.
@@ -145,6 +178,9 @@ impl Report {
         }
         if let Some(recovery) = self.recovery_ms {
             rows.push(("recovery", format!("{recovery:.0} ms from the leader's end to the next write")));
+        }
+        if let Some(verified) = &self.verified {
+            rows.push(("history", verified.to_text()));
         }
         rows.push(("errors", format!("{}, {} with unknown outcome", self.errors, self.indeterminate)));
         for (text, count) in &self.error_texts {
@@ -236,6 +272,7 @@ pub(super) fn sample() -> Report {
         cpu_us_per_op: CpuPerOperation { nodes: Some(4.2), load: 0.25 },
         memory_bytes_per_node: Some(50_000_000),
         core_round_trip_ns: RoundTrip { before: Some(90.0), after: None },
+        verified: None,
         recovery_ms: None,
         error_texts: vec![("ERR no & <why>".into(), 1)],
         host: Host {
@@ -275,6 +312,24 @@ mod tests {
         assert!(text.contains("p50 1 us  p90 2 us  p99 3.00 ms  p99.9 4.00 s  max 5.00 s"), "{text}");
         assert!(text.contains("this is 41.1 % of it") || text.contains("this is 41.2 % of it"), "{text}");
         assert_eq!([grouped(0.0), grouped(999.0), grouped(1000.0)], ["0", "999", "1,000"]);
+    }
+
+    #[test]
+    fn a_verdict_is_in_both_forms() {
+        let verified = Verified {
+            verdict: "not linearizable".into(),
+            linearizable: Some(false),
+            operations: 12_345,
+            unknown: 6,
+            keys: 78,
+            seconds: 0.5,
+            history: None,
+        };
+        let report = Report { verified: Some(verified), ..sample() };
+        let line = "history        not linearizable: 12,345 operations on 78 keys, 6 with unknown outcome, checked in 0.5 s\n";
+        assert!(report.to_text().contains(line), "{}", report.to_text());
+        assert_eq!(report.to_json()["verified"]["linearizable"], serde_json::json!(false));
+        assert!(sample().to_json().get("verified").is_none());
     }
 
     #[test]

@@ -7,8 +7,10 @@ use super::local::{self, Cluster, ClusterOptions};
 use super::machine::{self, Host};
 use super::place::Place;
 use super::plan::Plan;
+use super::readback::read_back;
 use super::report::{CpuPerOperation, Latency, Report, RoundTrip};
-use super::workload::Workload;
+use super::witness::Witness;
+use super::workload::{FRESH_BYTES, Workload};
 use crate::io::{Uring, UringOptions, clock, process};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +58,8 @@ pub struct Options {
     pub limit: bool,
     /// Kill the leader this long after the start of the measured time.
     pub kill_leader_at: Option<Duration>,
+    /// A witness hears of every operation, and in the end every key is read back.
+    pub verify: bool,
     /// The program of local nodes; ours unless another build is compared.
     pub program: Option<PathBuf>,
     /// For the report.
@@ -75,6 +79,8 @@ pub struct Outcome {
 /// What is under load, for as long as it is.
 struct Under {
     endpoints: Vec<String>,
+    /// All nodes, loaded or not: what was written is read back through each.
+    all: Vec<String>,
     processes: Vec<u32>,
     leader: Option<u32>,
     // Dropped in this order: the processes end before their directory goes.
@@ -82,8 +88,12 @@ struct Under {
     place: Option<Place>,
 }
 
-/// Runs a bench.
-pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Outcome, LoadError> {
+/// Runs a bench. The witness, if any, hears of every operation.
+pub fn run(
+    options: &Options,
+    observer: &mut dyn Observer,
+    witness: Option<&mut dyn Witness>,
+) -> Result<Outcome, LoadError> {
     options.plan.check().map_err(LoadError::Usage)?;
     options.check()?;
     process::sharpen_timers();
@@ -94,7 +104,15 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Outcome, Lo
     let killed_at = KilledAt::default();
     let killer = Killer { armed: options.kill_leader_at, leader: under.leader, killed_at: killed_at.clone() };
     watch.killer = Some(killer);
-    let measured = load(&options.plan, &under.endpoints, killed_at, &mut watch)?;
+    let plan = &options.plan;
+    let measured = match witness {
+        Some(witness) => {
+            let measured = load(plan, &under.endpoints, killed_at, &mut watch, Some(witness))?;
+            read_back(plan, &under.all, &measured.touched, witness)?;
+            measured
+        }
+        None => load(plan, &under.endpoints, killed_at, &mut watch, None)?,
+    };
     let usage = watch.usage();
     let host = Host::look(under.place.as_ref().map(Place::path));
     drop(under);
@@ -109,12 +127,13 @@ fn load(
     endpoints: &[String],
     killed_at: KilledAt,
     observer: &mut dyn Observer,
+    witness: Option<&mut dyn Witness>,
 ) -> Result<Measured, LoadError> {
     // One buffer for each of many connections that are answered together.
     let options =
         UringOptions { receive_buffers: 64, receive_bytes: 4096, write_buffers: 0, ..UringOptions::NODE };
     let mut driver = Uring::new(options)?;
-    Ok(generator::generate(&mut driver, plan, endpoints, killed_at, observer)?)
+    Ok(generator::generate(&mut driver, plan, endpoints, killed_at, observer, witness)?)
 }
 
 /// The bare machine's figures.
@@ -136,7 +155,7 @@ fn measure_limit(options: &Options, observer: &mut dyn Observer) -> Result<BareF
     let bare = Bare::start(&BareOptions { program, dir, nodes, durable, command_bytes })?;
     let endpoints = [bare.endpoint().to_string()];
     let mut watch = Watch::new(&bare.processes(), observer);
-    let measured = load(&plan, &endpoints, KilledAt::default(), &mut watch)?;
+    let measured = load(&plan, &endpoints, KilledAt::default(), &mut watch, None)?;
     let cpu = watch.usage().per_operation(measured.ok);
     drop(bare);
     limit::clean(place.path(), nodes);
@@ -149,6 +168,7 @@ impl Under {
         match &options.target {
             Target::Endpoints { endpoints, processes } => Ok(Under {
                 endpoints: endpoints.clone(),
+                all: endpoints.clone(),
                 processes: processes.clone(),
                 leader: None,
                 _cluster: None,
@@ -168,6 +188,7 @@ impl Under {
                 let (leader, mut endpoints) = (cluster.wait_leader(Duration::ZERO)?, cluster.endpoints());
                 let processes = cluster.processes();
                 let leader_process = processes[leader];
+                let all = endpoints.clone();
                 // All are known, for when the leader is gone; the first is where everybody goes at first.
                 endpoints.swap(0, leader);
                 if !spread && options.kill_leader_at.is_none() {
@@ -175,6 +196,7 @@ impl Under {
                 }
                 Ok(Under {
                     endpoints,
+                    all,
                     processes,
                     leader: Some(leader_process),
                     _cluster: Some(cluster),
@@ -197,8 +219,15 @@ impl Options {
             _ if self.kill_leader_at.is_some_and(|at| self.plan.duration <= at) => {
                 usage("--kill-leader-at lies behind the end; make --duration longer")
             }
-            _ if self.kill_leader_at.is_some() && 0 < self.plan.read_percent => {
-                usage("--kill-leader-at measures when writes resume: leave --reads out")
+            _ if self.kill_leader_at.is_some() && 0 < self.plan.read_percent && !self.verify => {
+                usage("--kill-leader-at measures when writes resume: leave --reads out, or say --verify")
+            }
+            _ if self.verify && self.plan.value_bytes < FRESH_BYTES => {
+                let least = format!(
+                    "--value-bytes is {}, but values are told apart by {FRESH_BYTES} bytes",
+                    self.plan.value_bytes
+                );
+                usage(&format!("{least}: choose at least that for --verify"))
             }
             _ => Ok(()),
         }
@@ -250,6 +279,7 @@ impl Options {
             cpu_us_per_op: usage.per_operation(measured.ok),
             memory_bytes_per_node: usage.memory,
             core_round_trip_ns,
+            verified: None,
             recovery_ms: measured.recovery.map(|time| time.as_secs_f64() * 1e3),
             error_texts: measured.texts.clone().into_iter().collect(),
             host,

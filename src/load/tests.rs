@@ -3,8 +3,10 @@
 use super::generator::{Measured, Observer, Phase, generate};
 use super::limit::node::{self, NodeOptions, Stop};
 use super::plan::{Distribution, Plan};
-use super::workload::Workload;
+use super::witness::{Ended, Seen, Witness};
+use super::workload::{KEY_PREFIX, Workload};
 use crate::io::{Uring, UringOptions};
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +20,7 @@ fn plan() -> Plan {
         in_flight: 3,
         value_bytes: 32,
         keys: 100,
+        key_prefix: KEY_PREFIX.into(),
         distribution: Distribution::Uniform,
         read_percent: 25,
         rate: None,
@@ -94,7 +97,7 @@ fn run(plan: &Plan, endpoints: &[String], killed_at: u64) -> Measured {
     let mut driver = Uring::new(UringOptions { write_buffers: 0, ..UringOptions::NODE }).unwrap();
     let mut phases = Phases::default();
     let killed_at = Arc::new(AtomicU64::new(killed_at));
-    let measured = generate(&mut driver, plan, endpoints, killed_at, &mut phases).unwrap();
+    let measured = generate(&mut driver, plan, endpoints, killed_at, &mut phases, None).unwrap();
     assert_eq!(phases.0, [Phase::WarmUp, Phase::Measure, Phase::Drain, Phase::Done]);
     measured
 }
@@ -168,12 +171,77 @@ fn a_lost_connection_goes_to_the_next_endpoint_and_recovery_is_timed() {
         *count.lock().unwrap() += 1;
         Some(obey(name))
     }));
-    let plan = Plan { connections: 1, warm_up: Duration::ZERO, ..plan() };
+    let plan = Plan { connections: 1, warm_up: Duration::ZERO, read_percent: 0, ..plan() };
     let measured = run(&plan, &[breaks, stays], 1);
     assert_eq!(measured.lost, 1);
     assert!(0 < measured.indeterminate && measured.indeterminate <= 3);
     assert!(0 < *seen.lock().unwrap());
     assert!(measured.recovery.is_some());
+}
+
+/// What a witness heard.
+#[derive(Default)]
+struct Heard {
+    ended: HashMap<Ended, u64>,
+    reads: HashSet<Option<Vec<u8>>>,
+}
+
+impl Witness for Heard {
+    fn ended(&mut self, operation: &Seen<'_>) {
+        assert!(operation.start <= operation.end && operation.key.starts_with(KEY_PREFIX));
+        assert!(operation.wrote.is_none() || operation.read.is_none());
+        *self.ended.entry(operation.ended).or_default() += 1;
+        if operation.wrote.is_none() && operation.ended == Ended::Done {
+            self.reads.insert(operation.read.map(<[u8]>::to_vec));
+        }
+    }
+}
+
+#[test]
+fn a_witness_hears_of_every_command_however_it_ends() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = asked.clone();
+    let answer: Answer = Box::new(move |name, number| {
+        count.fetch_add(1, Ordering::Relaxed);
+        match number % 50 {
+            7 => Some(b"-CLUSTERDOWN no leader\r\n".to_vec()),
+            8 => Some(b"-INDETERMINATE who knows\r\n".to_vec()),
+            9 if name == "GET" => Some(b"$-1\r\n".to_vec()),
+            _ => (number < 200).then(|| obey(name)),
+        }
+    });
+    let mut heard = Heard::default();
+    let mut driver = Uring::new(UringOptions { write_buffers: 0, ..UringOptions::NODE }).unwrap();
+    let endpoints = [responder(answer)];
+    let mut phases = Phases::default();
+    let measured =
+        generate(&mut driver, &plan(), &endpoints, Arc::default(), &mut phases, Some(&mut heard)).unwrap();
+    let count = |ended| heard.ended.get(&ended).copied().unwrap_or(0);
+    assert!(0 < measured.lost && 0 < count(Ended::Refused) && measured.lost <= count(Ended::Unknown));
+    // Of what broke off with a connection the server has seen only the first command.
+    let most = asked.load(Ordering::Relaxed) + measured.lost * 2;
+    let all = heard.ended.values().sum::<u64>();
+    assert!(asked.load(Ordering::Relaxed) <= all && all <= most, "{all} of at most {most}");
+    assert_eq!(
+        heard.reads,
+        HashSet::from([None, Some(b"value".to_vec())]),
+        "no write of ours has that value"
+    );
+    assert!(!measured.touched.is_empty() && measured.touched.is_sorted());
+}
+
+#[test]
+fn after_a_load_every_key_is_read_back_through_whoever_answers() {
+    let refused = Arc::new(AtomicU64::new(0));
+    let answer: Answer = Box::new(move |name, _| {
+        assert_eq!(name, "GET");
+        let first = refused.fetch_add(1, Ordering::Relaxed) < 3;
+        Some(if first { b"-CLUSTERDOWN no leader\r\n".to_vec() } else { obey(name) })
+    });
+    let mut heard = Heard::default();
+    let endpoints = ["/nonexistent/socket".to_string(), responder(answer)];
+    super::readback::read_back(&plan(), &endpoints, &[3, 5, 7, 9], &mut heard).unwrap();
+    assert_eq!(heard.ended, HashMap::from([(Ended::Done, 4)]));
 }
 
 #[test]
@@ -187,8 +255,14 @@ fn a_password_goes_first_and_a_refused_one_ends_the_bench() {
     let plan = Plan { password: Some("secret".into()), ..plan() };
     assert!(0 < run(&plan, &[responder(answer(true))], 0).ok);
     let mut driver = Uring::new(UringOptions::NODE).unwrap();
-    let refused =
-        generate(&mut driver, &plan, &[responder(answer(false))], Arc::default(), &mut Phases::default());
+    let refused = generate(
+        &mut driver,
+        &plan,
+        &[responder(answer(false))],
+        Arc::default(),
+        &mut Phases::default(),
+        None,
+    );
     assert!(refused.err().unwrap().to_string().contains("WRONGPASS"));
 }
 
@@ -196,8 +270,9 @@ fn a_password_goes_first_and_a_refused_one_ends_the_bench() {
 fn nobody_there_is_an_error_with_an_exit_code() {
     let mut driver = Uring::new(UringOptions::NODE).unwrap();
     let endpoints = ["/nonexistent/socket".to_string()];
-    let error =
-        generate(&mut driver, &plan(), &endpoints, Arc::default(), &mut Phases::default()).err().unwrap();
+    let error = generate(&mut driver, &plan(), &endpoints, Arc::default(), &mut Phases::default(), None)
+        .err()
+        .unwrap();
     assert_eq!(super::LoadError::from(error).exit_code(), 3);
 }
 

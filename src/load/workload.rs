@@ -4,15 +4,27 @@ use super::plan::{Distribution, Plan};
 use crate::base::Prng;
 use bytes::{BufMut, BytesMut};
 
-/// Digits of a key; its prefix is `key:`.
+/// What keys begin with, unless a load needs keys of its own.
+pub const KEY_PREFIX: &str = "key:";
+/// Digits of a key behind its prefix.
 const KEY_DIGITS: usize = 12;
 /// As YCSB; closer to one means more skew.
 const ZIPF_EXPONENT: f64 = 0.99;
 /// Bytes of a value that differ from command to command.
-const FRESH_BYTES: usize = 8;
+pub const FRESH_BYTES: usize = 8;
+
+/// What a command asks: enough to hold its answer against.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// Of which key.
+    pub key: u64,
+    /// The number of the write, which its value carries; none for a read.
+    pub write: Option<u64>,
+}
 
 /// Draws commands and writes them down.
 pub struct Workload {
+    key_prefix: String,
     random: Prng,
     keys: Keys,
     read_percent: u64,
@@ -34,18 +46,52 @@ impl Workload {
         let mut random = Prng::from_seed(plan.seed.wrapping_add(stream));
         let value: Vec<u8> = (0..plan.value_bytes).map(|_| b'a' + random.below(26) as u8).collect();
         let keys = Keys::new(plan.distribution, plan.keys);
-        let read_percent = u64::from(plan.read_percent);
-        Workload { random, keys, read_percent, set: Template::set(&value), get: Template::get(), count: 0 }
+        let prefix = &plan.key_prefix;
+        Workload {
+            key_prefix: prefix.clone(),
+            random,
+            keys,
+            read_percent: u64::from(plan.read_percent),
+            set: Template::set(prefix, &value),
+            get: Template::get(prefix),
+            count: 0,
+        }
     }
 
-    /// Appends the next command.
-    pub fn write(&mut self, out: &mut BytesMut) {
+    /// Appends the next command; what it asks.
+    pub fn write(&mut self, out: &mut BytesMut) -> Asked {
         let key = self.keys.draw(&mut self.random);
         let read = 0 < self.read_percent && self.random.below(100) < self.read_percent;
         self.count += 1;
         let template = if read { &mut self.get } else { &mut self.set };
         template.fill(key, self.count);
         out.put_slice(&template.bytes);
+        Asked { key, write: (!read).then_some(self.count) }
+    }
+
+    /// The name of a key.
+    pub fn key_name(&self, key: u64) -> String {
+        format!("{}{key:0KEY_DIGITS$}", self.key_prefix)
+    }
+
+    /// Appends a read of that key.
+    pub fn read(&mut self, key: u64, out: &mut BytesMut) {
+        self.get.fill(key, 0);
+        out.put_slice(&self.get.bytes);
+    }
+
+    /// The bytes by which one write's value differs from all others'.
+    pub fn fresh(write: u64) -> [u8; FRESH_BYTES] {
+        std::array::from_fn(|place| b'a' + (write >> (4 * place) & 15) as u8)
+    }
+
+    /// What of a value tells its write: the fresh bytes, if all others are as they were written; else the whole value, which no write
+    /// of ours has.
+    pub fn told<'a>(&self, value: &'a [u8]) -> &'a [u8] {
+        let written = self.set.value();
+        let is_ours =
+            value.len() == written.len() && value.get(self.set.fresh..) == written.get(self.set.fresh..);
+        if is_ours { &value[..self.set.fresh] } else { value }
     }
 
     /// Bytes of a write.
@@ -55,8 +101,8 @@ impl Workload {
 }
 
 impl Template {
-    fn set(value: &[u8]) -> Template {
-        let head = format!("*3\r\n$3\r\nSET\r\n${}\r\nkey:", 4 + KEY_DIGITS);
+    fn set(prefix: &str, value: &[u8]) -> Template {
+        let head = format!("*3\r\n$3\r\nSET\r\n${}\r\n{prefix}", prefix.len() + KEY_DIGITS);
         let key_at = head.len();
         let middle = format!("{head}{}\r\n${}\r\n", "0".repeat(KEY_DIGITS), value.len());
         let fresh_at = middle.len();
@@ -64,8 +110,8 @@ impl Template {
         Template { bytes, key_at, fresh_at, fresh: value.len().min(FRESH_BYTES) }
     }
 
-    fn get() -> Template {
-        let head = format!("*2\r\n$3\r\nGET\r\n${}\r\nkey:", 4 + KEY_DIGITS);
+    fn get(prefix: &str) -> Template {
+        let head = format!("*2\r\n$3\r\nGET\r\n${}\r\n{prefix}", prefix.len() + KEY_DIGITS);
         let bytes = format!("{head}{}\r\n", "0".repeat(KEY_DIGITS)).into_bytes();
         Template { bytes, key_at: head.len(), fresh_at: 0, fresh: 0 }
     }
@@ -76,11 +122,13 @@ impl Template {
             *digit = b'0' + (rest % 10) as u8;
             rest /= 10;
         }
-        let mut rest = count;
-        for letter in &mut self.bytes[self.fresh_at..self.fresh_at + self.fresh] {
-            *letter = b'a' + (rest & 15) as u8;
-            rest >>= 4;
-        }
+        let fresh = Workload::fresh(count);
+        self.bytes[self.fresh_at..self.fresh_at + self.fresh].copy_from_slice(&fresh[..self.fresh]);
+    }
+
+    /// The value of a write, fresh bytes and others.
+    fn value(&self) -> &[u8] {
+        &self.bytes[self.fresh_at..self.bytes.len() - 2]
     }
 }
 
@@ -161,6 +209,7 @@ mod tests {
             in_flight: 1,
             value_bytes: 16,
             keys: 1000,
+            key_prefix: KEY_PREFIX.into(),
             distribution,
             read_percent,
             rate: None,
@@ -191,6 +240,27 @@ mod tests {
         assert!(lines[4].starts_with("key:") && lines[4].len() == 16 && lines[6].len() == 16);
         assert_eq!(commands, draw(&plan, 2));
         assert_ne!(commands, draw(&Plan { seed: 8, ..plan }, 2));
+    }
+
+    #[test]
+    fn a_value_tells_its_write_and_only_whole() {
+        let plan = plan(Distribution::Uniform, 0);
+        let mut workload = Workload::new(&plan, 0);
+        let mut out = BytesMut::new();
+        let asked = workload.write(&mut out);
+        let command = String::from_utf8(out.to_vec()).unwrap();
+        let mut lines = command.split("\r\n").skip(4).step_by(2);
+        assert_eq!(lines.next(), Some(workload.key_name(asked.key).as_str()));
+        let value = lines.next().unwrap();
+        let write = asked.write.unwrap();
+        assert_eq!(workload.told(value.as_bytes()), Workload::fresh(write));
+        let cut = &value.as_bytes()[..value.len() - 1];
+        assert_eq!(workload.told(cut), cut);
+        let changed = value.replace(&value[8..], &"?".repeat(value.len() - 8));
+        assert_eq!(workload.told(changed.as_bytes()), changed.as_bytes());
+        assert_ne!(Workload::fresh(write), Workload::fresh(write + 1));
+        workload.read(asked.key, &mut out);
+        assert!(out.ends_with(format!("GET\r\n$16\r\n{}\r\n", workload.key_name(asked.key)).as_bytes()));
     }
 
     #[test]

@@ -39,3 +39,21 @@ fn a_bench_starts_its_own_cluster_and_reports() {
     let latency = |name: &str| report["latency_us"][name].as_f64().expect("a number");
     assert!(0.0 < latency("p50") && latency("p50") <= latency("p99") && latency("p99") <= latency("max"));
 }
+
+#[test]
+fn a_verified_bench_with_reads_outlives_its_leader() {
+    let turn = Cluster::init("bench-verify", 1);
+    let args = "bench --nodes 3 --verify --reads 40 --kill-leader-at 1s --duration 4s --warm-up 500ms -c 12 -P 4 --keys 5000 -o json";
+    let out = quorate().args(args.split(' ')).current_dir(&turn.dir).output().expect("quorate runs");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON value");
+    let verified = &report["verified"];
+    assert_eq!(verified["linearizable"], serde_json::json!(true), "{report}");
+    let count = |name: &str| verified[name].as_u64().expect("a number");
+    assert!(0 < count("keys") && count("keys") <= 5_000 && count("keys") < count("operations"), "{report}");
+    assert!(report["recovery_ms"].as_f64().is_some_and(|ms| 0.0 < ms), "writes resume: {report}");
+    let history = verified["history"].as_str().expect("it is kept beside the report");
+    let check = quorate().args(["check", "history", history]).current_dir(&turn.dir).output();
+    assert_eq!(check.expect("quorate runs").status.code(), Some(0), "the file says the same");
+}
