@@ -152,7 +152,7 @@ pub const KNOBS: &[Knob] = &[
         "client.output_bytes_max",
         size(64 * KIB, 1024 * MIB),
         Value("8MiB"),
-        "Answers that a connection may leave unread before it is no longer read from. Costs that much memory a slow connection.",
+        "Replies of one connection that may be unread or on their way. A command whose reply may not fit waits; a connection that then takes nothing for 30 s is closed. Costs that much memory a slow connection.",
     ),
     knob(
         "client.pending_bytes_max",

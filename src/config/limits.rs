@@ -75,6 +75,14 @@ pub const SEGMENT_BYTES_MAX: usize = 1024 * MIB;
 
 /// Connections of clients to a node, whatever `client.connections_max` says.
 pub const CONNECTIONS_MAX: usize = 65_536;
+/// Bytes of the reply to one command; longer ones are errors that say so.
+pub const REPLY_BYTES_MAX: usize = 32 * MIB;
+/// Bytes of the replies that are being made at a time, for all connections: commands wait for their turn beyond it. The longest reply
+/// need not wait until there is no other.
+pub const REPLIES_MADE_MAX: usize = 2 * REPLY_BYTES_MAX;
+/// Bytes of the replies to one batch. Fronts keep to `REPLIES_MADE_MAX` as far as they can know how long replies will be; a value
+/// that grows meanwhile can make them longer, up to here.
+pub const BATCH_REPLIES_MAX: usize = REPLIES_MADE_MAX + REPLY_BYTES_MAX;
 /// Arguments of one command: counted in 16 bits in a batch.
 pub const ARGUMENTS_MAX: usize = 65_535;
 
@@ -91,5 +99,6 @@ const _: () = assert!(FRAME_BYTES_AIM <= FRAME_BYTES_MAX, "a frame is closed bef
 const _: () = assert!(RECORD_BYTES_MAX <= SEGMENT_BYTES_MIN, "a record fits the smallest segment");
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as usize, "a position in a segment is 32 bits");
 const _: () = assert!(SEGMENT_BYTES_MIN.is_multiple_of(BLOCK_BYTES), "segments are whole blocks");
+const _: () = assert!(BATCH_REPLIES_MAX <= 1 << 30, "a position in the replies to a batch is 32 bits");
 const _: () = assert!(ARGUMENTS_MAX <= u16::MAX as usize, "arguments are counted in 16 bits");
 const _: () = assert!(20 * REGISTERED_BYTES_MAX <= 8 * MIB, "twenty nodes fit a user's memlock");

@@ -228,14 +228,17 @@ impl Front {
         String::from_utf8(std::mem::take(&mut self.driver.at(fd).output)).unwrap()
     }
     fn answer(&mut self) {
+        self.answer_with("+OK\r\n");
+    }
+    fn answer_with(&mut self, reply: &str) {
         for demand in std::mem::take(&mut self.waiting) {
             let body = match &demand {
                 Demand::Write { body, .. } => body.bytes().clone(),
                 Demand::Read { body, .. } => body.clone(),
             };
             let count = Reader::new(&body).count();
-            let (replies, ends) =
-                (Bytes::from("+OK\r\n".repeat(count)), (1..=count as u32).map(|i| 5 * i).collect());
+            let replies = Bytes::from(reply.repeat(count));
+            let ends = (1..=count).map(|i| (reply.len() * i) as u32).collect();
             let answer = match demand {
                 Demand::Write { sequence, .. } => Answer::Write { sequence, replies, ends },
                 Demand::Read { id, .. } => Answer::Read { id, replies, ends },
@@ -273,7 +276,7 @@ impl Front {
 }
 
 fn small() -> Options {
-    Options { connections_max: 3, unsent_bytes_max: 100, unsent_bytes_cut: 1000, ..Options::at("x") }
+    Options { connections_max: 3, unsent_bytes_max: 100, ..Options::at("x") }
 }
 
 #[test]
@@ -380,21 +383,82 @@ fn who_does_not_read_for_too_long_is_given_up() {
 }
 
 #[test]
-fn who_has_asked_for_much_more_than_it_reads_is_cut_soon() {
-    let mut front = Front::new(Options { pipeline_max: 1000, ..small() });
-    front.prompt = false;
-    let fd = front.connect();
-    front.driver.at(fd).stalled = true;
-    front.say(fd, "SET k v\r\n".repeat(300).as_bytes());
-    front.answer();
-    front.run();
+fn who_does_not_read_while_all_have_too_much_unread_is_given_up_soon() {
+    let mut front = Front::new(Options { unsent_bytes_total_max: 150, ..small() });
+    let (deaf, also, reader) = (front.connect(), front.connect(), front.connect());
+    for fd in [deaf, also] {
+        front.driver.at(fd).stalled = true;
+        front.say(fd, "PING\r\n".repeat(13).as_bytes());
+    }
     let begun = front.driver.now;
-    while !front.driver.at(fd).closed {
-        front.driver.now = front.take.deadline().expect("1,500 unsent bytes are more than 1,000");
+    while !front.driver.at(deaf).closed || !front.driver.at(also).closed {
+        front.say(reader, b"PING\r\n");
+        assert_eq!(front.heard(reader), "+PONG\r\n", "who reads is served all the while");
+        front.driver.now = front.take.deadline().expect("182 unsent bytes are more than 150");
         front.run();
     }
-    assert!(front.driver.now.since(begun) <= Duration::from_secs(2), "long before `stall_max`");
-    assert_eq!(front.view.facts.connections.get(), 0);
+    assert!(front.driver.now.since(begun) <= Duration::from_secs(3), "long before `stall_max`");
+    assert_eq!(front.view.facts.connections.get(), 1);
+}
+
+/// Commands that are with the store: how many, and the longest replies that they may get together.
+fn asked(front: &Front) -> usize {
+    let bodies = front.waiting.iter().map(|demand| match demand {
+        Demand::Write { body, .. } => body.bytes().clone(),
+        Demand::Read { body, .. } => body.clone(),
+    });
+    bodies.map(|body| Reader::new(&body).count()).sum()
+}
+
+#[test]
+fn a_pipeline_of_long_replies_is_carried_out_as_its_replies_have_room() {
+    const VALUE: usize = 1 << 20;
+    for (command, before) in [("GET k\r\n", ""), ("GET k\r\n", "SET x 1\r\n"), ("GETEX k\r\n", "")] {
+        let mut front = Front::new(Options { unsent_bytes_max: 4 << 20, ..Options::at("x") });
+        front.view.facts.extent.longest_string.set(VALUE as u64);
+        front.prompt = false;
+        let fd = front.connect();
+        front.driver.at(fd).stalled = true;
+        front.say(fd, format!("{before}{}", command.repeat(1000)).as_bytes());
+        let most = 3 + usize::from(!before.is_empty());
+        assert_eq!(asked(&front), most, "{before:?} {command:?}: three of a megabyte and a little have room");
+        let mut answered = 0;
+        while answered < 1000 {
+            let count = asked(&front);
+            assert!(0 < count && count <= most, "{command:?}: {count} at a time");
+            answered += count;
+            front.answer_with(&format!("${VALUE}\r\n{}\r\n", "v".repeat(VALUE)));
+            front.run();
+            assert_eq!(asked(&front), 0, "nothing more before the client reads");
+            front.driver.at(fd).stalled = false;
+            front.run();
+            front.driver.at(fd).stalled = true;
+            front.driver.at(fd).output.clear();
+        }
+    }
+}
+
+#[test]
+fn replies_of_all_connections_are_made_within_a_bound_and_short_ones_do_not_wait() {
+    let mut front = Front::new(Options::at("x"));
+    front.view.facts.extent.longest_string.set(1 << 20);
+    front.prompt = false;
+    let fds: Vec<Fd> = (0..20).map(|_| front.connect()).collect();
+    for fd in &fds {
+        front.driver.at(*fd).input.extend_from_slice("GET k\r\n".repeat(30).as_bytes());
+    }
+    front.run();
+    let made_max = crate::config::limits::REPLIES_MADE_MAX;
+    assert!((made_max >> 20) - 2 <= asked(&front) && asked(&front) <= made_max >> 20, "{}", asked(&front));
+    let other = front.connect();
+    front.say(other, b"PING\r\n");
+    assert_eq!(front.heard(other), "+PONG\r\n");
+    front.prompt = true;
+    front.answer();
+    front.run();
+    for fd in fds {
+        assert_eq!(front.heard(fd), "+OK\r\n".repeat(30), "all are served in the end");
+    }
 }
 
 #[test]

@@ -13,16 +13,42 @@ use std::collections::VecDeque;
 pub(super) struct Road {
     bytes: Vec<u8>,
     count: u32,
-    growth: u64,
+    cost: Cost,
     /// The number of the batch that is being gathered.
     number: u64,
     /// Size of the last batch: the next will be about as large.
     expected: usize,
-    /// Batches that have left and are not settled: number, bytes, growth.
-    pending: VecDeque<(u64, usize, u64)>,
+    /// Batches that have left and are not settled: number, bytes, cost.
+    pending: VecDeque<(u64, usize, Cost)>,
     pending_bytes: u64,
-    pending_growth: u64,
+    pending_cost: Cost,
 }
+
+/// Upper bounds of what commands will take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Cost {
+    /// Logical bytes that they can add to the store.
+    pub growth: u64,
+    /// Bytes of the replies to them.
+    pub reply: u64,
+}
+
+impl std::ops::AddAssign for Cost {
+    #[inline]
+    fn add_assign(&mut self, more: Cost) {
+        self.growth += more.growth;
+        self.reply += more.reply;
+    }
+}
+impl std::ops::SubAssign for Cost {
+    fn sub_assign(&mut self, less: Cost) {
+        self.growth -= less.growth;
+        self.reply -= less.reply;
+    }
+}
+
+/// A batch is closed when the replies to it may have so many bytes: they are made in one go.
+const REPLIES_AIM: u64 = 2 << 20;
 
 /// How far a road had come, to go back to.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +56,7 @@ pub(super) struct Mark {
     number: u64,
     count: u32,
     bytes: usize,
+    reply: u64,
 }
 
 impl Road {
@@ -37,12 +64,12 @@ impl Road {
         Road {
             bytes: Vec::new(),
             count: 0,
-            growth: 0,
+            cost: Cost::default(),
             number: 1,
             expected: 0,
             pending: VecDeque::new(),
             pending_bytes: 0,
-            pending_growth: 0,
+            pending_cost: Cost::default(),
         }
     }
     /// The number of the batch that is being gathered, and how many commands it has.
@@ -55,22 +82,32 @@ impl Road {
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
+    /// Bytes of the replies to what is gathered, at most.
+    #[inline]
+    pub fn reply(&self) -> u64 {
+        self.cost.reply
+    }
+    /// Whether the batch must leave before a command of so many bytes, with a reply of so many.
+    #[inline]
+    pub fn is_full(&self, bytes: usize, reply: u64, bytes_max: usize) -> bool {
+        0 < self.count && (bytes_max < self.bytes.len() + bytes || REPLIES_AIM < self.cost.reply + reply)
+    }
     /// Where the road is now.
     pub fn mark(&self) -> Mark {
-        Mark { number: self.number, count: self.count, bytes: self.bytes.len() }
+        Mark { number: self.number, count: self.count, bytes: self.bytes.len(), reply: self.cost.reply }
     }
     /// Whether nothing that came after `mark` has left.
     pub fn holds(&self, mark: &Mark) -> bool {
         self.number == mark.number
     }
     #[inline]
-    fn add<'a>(&mut self, op: Op, flags: u8, growth: u64, args: impl Iterator<Item = &'a [u8]>) {
+    pub fn add<'a>(&mut self, op: Op, flags: u8, cost: Cost, args: impl Iterator<Item = &'a [u8]>) {
         if self.bytes.capacity() == 0 {
             self.bytes.reserve(self.expected + self.expected / 8 + 512);
         }
         batch::write(&mut self.bytes, op, flags, args);
         self.count += 1;
-        self.growth += growth;
+        self.cost += cost;
     }
     fn leave(&mut self) -> Option<(u64, Bytes, u64)> {
         if self.count == 0 {
@@ -82,20 +119,20 @@ impl Road {
         if bytes.len() + bytes.len() / 2 + 4096 < bytes.capacity() {
             bytes.shrink_to_fit();
         }
-        let (number, growth) = (self.number, std::mem::take(&mut self.growth));
-        self.pending.push_back((number, bytes.len(), growth));
+        let (number, cost) = (self.number, std::mem::take(&mut self.cost));
+        self.pending.push_back((number, bytes.len(), cost));
         self.pending_bytes += bytes.len() as u64;
-        self.pending_growth += growth;
+        self.pending_cost += cost;
         self.number += 1;
         self.count = 0;
-        Some((number, Bytes::from(bytes), growth))
+        Some((number, Bytes::from(bytes), cost.growth))
     }
     fn settled(&mut self, number: u64) {
-        while let Some(&(first, bytes, growth)) = self.pending.front()
+        while let Some(&(first, bytes, cost)) = self.pending.front()
             && first <= number
         {
             self.pending_bytes -= bytes as u64;
-            self.pending_growth -= growth;
+            self.pending_cost -= cost;
             self.pending.pop_front();
         }
     }
@@ -119,24 +156,16 @@ impl Gather {
     pub fn new() -> Gather {
         Gather { writes: Road::new(), reads: Road::new() }
     }
-    /// Adds a command that goes through the log. `growth` bounds the logical bytes that it can add.
-    #[inline]
-    pub fn write<'a>(&mut self, op: Op, flags: u8, growth: u64, args: impl Iterator<Item = &'a [u8]>) {
-        self.writes.add(op, flags, growth, args);
-    }
-    /// Adds a command that takes a read index.
-    #[inline]
-    pub fn read<'a>(&mut self, op: Op, flags: u8, args: impl Iterator<Item = &'a [u8]>) {
-        self.reads.add(op, flags, 0, args);
-    }
     /// Moves the reads that came after `mark` behind the gathered writes. Returns how many they are.
     pub fn demote(&mut self, mark: &Mark) -> u32 {
         assert!(self.reads.holds(mark) && mark.count <= self.reads.count);
         let moved = self.reads.count - mark.count;
         self.writes.bytes.extend_from_slice(&self.reads.bytes[mark.bytes..]);
         self.writes.count += moved;
+        self.writes.cost.reply += self.reads.cost.reply - mark.reply;
         self.reads.bytes.truncate(mark.bytes);
         self.reads.count = mark.count;
+        self.reads.cost.reply = mark.reply;
         moved
     }
     /// Closes the write batch, if it holds anything.
@@ -163,7 +192,13 @@ impl Gather {
     /// Growth that the store's memory number may not yet show.
     #[inline]
     pub fn pending_growth(&self) -> u64 {
-        self.writes.growth + self.writes.pending_growth
+        self.writes.cost.growth + self.writes.pending_cost.growth
+    }
+    /// Bytes of the replies to everything that is gathered, or has left and is not answered, at most.
+    #[inline]
+    pub fn pending_reply(&self) -> u64 {
+        let of = |road: &Road| road.cost.reply + road.pending_cost.reply;
+        of(&self.writes) + of(&self.reads)
     }
     /// Whether everything that left is answered.
     pub fn is_settled(&self) -> bool {
@@ -176,6 +211,9 @@ mod tests {
     use super::*;
     use crate::resp::batch::Reader;
 
+    fn cost(growth: u64, reply: u64) -> Cost {
+        Cost { growth, reply }
+    }
     fn key(name: &'static str) -> impl Iterator<Item = &'static [u8]> {
         std::iter::once(name.as_bytes())
     }
@@ -185,26 +223,27 @@ mod tests {
         let mut gather = Gather::new();
         assert_eq!(gather.leave_writes(), None);
         for sequence in 1..4 {
-            gather.write(Op::Incr, 0, 100, key("a"));
+            gather.writes.add(Op::Incr, 0, cost(100, 7), key("a"));
             let Some(Demand::Write { sequence: got, body, growth }) = gather.leave_writes() else { panic!() };
             assert_eq!((got, growth, body.len()), (sequence, 100, 13));
         }
-        assert_eq!((gather.pending_bytes(), gather.pending_growth()), (39, 300));
+        assert_eq!((gather.pending_bytes(), gather.pending_growth(), gather.pending_reply()), (39, 300, 21));
         gather.settled(2, 0);
         assert_eq!((gather.pending_bytes(), gather.pending_growth(), gather.is_settled()), (13, 100, false));
         gather.settled(3, 0);
-        assert!(gather.is_settled());
+        assert!(gather.is_settled() && gather.pending_reply() == 0);
     }
 
     #[test]
     fn reads_behind_a_mark_move_behind_the_writes() {
         let mut gather = Gather::new();
-        gather.write(Op::Incr, 0, 0, key("w"));
-        gather.read(Op::Get, 0, key("stays"));
+        gather.writes.add(Op::Incr, 0, cost(0, 1), key("w"));
+        gather.reads.add(Op::Get, 0, cost(0, 10), key("stays"));
         let mark = gather.reads.mark();
-        gather.read(Op::Get, 0, key("a"));
-        gather.read(Op::Get, 0, key("b"));
+        gather.reads.add(Op::Get, 0, cost(0, 100), key("a"));
+        gather.reads.add(Op::Get, 0, cost(0, 100), key("b"));
         assert_eq!(gather.demote(&mark), 2);
+        assert_eq!((gather.writes.reply(), gather.reads.reply()), (201, 10));
         let Some(Demand::Write { body, .. }) = gather.leave_writes() else { panic!() };
         let keys: Vec<_> = Reader::new(body.bytes()).map(|c| c.args().next().unwrap()).collect();
         assert_eq!(keys, [&b"w"[..], b"a", b"b"]);

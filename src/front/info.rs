@@ -73,7 +73,7 @@ fn clients(desk: &Desk) -> String {
 
 fn memory(desk: &Desk) -> String {
     lines(&[
-        ("used_memory", desk.view.facts.memory.get().to_string()),
+        ("used_memory", desk.memory.to_string()),
         ("maxmemory", desk.view.memory_max.to_string()),
         ("maxmemory_policy", "noeviction".to_string()),
     ])

@@ -23,7 +23,15 @@
 //! By 1 and 2 a read takes effect between its arrival and its reply and after everything that was answered before it came, on any
 //! connection of any node: in the log because its place is decided after it came, by the index because the leader proves its
 //! leadership after it came. With the log's total order of writes that is linearizability.
+//!
+//! # Why replies cannot take all memory
+//!
+//! Nine bytes can ask for a megabyte. A command is handed on only when its reply has room, by an upper bound that is known before
+//! (`bound`): within what its connection may have on its way and unsent, and within what may be made for all connections at a time.
+//! Otherwise it waits where it is, and its connection is not read from. A batch is closed when the replies to it can be long, so that
+//! the store makes them in turns of bounded length.
 
+mod bound;
 mod catalogue;
 mod client;
 mod cluster;
@@ -38,6 +46,7 @@ mod session;
 mod take;
 mod view;
 
+pub use bound::Extent;
 pub use reply::Reply;
 pub use take::{Take, TakePorts};
 pub use view::{Facts, Member, View};
@@ -67,14 +76,13 @@ pub struct Options {
     /// Most bytes of unfinished commands of all connections; the command that passes it gets `-OVERLOADED`, and its connection is
     /// closed, for the rest of the command could not be told from the next.
     pub partial_bytes_max: usize,
-    /// Most unsent bytes of a connection; it is not read from while it has more.
+    /// Most bytes of replies of a connection that are made and unsent, or on their way: a command whose reply may not fit waits, and
+    /// the connection is not read from meanwhile. A connection with nothing on its way may always have one command.
     pub unsent_bytes_max: u64,
-    /// Most unsent bytes of all connections; while there are more, those that have a share are not read from.
+    /// Most unsent bytes of all connections; while there are more, those that have a share wait, and are closed after a second in
+    /// which they take none.
     pub unsent_bytes_total_max: u64,
-    /// A connection with more unsent bytes than this, which it can have by commands that it sent before, is closed after a second in
-    /// which it takes none.
-    pub unsent_bytes_cut: u64,
-    /// A connection over its `unsent_bytes_max` that takes none of its replies for so long is closed.
+    /// A connection that must wait because of its unsent replies, and takes none of them for so long, is closed.
     pub stall_max: Duration,
 }
 
@@ -93,7 +101,6 @@ impl Options {
             partial_bytes_max: 64 << 20,
             unsent_bytes_max: 32 << 20,
             unsent_bytes_total_max: 128 << 20,
-            unsent_bytes_cut: 128 << 20,
             stall_max: Duration::from_secs(30),
         }
     }

@@ -130,6 +130,8 @@ fn text(why: Failure) -> &'static str {
 
 /// Replies of fewer bytes are copied together, longer ones are sent from where they are.
 const COPIED_BYTES_MAX: usize = 16 << 10;
+/// Parts of a batch's replies that are smaller than this share of them are copied too.
+const KEPT_SHARE: usize = 8;
 /// Parts of one send: the kernel takes 1,024.
 const PARTS_MAX: usize = 512;
 /// Bytes of one send, which is done when all of them are taken: the measure by which a slow reader is told from one that does not read.
@@ -148,7 +150,8 @@ pub(super) struct Outbox {
 
 impl Outbox {
     fn push(&mut self, whole: &Bytes, start: usize, end: usize) {
-        if end - start < COPIED_BYTES_MAX {
+        // A part keeps the whole in memory: that must not be much more than what counts as unsent.
+        if end - start < COPIED_BYTES_MAX || (end - start) * KEPT_SHARE < whole.len() {
             return self.push_small(&whole[start..end]);
         }
         self.close_small();
@@ -428,8 +431,9 @@ impl Order {
         }
         self.unsent += line.outbox.bytes - before.0;
         self.answered += line.answered - before.1;
-        line.flow.set_answered(line.answered);
+        // In this order: what counts as answered must not be missing from what is unsent.
         line.publish();
+        line.flow.set_answered(line.answered);
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Bytes that may wait behind a command that cannot go on before the socket is no longer read from: about one receive buffer.
 const WAITING_BYTES_MAX: usize = 16 << 10;
-/// How long a connection over `Options::unsent_bytes_cut` may take none of its replies.
+/// How long a connection may take none of its replies while those of all are too many.
 const CUT_AFTER: Duration = Duration::from_secs(1);
 /// An empty buffer keeps at most this much memory.
 const KEPT_BYTES_MAX: usize = 16 << 10;
@@ -24,8 +24,9 @@ pub(super) struct Seat {
     pub rest: Rest,
     /// Why the last run ended.
     pub stop: Stop,
-    /// `Flow::answered` when the last run ended.
+    /// `Flow::answered` and `Flow::sent` when the last run began.
     pub answered: u64,
+    pub sent: u64,
     /// A receive is outstanding.
     pub receiving: bool,
     /// It has been asked to stop.
@@ -59,6 +60,7 @@ impl Seat {
             rest: Rest::default(),
             stop: Stop::Starved,
             answered: 0,
+            sent: 0,
             receiving: false,
             stopping: false,
             ended: false,
@@ -73,6 +75,9 @@ impl Seat {
         match self.stop {
             Stop::Budget | Stop::Full => true,
             Stop::Waiting => self.answered != self.session.flow.answered(),
+            Stop::Unread => {
+                self.answered != self.session.flow.answered() || self.sent != self.session.flow.sent()
+            }
             Stop::Starved | Stop::Closing => false,
         }
     }
@@ -85,7 +90,8 @@ impl Seat {
     /// Why this connection should not be read from, if so. `unsent` is that of all connections.
     pub fn hold(&self, options: &Options, unsent: u64) -> Option<Hold> {
         let own = self.session.flow.unsent();
-        if options.unsent_bytes_max < own || (options.unsent_bytes_total_max < unsent && 0 < own) {
+        let many = options.unsent_bytes_max < own || options.unsent_bytes_total_max < unsent;
+        if 0 < own && (many || self.stop == Stop::Unread) {
             return Some(Hold::Unread);
         }
         let waits = self.stop != Stop::Starved && WAITING_BYTES_MAX <= self.rest.len();
@@ -93,19 +99,24 @@ impl Seat {
     }
 
     /// Notes what the client takes of its replies. Returns when it will be given up, were it to take nothing more.
-    pub fn watch_stall(&mut self, now: Instant, hold: Option<Hold>, options: &Options) -> Option<Instant> {
-        let flow = &self.session.flow;
-        if hold != Some(Hold::Unread) || flow.unsent() <= options.unsent_bytes_max {
+    pub fn watch_stall(
+        &mut self,
+        now: Instant,
+        hold: Option<Hold>,
+        options: &Options,
+        unsent: u64,
+    ) -> Option<Instant> {
+        if hold != Some(Hold::Unread) {
             self.stall = None;
             return None;
         }
-        let sent = flow.sent();
+        let sent = self.session.flow.sent();
         let since = match self.stall {
             Some((before, since)) if before == sent => since,
             _ => now,
         };
         self.stall = Some((sent, since));
-        let cut = options.unsent_bytes_cut < flow.unsent();
+        let cut = options.unsent_bytes_total_max < unsent;
         Some(since.after(if cut { CUT_AFTER.min(options.stall_max) } else { options.stall_max }))
     }
 }

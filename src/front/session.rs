@@ -2,16 +2,19 @@
 //!
 //! No socket and no ring is named here: [`Session::run`] is given bytes and the [`Desk`], on which it leaves what is to be handed on.
 
-use super::gather::{Gather, Mark};
+use super::bound::Largest;
+use super::gather::{Cost, Gather, Mark};
 use super::plan::{Flow, Plan, Range};
 use super::{Options, View, local};
 use crate::base::{Instant, Stamp};
+use crate::config::limits::REPLIES_MADE_MAX;
 use crate::resp::command::{Command, Flags, Kind};
 use crate::resp::parse::{Limits, Parsed, Parser};
 use crate::resp::reply::{Version, Writer};
 use crate::resp::{Op, table};
 use crate::wire::hop::Demand;
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Who a connection says it is: what CLIENT LIST shows. Kept apart from the session, for any connection may ask about all.
@@ -63,6 +66,10 @@ pub(super) struct Desk {
     pub draining: bool,
     /// Logical bytes of the store at the beginning of the turn.
     pub memory: u64,
+    /// What replies can be long by.
+    pub largest: Largest,
+    /// Bytes that are made and unsent, of all connections.
+    pub unsent: u64,
     /// How many plans and demands the rings take.
     pub plans_room: usize,
     pub demands_room: usize,
@@ -90,6 +97,8 @@ impl Desk {
             loading: false,
             draining: false,
             memory: 0,
+            largest: Largest::default(),
+            unsent: 0,
             plans_room: 0,
             demands_room: 0,
             plans: Vec::new(),
@@ -138,6 +147,8 @@ pub(super) enum Stop {
     Budget,
     /// Answers must come first.
     Waiting,
+    /// The client must first take what it has been answered, or is about to be.
+    Unread,
     /// The rings are full.
     Full,
     /// Nothing more is read from this connection.
@@ -195,6 +206,10 @@ pub(super) struct Session {
     pub closing: bool,
     /// Commands planned; `flow` counts those answered. Invariant: `flow.answered() <= planned`.
     pub planned: u64,
+    /// For each run whose commands are not all answered: `planned` at its end, and the bytes of the replies to them, at most.
+    promises: VecDeque<(u64, u64)>,
+    /// Their sum, and that of the present run.
+    promised: u64,
     /// `planned` after the newest command that went into the log, and after the newest that took a read index.
     last_write: u64,
     last_read: u64,
@@ -209,8 +224,8 @@ struct Burst {
 
 enum Taken {
     Yes,
-    /// It must wait for answers; nothing has been done.
-    Later,
+    /// It must wait, and nothing has been done.
+    Not(Stop),
 }
 
 impl Session {
@@ -223,6 +238,8 @@ impl Session {
             replies: Replies::On,
             closing: false,
             planned: 0,
+            promises: VecDeque::new(),
+            promised: 0,
             last_write: 0,
             last_read: 0,
         }
@@ -230,7 +247,10 @@ impl Session {
 
     /// Takes commands from `bytes`, which begin where the last run left off.
     pub fn run(&mut self, parser: &mut Parser, desk: &mut Desk, bytes: &[u8]) -> Ran {
+        // In this order: what is no longer promised has become unsent before.
         let answered = self.flow.answered();
+        self.keep_promises(answered);
+        let (unsent, before) = (self.flow.unsent(), self.promised);
         let burst = Burst { mark: desk.gather.reads.mark(), reads_before: answered < self.last_read };
         let (mut used, mut commands) = (0, 0);
         let stop = loop {
@@ -246,12 +266,15 @@ impl Session {
             if desk.options.pipeline_max <= self.planned - answered {
                 break Stop::Waiting;
             }
+            if self.is_unread(desk, unsent) {
+                break Stop::Unread;
+            }
             let limits = if self.authenticated { &desk.options.limits } else { &Limits::UNAUTHENTICATED };
             match parser.parse(&bytes[used..], limits) {
                 Ok(Parsed::Command { used: length }) => {
                     let args = Args { parser, bytes: &bytes[used..] };
-                    if let Taken::Later = self.take(desk, args, &burst, answered) {
-                        break Stop::Waiting;
+                    if let Taken::Not(stop) = self.take(desk, args, &burst, answered) {
+                        break stop;
                     }
                     used += length;
                     commands += 1;
@@ -267,7 +290,34 @@ impl Session {
         };
         desk.counters.commands += commands as u64;
         desk.flush_replies();
+        if before < self.promised {
+            self.promises.push_back((self.planned, self.promised - before));
+        }
         Ran { used, commands, stop }
+    }
+
+    /// What is answered is no longer promised.
+    fn keep_promises(&mut self, answered: u64) {
+        while let Some((_, bytes)) = self.promises.pop_front_if(|(planned, _)| *planned <= answered) {
+            self.promised -= bytes;
+        }
+    }
+
+    /// Whether nothing more may be made for this connection until it has taken something.
+    fn is_unread(&self, desk: &Desk, unsent: u64) -> bool {
+        desk.options.unsent_bytes_max <= unsent + self.promised
+            || (0 < unsent && desk.options.unsent_bytes_total_max < desk.unsent)
+    }
+
+    /// Whether a reply of so many bytes has room: beside the connection's others, and beside all that are being made.
+    #[inline]
+    fn room_for(&self, desk: &Desk, reply: u64) -> Result<(), Stop> {
+        let own = self.flow.unsent() + self.promised;
+        if 0 < own && desk.options.unsent_bytes_max < own + reply {
+            return Err(Stop::Unread);
+        }
+        let all = desk.gather.pending_reply();
+        if 0 < all && (REPLIES_MADE_MAX as u64) < all + reply { Err(Stop::Full) } else { Ok(()) }
     }
 
     #[inline]
@@ -321,9 +371,13 @@ impl Session {
         let arguments = args.from(1);
         let bytes = arguments.clone().map(<[u8]>::len).sum::<usize>() + 4 * args.len() + 4;
         let is_read = command.flags.has(Flags::READONLY);
+        let reply = desk.largest.reply(op, args);
+        if let Err(stop) = self.room_for(desk, reply) {
+            return Taken::Not(stop);
+        }
         if !is_read && answered < self.last_read {
             if burst.reads_before || !desk.gather.reads.holds(&burst.mark) {
-                return Taken::Later;
+                return Taken::Not(Stop::Waiting);
             }
             self.demote(desk, burst);
         }
@@ -341,23 +395,25 @@ impl Session {
         }
         let silent = self.is_silent();
         let flags = self.version.flags();
+        let cost = Cost { growth, reply };
+        self.promised += reply;
         if is_read && self.last_write <= answered {
-            if 0 < desk.gather.reads.len() && desk.options.batch_bytes_max < desk.gather.reads.len() + bytes {
+            if desk.gather.reads.is_full(bytes, reply, desk.options.batch_bytes_max) {
                 desk.leave_reads();
             }
             let (batch, first) = desk.gather.reads.place();
-            desk.gather.read(op, flags, arguments);
+            desk.gather.reads.add(op, flags, cost, arguments);
             self.planned += 1;
             self.last_read = self.planned;
             desk.counters.reads += 1;
             plan_read(desk, Range { batch, first, count: 1, silent });
         } else {
-            if 0 < desk.gather.writes.len() && desk.options.batch_bytes_max < desk.gather.writes.len() + bytes
-            {
+            if desk.gather.writes.is_full(bytes, reply, desk.options.batch_bytes_max) {
                 desk.leave_writes();
             }
             let (batch, first) = desk.gather.writes.place();
-            desk.gather.write(op, flags, growth, arguments);
+            desk.largest.note(bytes, args);
+            desk.gather.writes.add(op, flags, cost, arguments);
             self.planned += 1;
             self.last_write = self.planned;
             desk.counters.writes += u64::from(!is_read);
@@ -371,7 +427,8 @@ impl Session {
     #[cold]
     fn demote(&mut self, desk: &mut Desk, burst: &Burst) {
         let (id, first_moved) = (desk.gather.reads.place().0, burst.mark.count());
-        if desk.options.batch_bytes_max < desk.gather.writes.len() + desk.gather.reads.len() {
+        let (bytes, reply) = (desk.gather.reads.len(), desk.gather.reads.reply());
+        if desk.gather.writes.is_full(bytes, reply, desk.options.batch_bytes_max) {
             desk.leave_writes();
         }
         let (sequence, first) = desk.gather.writes.place();
@@ -412,6 +469,7 @@ impl Session {
         if self.is_silent() {
             desk.replies.truncate(start);
         }
+        self.promised += (desk.replies.len() - start) as u64;
         desk.replied += 1;
         self.planned += 1;
     }

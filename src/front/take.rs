@@ -97,8 +97,12 @@ impl Take {
         let (desk, settled) = (&mut self.desk, &self.ports.settled);
         desk.now = driver.now();
         desk.clock = driver.clock();
-        desk.gather.settled(settled.writes.get(), settled.reads.get());
-        desk.memory = desk.view.facts.memory.get();
+        let writes = settled.writes.get();
+        desk.gather.settled(writes, settled.reads.get());
+        desk.unsent = settled.unsent.get();
+        let extent = &desk.view.facts.extent;
+        desk.memory = extent.memory.get();
+        desk.largest.hear(extent, writes, desk.gather.writes.place().0, desk.gather.pending_growth());
         desk.loading = desk.view.facts.loaded.get() == 0;
     }
 
@@ -160,7 +164,7 @@ impl Take {
         let Some(seat) = self.seats[index as usize].as_mut() else { return };
         let before = seat.rest.len();
         // Before the run: an answer that comes meanwhile is news.
-        seat.answered = seat.session.flow.answered();
+        (seat.answered, seat.sent) = (seat.session.flow.answered(), seat.session.flow.sent());
         self.desk.plans_room = self.ports.plans.room();
         self.desk.demands_room = self.ports.demands.room();
         let ran = if seat.rest.is_empty() {
@@ -254,7 +258,7 @@ impl Take {
         if seat.finished {
             return;
         }
-        match seat.watch_stall(self.desk.now, hold, &self.desk.options) {
+        match seat.watch_stall(self.desk.now, hold, &self.desk.options, self.ports.settled.unsent.get()) {
             Some(until) if until <= self.desk.now => {
                 self.desk.counters.connections_abandoned += 1;
                 self.finish(index, Plan::Abandon);

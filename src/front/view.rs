@@ -1,5 +1,6 @@
 //! What clients are told of the node and the cluster: facts that never change while the node runs, and numbers that others publish.
 
+use super::bound::Extent;
 use crate::base::{Digest, NodeId, Number};
 
 /// A node of the cluster as clients see it.
@@ -24,8 +25,8 @@ pub struct Facts {
     pub committed: Number,
     /// The newest applied slot.
     pub applied: Number,
-    /// Logical bytes of the store.
-    pub memory: Number,
+    /// How large the store is, and what it holds; `extent.memory` counts against the bound of memory.
+    pub extent: Extent,
     /// Keys in the store.
     pub keys: Number,
     /// 1 once the node has loaded its state; before that commands get `-LOADING`.

@@ -49,8 +49,6 @@ const KEEP_ALIVE: Duration = Duration::from_millis(500);
 const SILENT_KEEP_ALIVES: u32 = 6;
 /// How long a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
-/// A connection with so many times the unsent bytes at which it is no longer read from is closed.
-const UNSENT_CUT: u64 = 4;
 /// How long one send may take before its link is given up.
 const SEND_STALL_MAX: Duration = Duration::from_secs(5);
 
@@ -316,7 +314,6 @@ fn make_replica(
 /// What the client port may use.
 fn client_options(config: &Resolved) -> front::Options {
     let client = &config.client;
-    let unsent = client.output_bytes_max as u64;
     front::Options {
         password: client.password.as_ref().map(|password| password.0.clone()),
         limits: Limits {
@@ -328,8 +325,7 @@ fn client_options(config: &Resolved) -> front::Options {
         connections_max: client.connections_max,
         pipeline_max: client.pipeline_max as u64,
         pending_bytes_max: client.pending_bytes_max as u64,
-        unsent_bytes_max: unsent,
-        unsent_bytes_cut: unsent.saturating_mul(UNSENT_CUT),
+        unsent_bytes_max: client.output_bytes_max as u64,
         ..front::Options::at(&client.listen)
     }
 }
@@ -352,7 +348,12 @@ fn client_view(config: &Resolved, origin: Origin, told: &Told, store: &StoreTold
             term: told.term.clone(),
             committed: told.commit.clone(),
             applied: store.applied.clone(),
-            memory: store.memory.clone(),
+            extent: front::Extent {
+                longest_key: store.longest_key.clone(),
+                longest_string: store.longest_string.clone(),
+                largest_record: store.largest_record.clone(),
+                memory: store.memory.clone(),
+            },
             keys: store.keys.clone(),
             loaded: Number::new(1),
             drain: ending.drain.clone(),

@@ -168,10 +168,10 @@ impl<'a> Writer<'a> {
 }
 
 /// Digits and sign of the longest 64-bit number.
-const DIGITS_MAX: usize = 20;
+pub const DIGITS_MAX: usize = 20;
 
 /// Writes `number` in decimal to the end of `digits` and tells where it begins.
-fn decimal(number: i64, digits: &mut [u8; DIGITS_MAX]) -> usize {
+pub fn decimal(number: i64, digits: &mut [u8; DIGITS_MAX]) -> usize {
     let mut rest = number.unsigned_abs();
     let mut at = DIGITS_MAX;
     loop {

@@ -13,13 +13,17 @@ use crate::meter::{Metered, Report};
 use crate::wire::Entry;
 use crate::wire::hop::{Answer, Decided, Keep, Load, SnapshotId};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Most decisions of a turn.
 const DECIDED_PER_TURN: usize = 64;
 /// Bytes of bodies after which a turn ends.
 const BODY_BYTES_PER_TURN: usize = 256 << 10;
+/// Bytes of replies after which a turn ends: making them keeps every other agent of the core waiting.
+const REPLY_BYTES_PER_TURN: usize = 2 << 20;
+/// Memory that is set aside for replies before they are made, at most.
+const REPLIES_HINT_MAX: usize = 256 << 10;
 /// Chunks of a load that are read in a turn.
 const LOADED_PER_TURN: usize = 2;
 /// Bytes of buckets that are saved in a turn, and hashed in one.
@@ -63,6 +67,12 @@ pub struct Told {
     pub settled: Number,
     /// Number of keys.
     pub keys: Number,
+    /// What bounds the length of replies (`store::Extent`): the longest key, in bytes,
+    pub longest_key: Number,
+    /// the longest string, in bytes,
+    pub longest_string: Number,
+    /// and the largest record, in logical bytes.
+    pub largest_record: Number,
     /// The first eight bytes of the state's digest, big endian, at `digest_slot`.
     pub digest: Number,
     /// The slot that `digest` belongs to; 0 before the first.
@@ -111,8 +121,9 @@ pub struct StoreAgent {
     now: Instant,
     /// A decision that leaves a gap after what is applied: a load will fill it.
     held: Option<Entry>,
-    /// Reads whose slot is not yet applied. The replica bounds how many are outstanding.
-    waiting: BTreeMap<(Slot, u64), Bytes>,
+    /// Reads whose slot is not yet applied, and those that came behind them: answered in the order in which they came, lest a read
+    /// see an older state than one that its connection sent before. The replica bounds how many are outstanding.
+    waiting: VecDeque<(Slot, u64, Bytes)>,
     loading: Option<Loading>,
     damage: Option<Damage>,
     snapshot: Snapshot,
@@ -121,6 +132,8 @@ pub struct StoreAgent {
     entries_since: u64,
     bytes_since: u64,
     last_change: Instant,
+    /// Bytes of replies made in this turn.
+    made: usize,
     /// What the last replies took, so that the next need not grow.
     replies_hint: (usize, usize),
     counts: Counts,
@@ -137,7 +150,7 @@ impl StoreAgent {
             triggers,
             now: Instant::ZERO,
             held: None,
-            waiting: BTreeMap::new(),
+            waiting: VecDeque::new(),
             loading: None,
             damage: None,
             snapshot: Snapshot::None,
@@ -145,6 +158,7 @@ impl StoreAgent {
             entries_since: 0,
             bytes_since: 0,
             last_change: Instant::ZERO,
+            made: 0,
             replies_hint: (0, 0),
             counts: Counts::default(),
         };
@@ -163,7 +177,7 @@ impl StoreAgent {
 
     /// One bounded turn at `now`. Returns how much was done.
     pub fn turn(&mut self, now: Instant) -> usize {
-        (self.now, self.full) = (now, self.ports.answers.room() == 0);
+        (self.now, self.full, self.made) = (now, self.ports.answers.room() == 0, 0);
         let loaded = self.load();
         let applied = self.decide();
         if 0 < loaded + applied {
@@ -186,7 +200,7 @@ impl StoreAgent {
     /// Takes decisions in, as long as there is room for their answers.
     fn decide(&mut self) -> usize {
         let (mut count, mut bytes) = (0, 0);
-        while count < DECIDED_PER_TURN && bytes < BODY_BYTES_PER_TURN && 0 < self.ports.answers.room() {
+        while count < DECIDED_PER_TURN && bytes < BODY_BYTES_PER_TURN && self.may_answer() {
             if let Some(entry) = self.held.take() {
                 if self.store.applied().next() < entry.slot {
                     self.held = Some(entry);
@@ -200,10 +214,10 @@ impl StoreAgent {
                 Some(Decided::Commit { entry, .. }) => self.held = Some(entry),
                 Some(Decided::Read { id, slot, body, .. }) => {
                     count += 1;
-                    if slot <= self.store.applied() {
+                    if slot <= self.store.applied() && self.waiting.is_empty() {
                         self.read(id, &body);
                     } else {
-                        self.waiting.insert((slot, id), body);
+                        self.waiting.push_back((slot, id, body));
                     }
                 }
                 None => break,
@@ -237,7 +251,8 @@ impl StoreAgent {
         }
         let batch = entry.kind == crate::wire::EntryKind::Batch;
         if let Some(replies) = replies.filter(|_| admission == Admission::Applied && batch) {
-            self.replies_hint = (replies.bytes.len(), replies.ends.len());
+            self.made += replies.bytes.len();
+            self.replies_hint = (replies.bytes.len().min(REPLIES_HINT_MAX), replies.ends.len());
             let Replies { bytes, ends } = replies;
             self.answer(Answer::Write { sequence: entry.sequence, replies: bytes.into(), ends });
         }
@@ -248,6 +263,7 @@ impl StoreAgent {
         let mut replies = Replies::default();
         self.store.read(commands, &mut replies);
         self.counts.reads += 1;
+        self.made += replies.bytes.len();
         let Replies { bytes, ends } = replies;
         self.answer(Answer::Read { id, replies: bytes.into(), ends });
     }
@@ -255,13 +271,20 @@ impl StoreAgent {
     /// Answers reads whose slot has come.
     fn answer_waiting(&mut self) -> usize {
         let mut count = 0;
-        while 0 < self.ports.answers.room() {
-            let ready = self.waiting.first_entry().filter(|e| e.key().0 <= self.store.applied());
-            let Some(((_, id), body)) = ready.map(|e| e.remove_entry()) else { break };
+        while self.may_answer() {
+            let Some((_, id, body)) = self.waiting.pop_front_if(|(slot, ..)| *slot <= self.store.applied())
+            else {
+                break;
+            };
             self.read(id, &body);
             count += 1;
         }
         count
+    }
+
+    /// Whether this turn has room for another answer.
+    fn may_answer(&mut self) -> bool {
+        self.made < REPLY_BYTES_PER_TURN && 0 < self.ports.answers.room()
     }
 
     /// Puts an answer into the ring, in which the caller has found room.
@@ -423,6 +446,10 @@ impl StoreAgent {
         self.told.due.set(self.store.next_deadline().map_or(u64::MAX, |deadline| deadline.0));
         self.told.settled.set(self.store.last_sequence(self.own));
         self.told.keys.set(self.store.len() as u64);
+        let extent = self.store.extent();
+        self.told.longest_key.set(extent.key);
+        self.told.longest_string.set(extent.string);
+        self.told.largest_record.set(extent.record);
         self.told.applied.set(self.store.applied().0);
     }
 }

@@ -7,7 +7,7 @@ use super::load::{Damage, Loaded, Loader};
 use super::saving::Saving;
 use super::sessions::{Admission, Sessions};
 use super::state::State;
-use super::table::{HashKey, Table};
+use super::table::{Extent, HashKey, Table};
 use super::warm::Commands;
 use crate::base::{Digest, GroupId, Origin, Prng, Slot, Stamp, Term};
 use crate::wire::hop::SnapshotId;
@@ -76,6 +76,10 @@ impl Store {
     /// Logical bytes: the same on all replicas.
     pub fn memory(&self) -> u64 {
         self.state.table.memory()
+    }
+    /// How large what is stored has been: what bounds the length of replies.
+    pub fn extent(&self) -> Extent {
+        self.state.table.extent()
     }
     /// When the next key expires. An entry with this stamp or a later one makes it so.
     pub fn next_deadline(&self) -> Option<Stamp> {

@@ -32,8 +32,16 @@ pub enum CommandError {
     ExpireNxWithOthers,
     #[error("ERR GT and LT options at the same time are not compatible")]
     ExpireGtAndLt,
-    #[error("ERR the replies to one pipeline exceed {limit} bytes; ask for less at once")]
+    #[error("ERR the reply exceeds {limit} bytes; ask for less at once (HSCAN, SCAN, fewer keys)")]
     ReplyTooLong { limit: usize },
+    #[error(
+        "TRYAGAIN the replies to what was sent together exceed {limit} bytes; this command changed nothing"
+    )]
+    RepliesTooLong { limit: usize },
+    #[error(
+        "INDETERMINATE the command took effect, but the replies to what was sent together exceed {limit} bytes; read before you send it again"
+    )]
+    ReplyLost { limit: usize },
     #[error("ERR command '{0}' writes, and came among reads")]
     WriteAmongReads(&'static str),
 }

@@ -19,8 +19,10 @@ pub(super) fn execute(state: &mut State, command: &Command<'_>, out: Option<&mut
     let outcome = run(state, command, &mut reply);
     let error = match outcome {
         Err(error) => error,
-        Ok(()) if reply.is_too_long() => CommandError::ReplyTooLong { limit: super::REPLY_BYTES_MAX },
-        Ok(()) => return,
+        Ok(()) => match reply.excess(command.op.is_read()) {
+            Some(error) => error,
+            None => return,
+        },
     };
     // A command that fails has written nothing, one whose reply is too long a part of it.
     out.truncate(start);

@@ -42,6 +42,8 @@ pub(super) struct Fields {
     index: Option<HashTable<u32>>,
     /// Logical bytes of the items.
     weight: u64,
+    /// At least the length of the longest name and value.
+    longest: usize,
 }
 
 impl Fields {
@@ -56,6 +58,10 @@ impl Fields {
     pub fn weight(&self) -> u64 {
         self.weight
     }
+    /// At least the length of the longest name and value.
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
 
     /// The value of `name`, whose mark is `mark`.
     pub fn get(&self, mark: u32, name: &[u8]) -> Option<&[u8]> {
@@ -64,6 +70,7 @@ impl Fields {
 
     /// Sets a field; true if it is new.
     pub fn set(&mut self, mark: u32, name: &[u8], value: &[u8]) -> bool {
+        self.longest = self.longest.max(name.len()).max(value.len());
         if let Some(at) = self.position(mark, name) {
             let field = &mut self.items[at];
             self.weight -= field.weight();

@@ -41,6 +41,6 @@ pub use apply::{BUCKET_BITS, Loading, Options, Replies, Store};
 pub use error::CommandError;
 pub use format::Header;
 pub use load::Damage;
-pub use numbers::{REPLY_BYTES_MAX, VALUE_BYTES_MAX};
+pub use numbers::VALUE_BYTES_MAX;
 pub use sessions::{Admission, Sessions};
-pub use table::HashKey;
+pub use table::{Extent, HashKey};

@@ -1,11 +1,10 @@
 //! Limits of values, and numbers as text: a string is an integer exactly when Redis says so.
 
 use super::error::CommandError;
+pub(super) use crate::resp::reply::DIGITS_MAX;
 
 /// Longest value that APPEND and SETRANGE may make, in bytes: no shorter than what clients can send whole.
 pub const VALUE_BYTES_MAX: usize = 2 << 20;
-/// Longest reply to one batch, in bytes; keeps positions in it below 2^32.
-pub const REPLY_BYTES_MAX: usize = 512 << 20;
 
 /// The integer that `text` spells: digits without leading zeros, perhaps behind a minus, nothing else.
 pub(super) fn parse_i64(text: &[u8]) -> Option<i64> {
@@ -33,26 +32,10 @@ pub(super) fn parse_i64(text: &[u8]) -> Option<i64> {
     if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
-/// Digits and sign of the longest 64-bit number.
-pub(super) const DIGITS_MAX: usize = 20;
-
 /// A number's text.
 pub(super) fn decimal(number: i64, digits: &mut [u8; DIGITS_MAX]) -> &[u8] {
-    let mut rest = number.unsigned_abs();
-    let mut at = DIGITS_MAX;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if number < 0 {
-        at -= 1;
-        digits[at] = b'-';
-    }
-    &digits[at..]
+    let start = crate::resp::reply::decimal(number, digits);
+    &digits[start..]
 }
 
 /// An integer argument.

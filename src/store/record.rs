@@ -85,6 +85,14 @@ impl Record {
         bytes + RECORD_OVERHEAD
     }
 
+    /// At least the length of any string that a reply can take from it.
+    pub fn longest(&self) -> usize {
+        match &self.value {
+            Value::String(bytes) => bytes.len(),
+            Value::Hash(hash) => hash.key.len().max(hash.fields.longest()),
+        }
+    }
+
     /// Makes it a string; gives back the fields that were there before.
     pub fn set_string(&mut self, key: &[u8], value: &[u8]) -> Option<Fields> {
         match &mut self.value {

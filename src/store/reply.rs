@@ -1,6 +1,7 @@
 //! Where a command's reply goes: to a client, or nowhere on replicas that owe none.
 
-use super::numbers::REPLY_BYTES_MAX;
+use super::error::CommandError;
+use crate::config::limits::{BATCH_REPLIES_MAX, REPLY_BYTES_MAX};
 use crate::resp::reply::{Version, Writer};
 
 /// A reply in the making. On a replica that is not the origin of the batch every method returns at once.
@@ -8,22 +9,34 @@ pub(super) struct Reply<'a> {
     writer: Option<Writer<'a>>,
     /// Bytes that may still be written.
     room: usize,
+    /// Without the batch's other replies there would be more.
+    crowded: bool,
     too_long: bool,
 }
+
+/// A reply of so few bytes (a number, `OK`, nil) is always made: only what is read can be long.
+const SMALL_BYTES: usize = 64;
 
 impl<'a> Reply<'a> {
     /// Writes behind what `out` holds.
     pub fn to(out: &'a mut Vec<u8>, version: Version) -> Reply<'a> {
-        let room = REPLY_BYTES_MAX.saturating_sub(out.len());
-        Reply { writer: Some(Writer::new(out, version)), room, too_long: false }
+        let left = BATCH_REPLIES_MAX.saturating_sub(out.len()).max(SMALL_BYTES);
+        let (room, crowded) = (left.min(REPLY_BYTES_MAX), left < REPLY_BYTES_MAX);
+        Reply { writer: Some(Writer::new(out, version)), room, crowded, too_long: false }
     }
     /// Writes nothing.
     pub fn nowhere() -> Reply<'a> {
-        Reply { writer: None, room: REPLY_BYTES_MAX, too_long: false }
+        Reply { writer: None, room: REPLY_BYTES_MAX, crowded: false, too_long: false }
     }
-    /// Whether the reply grew beyond what a batch may have; it is then incomplete, and must be taken back.
-    pub fn is_too_long(&self) -> bool {
-        self.too_long
+    /// Why the reply is incomplete and must be taken back, if it is: it was too long for itself, or for its batch. A command that has
+    /// changed something is never told that it has not.
+    pub fn excess(&self, is_read: bool) -> Option<CommandError> {
+        let error = match (is_read, self.crowded) {
+            (true, false) => CommandError::ReplyTooLong { limit: REPLY_BYTES_MAX },
+            (true, true) => CommandError::RepliesTooLong { limit: BATCH_REPLIES_MAX },
+            (false, _) => CommandError::ReplyLost { limit: BATCH_REPLIES_MAX },
+        };
+        self.too_long.then_some(error)
     }
 
     pub fn ok(&mut self) {

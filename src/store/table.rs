@@ -45,6 +45,25 @@ pub(super) struct Place {
     pub mark: u32,
 }
 
+/// How large what is stored has been since the table was last empty: what replies can be long by. No part of the state, for a
+/// snapshot forgets what has been removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Extent {
+    /// The longest key, in bytes.
+    pub key: u64,
+    /// At least the longest key, value, or field's name or value, in bytes.
+    pub string: u64,
+    /// The largest record, in logical bytes.
+    pub record: u64,
+}
+
+impl Extent {
+    fn cover(&mut self, record: &Record, weight: u64) {
+        self.string = self.string.max(record.longest() as u64);
+        self.record = self.record.max(weight);
+    }
+}
+
 /// The records of a state.
 pub(super) struct Table {
     hasher: SipHasher13,
@@ -56,6 +75,8 @@ pub(super) struct Table {
     len: usize,
     /// Invariant: sum of the records' weights.
     memory: u64,
+    /// Invariant: covers all records.
+    extent: Extent,
     /// Invariant: the deadlines of all records that have one.
     deadlines: Deadlines,
     tree: Tree,
@@ -75,6 +96,7 @@ impl Table {
             buckets: empty_buckets(bits),
             len: 0,
             memory: 0,
+            extent: Extent::default(),
             deadlines: Deadlines::default(),
             tree: Tree::new(1 << bits),
             saving: None,
@@ -106,6 +128,9 @@ impl Table {
     pub fn memory(&self) -> u64 {
         self.memory
     }
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
     pub fn buckets(&self) -> &[Bucket] {
         &self.buckets
     }
@@ -135,7 +160,9 @@ impl Table {
         let record = bucket.find_mut(spread(place.mark), |r| r.is(place.mark, key))?;
         let (weight, deadline) = (record.weight(), record.deadline);
         let result = change(record);
-        self.memory = self.memory - weight + record.weight();
+        let changed = record.weight();
+        self.memory = self.memory - weight + changed;
+        self.extent.cover(record, changed);
         self.deadlines.change(place, deadline, record.deadline);
         Some(result)
     }
@@ -144,8 +171,11 @@ impl Table {
     pub fn insert(&mut self, place: Place, record: Record) {
         debug_assert!(self.find(place, record.key()).is_none());
         self.touch(place);
+        let weight = record.weight();
         self.len += 1;
-        self.memory += record.weight();
+        self.memory += weight;
+        self.extent.key = self.extent.key.max(record.key().len() as u64);
+        self.extent.cover(&record, weight);
         self.deadlines.change(place, Stamp::ZERO, record.deadline);
         self.buckets[place.bucket as usize].insert_unique(spread(place.mark), record, |r| spread(r.mark()));
     }
@@ -181,7 +211,7 @@ impl Table {
             None => self.graveyard.bury_buckets(buckets),
         }
         self.graveyard.bury_deadlines(std::mem::take(&mut self.deadlines));
-        (self.len, self.memory) = (0, 0);
+        (self.len, self.memory, self.extent) = (0, 0, Extent::default());
         self.tree.clear();
     }
 
@@ -248,6 +278,8 @@ impl Table {
         for (at, record) in records() {
             let place = self.place(record.key());
             assert_eq!((at as u32, record.mark()), (place.bucket, place.mark));
+            assert!(record.key().len() as u64 <= self.extent.key);
+            assert!(record.longest() as u64 <= self.extent.string && record.weight() <= self.extent.record);
         }
         let mut expected: Vec<_> = records()
             .filter(|(_, r)| r.deadline != Stamp::ZERO)

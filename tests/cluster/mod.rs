@@ -6,3 +6,4 @@ mod faults;
 pub mod harness;
 mod identity;
 pub mod load;
+mod memory;

@@ -105,17 +105,17 @@ fn snapshot(origin: Origin, count: u64) -> (SnapshotId, Vec<bytes::Bytes>) {
 }
 
 #[test]
-fn own_batches_are_answered_and_reads_wait_for_their_slot() {
+fn own_batches_are_answered_and_reads_wait_for_their_slot_and_for_those_before() {
     let mut bench = bench(NEVER, 64);
     let other = Origin { node: NodeId(2), ..ORIGIN };
     bench.commit(entry(1, other, 1, "SET k theirs"));
-    bench.read(1, 2, "GET k");
-    bench.read(2, 1, "GET k");
-    bench.read(3, 3, "GET k");
-    assert_eq!(bench.run(), [read(2, "$6\r\ntheirs\r\n")]);
+    bench.read(1, 1, "GET k");
+    bench.read(2, 2, "GET k");
+    bench.read(3, 1, "GET k");
+    assert_eq!(bench.run(), [read(1, "$6\r\ntheirs\r\n")]);
     bench.commit(entry(2, ORIGIN, 1, "SET k ours"));
     bench.commit(entry(3, ORIGIN, 1, "SET k again"));
-    let expected = [written(1, "+OK\r\n"), read(1, "$4\r\nours\r\n"), read(3, "$4\r\nours\r\n")];
+    let expected = [written(1, "+OK\r\n"), read(2, "$4\r\nours\r\n"), read(3, "$4\r\nours\r\n")];
     assert_eq!(bench.run(), expected, "a duplicate is not answered twice");
     let told = &bench.told;
     assert_eq!(
@@ -142,6 +142,22 @@ fn a_full_ring_of_answers_stops_the_intake_and_loses_nothing() {
         .collect();
     assert_eq!(writes, (1..=50).collect::<Vec<_>>());
     assert_eq!(answers.len(), 100);
+}
+
+#[test]
+fn long_replies_are_made_in_turns_of_bounded_length() {
+    let mut bench = bench(NEVER, 1024);
+    bench.commit(entry(1, ORIGIN, 1, &format!("SET long {}", "v".repeat(1 << 20))));
+    (1..=20).for_each(|id| bench.read(id, 1, "GET long"));
+    let (mut turns, mut answers) = (0, 0);
+    while answers < 21 {
+        bench.now.0 += 1;
+        bench.agent.turn(bench.now);
+        let made = std::iter::from_fn(|| bench.answers.pop()).count();
+        assert!((1..=3).contains(&made), "{made} answers of a megabyte in one turn");
+        (turns, answers) = (turns + 1, answers + made);
+    }
+    assert!(10 <= turns);
 }
 
 #[test]

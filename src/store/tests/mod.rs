@@ -3,4 +3,5 @@
 mod agent;
 mod conversations;
 mod properties;
+mod replies;
 mod support;

@@ -2,7 +2,6 @@
 
 use super::support::{OPTIONS, ORIGIN, call, command, entry_after, tick};
 use crate::base::{Origin, Prng, Slot, Stamp, Term};
-use crate::resp::batch;
 use crate::store::transcript::{render, words};
 use crate::store::{Admission, Damage, Replies, Store, inspect};
 use crate::wire::hop::SnapshotId;
@@ -388,17 +387,4 @@ fn cursors_return_what_was_there_from_first_to_last() {
     let fields: BTreeSet<_> =
         scan_all(&mut store, |c| format!("HSCAN h {c} MATCH stays*"), &mut churn).into_iter().collect();
     assert!(expected.is_subset(&fields) && fields.len() == 501, "the fields, and one value");
-}
-
-#[test]
-fn a_reply_beyond_the_limit_becomes_an_error() {
-    let mut store = Store::new(OPTIONS);
-    call(&mut store, Stamp(1), 0, &words(&format!("SET k {}", "v".repeat(1 << 20))));
-    let (mut body, mut replies) = (Vec::new(), Replies::default());
-    batch::write(&mut body, crate::resp::Op::Mget, 0, std::iter::repeat_n(&b"k"[..], 600));
-    command(&mut body, 0, &words("GET k"));
-    store.read(&body, &mut replies);
-    let first = &replies.bytes[..replies.ends[0] as usize];
-    assert_eq!(first, b"-ERR the replies to one pipeline exceed 536870912 bytes; ask for less at once\r\n");
-    assert_eq!(replies.bytes[replies.ends[0] as usize..].len(), (1 << 20) + 12);
 }
