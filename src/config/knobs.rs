@@ -254,6 +254,12 @@ pub const KNOBS: &[Knob] = &[
         "Entries applied after a snapshot until the next is made. Lower starts faster and writes more.",
     ),
     knob(
+        "raft.snapshot_threshold_bytes",
+        size(64 * KIB, 1 << 40),
+        Value("256MiB"),
+        "Or after so many bytes of commands. Lower starts faster and writes more.",
+    ),
+    knob(
         "raft.snapshot_keep",
         integer(0, 1 << 40),
         Value("1000"),

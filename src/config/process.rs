@@ -148,6 +148,8 @@ pub struct Raft {
     pub tail_bytes: usize,
     /// Entries applied since the last snapshot, after which the next one is made.
     pub snapshot_threshold: u64,
+    /// Bytes of commands applied since the last snapshot, after which the next one is made.
+    pub snapshot_threshold_bytes: u64,
     /// Entries kept behind a snapshot for followers that are a little behind.
     pub snapshot_keep: u64,
     /// Bytes of one piece of a snapshot on its way to a follower.

@@ -133,6 +133,7 @@ impl Layers {
             uncommitted_bytes_max: self.size("raft.uncommitted_bytes_max")? as usize,
             tail_bytes: self.size("raft.tail_bytes")? as usize,
             snapshot_threshold: self.integer("raft.snapshot_threshold")?,
+            snapshot_threshold_bytes: self.size("raft.snapshot_threshold_bytes")?,
             snapshot_keep: self.integer("raft.snapshot_keep")?,
             snapshot_piece_bytes: self.size("raft.snapshot_piece_bytes")? as usize,
             snapshot_bytes_per_s: self.size("raft.snapshot_bytes_per_s")?,

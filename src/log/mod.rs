@@ -27,6 +27,7 @@ pub mod agent;
 pub mod compact;
 pub mod error;
 pub mod fetch;
+mod files;
 pub mod index;
 pub mod inspect;
 pub mod record;

@@ -299,6 +299,11 @@ impl Head {
         let Head { ticket, group, kind, place, meta, .. } = *self;
         Ok(Stored { ticket, group, kind, place, meta, body })
     }
+    /// The record with a body of which nothing is known.
+    pub(super) fn with_any_body(&self, body: Bytes) -> Stored {
+        let Head { ticket, group, kind, place, meta, .. } = *self;
+        Stored { ticket, group, kind, place, meta, body: Body::new(body) }
+    }
     /// Whether the bytes have the digest that the head names; makes no copy.
     pub fn fits(&self, body: &[u8]) -> bool {
         if body.is_empty() { self.digest == Body::EMPTY.digest() } else { self.digest == Digest::of(body) }

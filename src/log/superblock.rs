@@ -170,7 +170,7 @@ impl Superblock {
         with_file(driver, &path, |driver, file| {
             let read = Op::Read { file, offset: 0, len: 2 * ALIGN, buffer: Buffer::unregistered(2 * ALIGN) };
             let io = |error| SuperblockError::Io { file: path.clone(), error };
-            let buffer = super::recover::run(driver, read).map_err(io)?;
+            let buffer = super::files::run(driver, read).map_err(io)?;
             let found = judge(&path, buffer.bytes(), Some(expected))?;
             let next = Superblock { generation: found.generation + 1, ..found };
             next.write(driver, file).map_err(io)?;
@@ -194,7 +194,7 @@ impl Superblock {
             let mut buffer = Buffer::unregistered(ALIGN);
             buffer.space().copy_from_slice(&self.encode());
             buffer.len = ALIGN;
-            super::recover::run(driver, Op::Write { file, offset: offset as u64, buffer, durable: true })?;
+            super::files::run(driver, Op::Write { file, offset: offset as u64, buffer, durable: true })?;
         }
         Ok(())
     }

@@ -8,11 +8,11 @@ use crate::config::{Durability, Resolved};
 use crate::io::{Driver, Entropy};
 use crate::log::superblock::Superblock;
 use crate::log::{self, Identity, Log};
-use crate::protocol::raft::{self, Mark, Raft, Setup};
+use crate::protocol::raft::{self, Mark, Raft, Replay, Setup};
 use crate::protocol::{Engine, Lead};
 use crate::store::{self, HashKey, Store};
 use crate::wire::Record;
-use crate::wire::hop::SnapshotId;
+use crate::wire::hop::{SnapshotId, Stored};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -105,25 +105,27 @@ pub fn boot(
     options.segment_bytes = config.log.segment_bytes as u32;
     options.durable = config.log.durability == Durability::QuorumSync;
     (options.body_max, options.batch_bytes) = (sizes.body_max, sizes.log_batch_bytes);
-    let mut records = Vec::new();
-    let mut damaged = None;
-    let log = Log::recover(driver, options, &mut |stored| match Record::load(&stored) {
-        Ok(record) => records.push(record),
-        Err(error) => damaged = Some((stored.place, error.to_string())),
+    let raft = raft_options(config);
+    // The records are replayed while the log is read: it may be longer than memory.
+    let mut replay = Ok(Replay::new(&raft));
+    let log = Log::recover(driver, options, &mut |stored| {
+        if let Ok(replayed) = &mut replay
+            && let Err(error) = replay_one(replayed, &stored)
+        {
+            replay = Err(error);
+        }
     })?;
-    if let Some((slot, why)) = damaged {
-        return Err(RunError::Record { slot, why });
-    }
+    let replay = replay?;
     superblock.establish(driver, data)?;
     let setup = Setup {
         me: config.node.id,
         members: config.cluster.nodes(),
-        options: raft_options(config),
+        options: raft,
         seed: entropy.seed(),
     };
     let mark = |(id, _): &(SnapshotId, PathBuf)| Mark { slot: id.slot, term: id.term, stamp: id.stamp };
     let now = driver.now();
-    let raft = Raft::recover(setup, now, snapshot.as_ref().map_or(Mark::ZERO, mark), records)?;
+    let raft = Raft::recover(setup, now, snapshot.as_ref().map_or(Mark::ZERO, mark), replay)?;
     let (engine, took) = (Engine::Raft(Box::new(raft)), now.since(begun));
     Ok(Booted { origin, log, engine, store, snapshot, took })
 }
@@ -182,6 +184,12 @@ fn load_one(file: &mut dyn Read, store: &mut Store) -> Result<SnapshotId, String
     Ok(id)
 }
 
+fn replay_one(replay: &mut Replay, stored: &Stored) -> Result<(), RunError> {
+    let record = Record::load(stored)
+        .map_err(|error| RunError::Record { slot: stored.place, why: error.to_string() })?;
+    Ok(replay.record(record)?)
+}
+
 fn raft_options(config: &Resolved) -> raft::Options {
     let raft = &config.raft;
     raft::Options {
@@ -193,6 +201,7 @@ fn raft_options(config: &Resolved) -> raft::Options {
         window_appends_max: raft.window_appends,
         window_bytes_max: raft.window_bytes,
         cache_bytes_max: raft.tail_bytes,
+        unapplied_bytes_max: raft.tail_bytes.max(raft::Options::default().unapplied_bytes_max),
         trailing_entries: raft.snapshot_keep.max(1),
         piece_bytes_max: raft.snapshot_piece_bytes,
         ..raft::Options::default()

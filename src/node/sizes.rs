@@ -17,8 +17,6 @@ pub struct Sizes {
     pub body_max: usize,
     /// Up to how many bytes of records share a write of the log.
     pub log_batch_bytes: usize,
-    /// Snapshots are made after so many bytes of commands too, so that a restart has a bounded log to read.
-    pub snapshot_bytes: u64,
     /// The store's table has two to the power of this many buckets. Equal on all nodes of a cluster.
     pub bucket_bits: u32,
 }
@@ -31,7 +29,6 @@ impl Sizes {
         few: 256,
         body_max: BATCH_BYTES_MAX,
         log_batch_bytes: 64 << 10,
-        snapshot_bytes: 256 << 20,
         bucket_bits: store::BUCKET_BITS,
     };
 }

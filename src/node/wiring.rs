@@ -213,7 +213,8 @@ pub fn wire(
         tx: rings.send_links.0,
         events: rings.link_events.0,
     };
-    let triggers = Triggers { entries: config.raft.snapshot_threshold, bytes: sizes.snapshot_bytes };
+    let triggers =
+        Triggers { entries: config.raft.snapshot_threshold, bytes: config.raft.snapshot_threshold_bytes };
     let rx = make_rx(config, Identified { secret, origin, entropy }, &numbers, rx_rings);
     let open = Open::new(rings.incoming.1, rings.opened.0, numbers.clone());
     let seal_settings = SealSettings {

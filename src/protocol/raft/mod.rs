@@ -34,7 +34,7 @@ mod writes;
 mod tests;
 
 pub use options::Options;
-pub use recover::{Hole, Setup};
+pub use recover::{Hole, Replay, Setup};
 pub use status::Status;
 pub use tail::Mark;
 
@@ -43,6 +43,7 @@ use crate::protocol::{FaultKind, Fetched, Input, Outbox, Protocol, RefusalKind, 
 use crate::wire::raft::Message;
 use crate::wire::{Batch, Entry, EntryKind, Record};
 use append::Acknowledgement;
+use commit::CatchUp;
 use progress::Progress;
 use read::Reads;
 use snapshot::Staging;
@@ -90,7 +91,10 @@ pub struct Raft {
     writes: Writes,
     /// Invariant: at most `tail.last()`. Rises.
     commit: Slot,
-    /// What the store has applied, as far as this core decided it. Invariant: at most `commit`.
+    /// What the store was handed. Behind `commit` only while what is between has to be fetched from disk.
+    delivered: Slot,
+    catch_up: CatchUp,
+    /// What the store has applied, as far as this core decided it. Invariant: `applied <= delivered <= commit`.
     applied: Slot,
     /// The own log agrees with the log of `term`'s leader up to here. Invariant: `commit <= verified <= last`.
     verified: Slot,
@@ -162,6 +166,7 @@ impl Protocol for Raft {
         } else {
             self.ask(out);
         }
+        self.deliver(out);
         self.evict();
     }
 
@@ -175,7 +180,8 @@ impl Protocol for Raft {
     fn check(&self) {
         self.tail.check();
         self.writes.check(self.tail.last());
-        assert!(self.tail.base() <= self.applied && self.applied <= self.commit);
+        assert!(self.tail.floor().slot <= self.applied && self.applied <= self.delivered);
+        assert!(self.delivered <= self.commit);
         assert!(self.commit <= self.verified && self.verified <= self.tail.last());
         assert!(self.tail.last_mark().term <= self.term);
         assert_eq!(self.role == Role::Leader, self.leader == Some(self.me));
@@ -347,6 +353,14 @@ impl Raft {
     }
 
     fn fetched(&mut self, now: Instant, job: JobId, found: Fetched, out: &mut Outbox) {
+        if self.catch_up.job == Some(job) {
+            self.catch_up.job = None;
+            // What is gone was overtaken by a leader's snapshot; else it is asked for again when the burst ends.
+            if let Fetched::Entries(entries) = found {
+                self.deliver_fetched(entries, out);
+            }
+            return;
+        }
         // Whoever it was for may be forgotten: this replica no longer leads, or the errand was taken back.
         let Some(peer) = self.peers.iter().position(|p| p.fetch == Some(job)) else { return };
         self.peers[peer].fetch = None;
@@ -359,15 +373,20 @@ impl Raft {
         }
     }
 
-    /// Entries that are applied and durable may leave memory, beyond what is kept for followers a little behind.
+    /// Entries that are applied and durable may leave memory, beyond what is kept for followers a little behind; those that are durable
+    /// only, beyond a larger bound: they come back from disk.
     fn evict(&mut self) {
         let Options { cache_entries_max, cache_bytes_max, .. } = self.options;
-        self.tail.evict(self.applied.min(self.writes.slot()), cache_entries_max, cache_bytes_max);
+        let Options { unapplied_entries_max, unapplied_bytes_max, .. } = self.options;
+        let durable = self.writes.slot();
+        self.tail.evict(self.applied.min(durable), cache_entries_max, cache_bytes_max);
+        self.tail.evict(durable, unapplied_entries_max, unapplied_bytes_max);
     }
 
     fn applied(&mut self, slot: Slot) {
         // The store may have loaded a leader's snapshot of which this core has not been told.
         self.applied = self.applied.max(slot.min(self.commit));
+        self.delivered = self.delivered.max(self.applied);
     }
 
     fn quorum(&self) -> usize {

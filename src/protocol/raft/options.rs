@@ -23,6 +23,15 @@ pub struct Options {
     pub cache_entries_max: usize,
     /// Their most bytes of bodies; costs that much memory.
     pub cache_bytes_max: usize,
+    /// Entries that stay in memory although they are not applied; further ones are on disk only until their turn comes. Costs that many
+    /// heads.
+    pub unapplied_entries_max: usize,
+    /// Their most bytes of bodies; costs that much memory when the store is slow, or after a start.
+    pub unapplied_bytes_max: usize,
+    /// Most decided entries that are fetched from disk at a time; two times as many are on their way to the store.
+    pub catch_up_entries_max: usize,
+    /// Their most bytes of bodies, but at least one entry.
+    pub catch_up_bytes_max: usize,
     /// Entries below a snapshot that stay in the log for slow followers; costs that much disk. At least 1, so that recovery sees
     /// whether the log agrees with the snapshot.
     pub trailing_entries: u64,
@@ -55,6 +64,10 @@ impl Default for Options {
             window_bytes_max: 8 << 20,
             cache_entries_max: 4096,
             cache_bytes_max: 16 << 20,
+            unapplied_entries_max: 16 << 10,
+            unapplied_bytes_max: 32 << 20,
+            catch_up_entries_max: 1024,
+            catch_up_bytes_max: 1 << 20,
             trailing_entries: 1024,
             piece_bytes_max: 256 << 10,
             piece_window_bytes_max: 1 << 20,
@@ -74,6 +87,7 @@ impl Options {
         assert!(self.election_min < self.election_max, "time-outs are drawn between two different times");
         assert!(1 <= self.max_log_entries_per_append && 1 <= self.append_bytes_max);
         assert!(1 <= self.window_appends_max && 1 <= self.window_bytes_max);
+        assert!(1 <= self.catch_up_entries_max && 1 <= self.catch_up_bytes_max);
         assert!(1 <= self.trailing_entries);
         assert!(1 <= self.piece_bytes_max && 1 <= self.piece_window_bytes_max);
         assert!(1 <= self.uncommitted_entries_max);

@@ -1,5 +1,6 @@
 //! A start from what was stored (thesis 3.8): the newest durable snapshot, and the records of the log in the order of their writing.
 
+use super::commit::CatchUp;
 use super::options::Options;
 use super::read::Reads;
 use super::tail::{Mark, Tail};
@@ -49,105 +50,125 @@ pub enum Hole {
     },
 }
 
-/// What the records add up to.
-struct Replay {
-    snapshot: Mark,
+/// What the records of a log add up to, told one at a time in the order of their writing: those that were cut or voided later too.
+/// Of entries only what a running core would keep of them stays in memory, however long the log is.
+#[derive(Clone, Debug)]
+pub struct Replay {
     term: Term,
     vote: Option<NodeId>,
-    /// What lies above the snapshot.
+    /// The log as far as it was read. Its floor is what comes before the first entry, with a term as soon as a record tells it.
     tail: Tail,
-    /// Whether the log, as far as read, holds the entry that the snapshot ends with.
-    agrees: bool,
-    /// Whether the log, as far as read, says anything about that.
-    tells: bool,
+    /// The newest record of a floor.
+    floor: Option<Mark>,
+    entries_max: usize,
+    bytes_max: usize,
 }
 
 impl Replay {
-    fn record(&mut self, record: Record) -> Result<(), Hole> {
+    /// Nothing has been read yet.
+    pub fn new(options: &Options) -> Replay {
+        Replay {
+            term: Term::ZERO,
+            vote: None,
+            tail: Tail::new(Mark::ZERO),
+            floor: None,
+            entries_max: options.unapplied_entries_max,
+            bytes_max: options.unapplied_bytes_max,
+        }
+    }
+
+    /// Takes the next record.
+    pub fn record(&mut self, record: Record) -> Result<(), Hole> {
         match record {
             Record::Vote { term, vote, .. } => {
                 assert!(self.term <= term, "terms are written in rising order");
                 (self.term, self.vote) = (term, vote);
             }
             Record::Entry { entry, .. } => return self.entry(entry),
-            Record::Floor { slot, term, reset, .. } => {
-                if self.snapshot.slot < slot {
-                    return Err(Hole::Snapshot { floor: slot, snapshot: self.snapshot.slot });
-                }
-                if reset {
-                    self.tail.reset(self.snapshot);
-                    self.agrees = false;
-                }
-                self.agrees |= (slot, term) == (self.snapshot.slot, self.snapshot.term);
-                self.tells |= reset || slot == self.snapshot.slot;
-            }
+            Record::Floor { slot, term, stamp, reset, .. } => self.raise(Mark { slot, term, stamp }, reset),
         }
         Ok(())
     }
 
+    fn raise(&mut self, mark: Mark, reset: bool) {
+        self.floor = Some(mark);
+        if reset || self.tail.last() < mark.slot {
+            self.tail.reset(mark);
+        } else if self.tail.floor().slot <= mark.slot {
+            self.tail.compact_to(mark);
+        }
+    }
+
     /// "Cuts every entry at its slot and above, then appends."
     fn entry(&mut self, entry: Entry) -> Result<(), Hole> {
-        let end = self.snapshot.slot;
-        let fits = self.tells && self.tail.last_mark().term <= entry.term;
-        if entry.slot <= end {
-            self.tail.reset(self.snapshot);
-            self.agrees = (entry.slot, entry.term) == (end, self.snapshot.term);
-            self.tells = true;
+        // What lay between a floor and the first entry has left the log for a later floor, of which it is yet to be told.
+        let begins = self.is_void() && entry.slot != self.tail.last().next();
+        if begins || entry.slot <= self.tail.floor().slot {
+            self.tail.reset(Mark { slot: entry.slot.prev(), ..Mark::ZERO });
         } else if entry.slot <= self.tail.last() {
             self.tail.cut(entry.slot);
-            self.tail.push(entry);
-        } else if entry.slot == self.tail.last().next() && fits {
-            self.tail.push(entry);
-        } else if self.agrees || !self.tells {
+        } else if entry.slot != self.tail.last().next() {
             return Err(Hole::Entries { expected: self.tail.last().next(), found: entry.slot });
         }
-        // Otherwise it belongs to a log that the snapshot has replaced.
+        self.tail.push(entry);
+        self.tail.evict(self.tail.last(), self.entries_max, self.bytes_max);
         Ok(())
+    }
+
+    /// Puts the log on top of the newest durable snapshot. True if they agree; else nothing of the log stays, and it owes a reset.
+    fn join(&mut self, snapshot: Mark) -> Result<bool, Hole> {
+        if let Some(floor) = self.floor.filter(|floor| snapshot.slot < floor.slot) {
+            return Err(Hole::Snapshot { floor: floor.slot, snapshot: snapshot.slot });
+        }
+        let before = self.tail.floor();
+        // An entry that comes first tells nothing of the term before it.
+        let is_known = before.slot == Slot::ZERO || self.floor.is_some_and(|floor| floor.slot == before.slot);
+        let first = if is_known { before.slot } else { before.slot.next() };
+        if snapshot.slot < first && !self.is_void() {
+            return Err(Hole::Entries { expected: snapshot.slot.next(), found: before.slot.next() });
+        }
+        let agrees = self.tail.term_at(snapshot.slot) == Some(snapshot.term);
+        if agrees {
+            self.tail.compact_to(snapshot);
+        } else {
+            self.tail.reset(snapshot);
+        }
+        Ok(agrees)
+    }
+
+    fn is_void(&self) -> bool {
+        self.tail.floor().slot == self.tail.last()
     }
 }
 
 impl Raft {
     /// A replica that has never run.
     pub fn new(setup: Setup, now: Instant) -> Raft {
-        let recovered = Raft::recover(setup, now, Mark::ZERO, std::iter::empty());
+        let replay = Replay::new(&setup.options);
+        let recovered = Raft::recover(setup, now, Mark::ZERO, replay);
         recovered.expect("nothing has no holes")
     }
 
-    /// A replica as it was when its node went down. `snapshot` is the newest durable one (`Mark::ZERO` if there is none), `records`
-    /// are all that the log still holds, in order: those at and below the snapshot too, since they tell whether the log agrees
-    /// with it.
-    pub fn recover(
-        setup: Setup,
-        now: Instant,
-        snapshot: Mark,
-        records: impl IntoIterator<Item = Record>,
-    ) -> Result<Raft, Hole> {
-        let none = Slot::ZERO == snapshot.slot;
-        let tail = Tail::new(snapshot);
-        let mut replay = Replay { snapshot, term: Term::ZERO, vote: None, tail, agrees: none, tells: none };
-        for record in records {
-            replay.record(record)?;
-        }
-        // A crash came between the snapshot and what the log says of it: what follows in the log is not known to follow it.
-        let owes_reset = !replay.agrees;
-        if owes_reset {
-            replay.tail.reset(snapshot);
-        }
+    /// A replica as it was when its node went down. `snapshot` is the newest durable one (`Mark::ZERO` if there is none); `replay` was
+    /// told all that the log still holds: what is at and below the snapshot too, since that tells whether the log agrees with it.
+    pub fn recover(setup: Setup, now: Instant, snapshot: Mark, mut replay: Replay) -> Result<Raft, Hole> {
+        // A crash may have come between the snapshot and what the log says of it: what follows in the log is not known to follow it.
+        let owes_reset = !replay.join(snapshot)?;
         // A snapshot may be durable before the term of its last entry: no vote of that term has left then.
         if replay.term < snapshot.term {
             (replay.term, replay.vote) = (snapshot.term, None);
         }
-        Ok(Raft::start(setup, now, replay, owes_reset))
+        Ok(Raft::start(setup, now, snapshot, replay, owes_reset))
     }
 
-    fn start(setup: Setup, now: Instant, replay: Replay, owes_reset: bool) -> Raft {
+    fn start(setup: Setup, now: Instant, snapshot: Mark, replay: Replay, owes_reset: bool) -> Raft {
         let Setup { me, members, options, seed } = setup;
         options.check();
         assert!(members.contains(me), "this replica is a member");
         let mut prng = Prng::from_seed(seed);
         // Half of the numbers are left to count on from there.
         let first_question = prng.next_u64() >> 1;
-        let Replay { snapshot, term, vote, tail, .. } = replay;
+        let Replay { term, vote, tail, .. } = replay;
         let mut raft = Raft {
             me,
             members,
@@ -160,6 +181,8 @@ impl Raft {
             writes: Writes::new(tail.last()),
             tail,
             commit: snapshot.slot,
+            delivered: snapshot.slot,
+            catch_up: CatchUp::default(),
             applied: snapshot.slot,
             verified: snapshot.slot,
             owes_reset,

@@ -232,7 +232,7 @@ impl Raft {
             }
             self.verified = self.verified.max(mark.slot);
             self.commit = mark.slot;
-            self.applied = mark.slot;
+            self.applied(mark.slot);
             self.write_floor(mark, !agrees, out);
         }
         if let Some(leader) = self.leader.filter(|leader| *leader != self.me) {
@@ -256,7 +256,7 @@ impl Raft {
             // Taken from a state that a leader's snapshot brought, of which this core is yet to be told.
             return;
         }
-        self.applied = self.applied.max(slot);
+        self.applied(slot);
         self.writes.snapshot(slot);
         self.recount = true;
         let floor = Slot(slot.0.saturating_sub(self.options.trailing_entries));

@@ -4,6 +4,8 @@
 //!   in a snapshot only      on disk                 in memory
 //!   1 ........... floor | floor+1 ....... base | base+1 ....... last
 //! ```
+//!
+//! What is on disk only need not be applied, nor even committed: a log that is longer than memory is read back as it is applied.
 
 use crate::base::{Slot, Stamp, Term};
 use crate::wire::Entry;
@@ -144,7 +146,15 @@ impl Tail {
 
     /// Removes `from` and everything above.
     pub fn cut(&mut self, from: Slot) {
-        assert!(self.base.slot < from, "what is applied is never cut");
+        assert!(self.floor.slot < from, "what is in a snapshot is never cut");
+        let before = from.prev();
+        if before < self.base.slot {
+            // The stamp of an entry that has left memory is not known any more: the nearest that is known.
+            let term = self.term_at(before).expect("between floor and last");
+            self.entries.clear();
+            self.bytes = 0;
+            self.base = Mark { slot: before, term, stamp: self.floor.stamp };
+        }
         while from <= self.last() {
             let entry = self.entries.pop_back().expect("above the base");
             self.bytes -= entry.body.len();
@@ -179,6 +189,17 @@ impl Tail {
             self.runs.clear();
         } else if let Some(run) = self.runs.front_mut() {
             run.0 = run.0.max(floor.next());
+        }
+    }
+
+    /// Like `compact`, when all of the mark is known.
+    pub fn compact_to(&mut self, floor: Mark) {
+        if self.floor.slot < floor.slot {
+            self.compact(floor.slot);
+        }
+        self.floor = floor;
+        if self.base.slot == floor.slot {
+            self.base = floor;
         }
     }
 

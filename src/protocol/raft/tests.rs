@@ -377,7 +377,11 @@ fn records_are_replayed_into_the_state_that_wrote_them() {
         stamp: Stamp(slot),
         reset,
     };
-    let recover = |snapshot, records: Vec<Record>| Raft::recover(setup(), Instant::ZERO, snapshot, records);
+    let recover = |snapshot, records: Vec<Record>| {
+        let mut replay = Replay::new(&setup().options);
+        records.into_iter().try_for_each(|record| replay.record(record))?;
+        Raft::recover(setup(), Instant::ZERO, snapshot, replay)
+    };
 
     let raft = recover(Mark::ZERO, vec![vote(1), e(1, 1), e(1, 2), e(1, 3), vote(4), e(4, 2)]).unwrap();
     assert_eq!((raft.term(), raft.vote(), raft.last(), raft.durable()), (Term(4), Some(B), Slot(2), Slot(2)));
@@ -464,4 +468,111 @@ fn nothing_that_a_peer_says_makes_a_core_fail() {
     assert!(faults.iter().any(|f| matches!(f.kind, FaultKind::AcknowledgesUnsent { .. })));
     assert!(faults.iter().any(|f| matches!(f.kind, FaultKind::SecondLeader { .. })));
     assert!(faults.iter().any(|f| f.kind == FaultKind::NotMember));
+}
+
+/// A follower whose log on disk is longer than what it keeps in memory: `terms` from slot 1, above a snapshot at `snapshot`.
+fn recovered(snapshot: Mark, terms: &[u64]) -> Bed {
+    let options = Options {
+        unapplied_entries_max: 2,
+        cache_entries_max: 2,
+        catch_up_entries_max: 3,
+        ..Options::default()
+    };
+    let mut bed = Bed::of(3, options.clone());
+    let mut replay = Replay::new(&options);
+    for (term, slot) in terms.iter().zip(1..) {
+        replay.record(Record::Entry { group: GROUP_ONE, entry: entry(*term, slot) }).unwrap();
+    }
+    let last = Term(*terms.last().unwrap());
+    replay.record(Record::Vote { group: GROUP_ONE, term: last, vote: None }).unwrap();
+    let setup = Setup { me: A, members: (1..=3).map(NodeId).collect(), options, seed: 1 };
+    bed.raft = Raft::recover(setup, Instant::ZERO, snapshot, replay).unwrap();
+    bed.raft.check();
+    bed
+}
+
+impl Bed {
+    /// The entries that were asked of the disk since: first slot and count.
+    fn fetches(&mut self) -> Vec<(JobId, u64, usize)> {
+        let ships = self.out.ships.drain(..).map(|ship| match ship.fetch {
+            Fetch::Entries { from, count, .. } => (ship.job, from.0, count),
+            Fetch::Piece { .. } => panic!("no snapshot is on its way"),
+        });
+        ships.collect()
+    }
+    fn fetched(&mut self, job: JobId, entries: &[(u64, u64)]) {
+        let found = Fetched::Entries(entries.iter().map(|(term, slot)| entry(*term, *slot)).collect());
+        self.input(Input::Fetched { job, found });
+    }
+}
+
+#[test]
+fn a_log_longer_than_memory_is_read_back_as_it_is_applied() {
+    let mut bed = recovered(Mark::ZERO, &[1; 10]);
+    assert_eq!((bed.raft.tail().base(), bed.raft.last()), (Slot(8), Slot(10)));
+    bed.append(1, (10, 1), 9, &[1]);
+    let first = bed.fetches();
+    assert_eq!(first.iter().map(|f| (f.1, f.2)).collect::<Vec<_>>(), [(1, 3)]);
+    bed.fetched(first[0].0, &[(1, 1), (1, 2), (1, 3)]);
+    // The next errand leaves at once, the one after it only when the first one's entries are applied.
+    let second = bed.fetches();
+    assert_eq!((bed.committed(), second[0].1), (vec![1, 2, 3], 4));
+    bed.fetched(second[0].0, &[(1, 4), (1, 5), (1, 6), (1, 7)]);
+    assert_eq!((bed.committed(), bed.fetches().len()), (vec![4, 5, 6, 7], 0));
+    bed.input(Input::Applied { slot: Slot(3) });
+    let third = bed.fetches();
+    assert_eq!((third[0].1, third[0].2), (8, 2));
+    // An answer that is gone, or that came short, is asked for again; behind it memory goes on.
+    bed.input(Input::Fetched { job: third[0].0, found: Fetched::Gone });
+    let again = bed.fetches();
+    assert_eq!(again[0].1, 8);
+    bed.fetched(again[0].0, &[(1, 8)]);
+    bed.input(Input::Applied { slot: Slot(8) });
+    let rest = bed.fetches();
+    assert_eq!((bed.committed(), rest[0].1, rest[0].2), (vec![8], 9, 1));
+    bed.fetched(rest[0].0, &[(1, 9)]);
+    bed.append(1, (11, 1), 11, &[]);
+    assert_eq!((bed.committed(), bed.fetches().len()), (vec![9, 10, 11], 0));
+}
+
+#[test]
+fn a_leaders_snapshot_overtakes_what_is_read_back() {
+    let mut bed = recovered(Mark::ZERO, &[1; 10]);
+    bed.append(1, (10, 1), 9, &[1]);
+    let job = bed.fetches()[0].0;
+    bed.input(Input::Installed { slot: Slot(20), term: Term(1), stamp: Stamp(20), bytes: 1 });
+    bed.fetched(job, &[(1, 1), (1, 2), (1, 3)]);
+    assert_eq!((bed.committed(), bed.fetches().len(), bed.raft.commit()), (vec![], 0, Slot(20)));
+}
+
+#[test]
+fn entries_that_have_left_memory_are_cut_where_they_conflict() {
+    let mut bed =
+        recovered(Mark { slot: Slot(2), term: Term(1), stamp: Stamp(2) }, &[1, 1, 1, 2, 2, 2, 2, 3]);
+    assert_eq!((bed.raft.tail().base(), bed.raft.tail().floor().slot), (Slot(6), Slot(2)));
+    bed.append(4, (3, 1), 3, &[4, 4]);
+    assert_eq!((bed.raft.last(), bed.raft.commit()), (Slot(5), Slot(3)));
+    assert_eq!((3..=5).map(|s| bed.raft.tail().term_at(Slot(s)).unwrap().0).collect::<Vec<_>>(), [1, 4, 4]);
+    assert_eq!(bed.fetches().iter().map(|f| (f.1, f.2)).collect::<Vec<_>>(), [(3, 1)]);
+}
+
+#[test]
+fn what_left_the_log_before_its_first_entry_is_known_by_a_later_floor() {
+    let (group, stamp, term) = (GROUP_ONE, Stamp(9), Term(1));
+    let floor = |slot| Record::Floor { group, slot: Slot(slot), term, stamp, reset: false };
+    let setup =
+        || Setup { me: A, members: (1..=3).map(NodeId).collect(), options: Options::default(), seed: 1 };
+    let snapshot = Mark { slot: Slot(6), term, stamp: Stamp(6) };
+    let recover = |records: &[Record]| {
+        let mut replay = Replay::new(&setup().options);
+        records.iter().try_for_each(|record| replay.record(record.clone()))?;
+        Raft::recover(setup(), Instant::ZERO, snapshot, replay).map(|raft| raft.last())
+    };
+    let e = |slot| Record::Entry { group, entry: entry(1, slot) };
+    // The segment began when the floor was at 2; the entries up to 6 have left the log since.
+    assert_eq!(recover(&[floor(2), e(7), e(8), floor(6)]), Ok(Slot(8)));
+    assert_eq!(recover(&[floor(2), e(6), e(7), floor(5)]), Ok(Slot(7)));
+    let hole = Hole::Entries { expected: Slot(7), found: Slot(8) };
+    assert_eq!(recover(&[floor(2), e(8), floor(6)]), Err(hole));
+    assert!(matches!(recover(&[floor(2), e(7), floor(5)]), Err(Hole::Entries { .. })));
 }
