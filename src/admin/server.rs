@@ -37,6 +37,9 @@ impl Default for Limits {
     }
 }
 
+/// How long an address that seems taken may think about a connection.
+const KNOCK_WAIT: Duration = Duration::from_millis(200);
+
 /// What the server counts. Touched by the service thread alone; atomic, so that it can be handed around.
 #[derive(Default)]
 pub struct Counts {
@@ -62,8 +65,21 @@ impl Metered for Counts {
 /// Starts listening. glommio shares ports (`SO_REUSEPORT`), which would let two nodes take turns on one address without a word;
 /// so the address is first bound without sharing, which fails if anybody has it.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    drop(patiently(|| std::net::TcpListener::bind(address))?);
+    patiently(|| check_free(address))?;
     TcpListener::bind(address).map_err(io::Error::from)
+}
+
+/// Connections that an earlier life closed first hold the address for a minute (`TIME_WAIT`); that is no reason to wait for them, for
+/// nobody answers there.
+fn check_free(address: SocketAddr) -> io::Result<()> {
+    match std::net::TcpListener::bind(address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let knock = std::net::TcpStream::connect_timeout(&address, KNOCK_WAIT);
+            let is_deaf = knock.is_err_and(|knock| knock.kind() == io::ErrorKind::ConnectionRefused);
+            if is_deaf { Ok(()) } else { Err(error) }
+        }
+        bound => bound.map(drop),
+    }
 }
 
 /// Accepts for ever.

@@ -117,12 +117,8 @@ pub fn boot(
     })?;
     let replay = replay?;
     superblock.establish(driver, data)?;
-    let setup = Setup {
-        me: config.node.id,
-        members: config.cluster.nodes(),
-        options: raft,
-        seed: entropy.seed(),
-    };
+    let setup =
+        Setup { me: config.node.id, members: config.cluster.nodes(), options: raft, seed: entropy.seed() };
     let mark = |(id, _): &(SnapshotId, PathBuf)| Mark { slot: id.slot, term: id.term, stamp: id.stamp };
     let now = driver.now();
     let raft = Raft::recover(setup, now, snapshot.as_ref().map_or(Mark::ZERO, mark), replay)?;
