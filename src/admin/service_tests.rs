@@ -64,10 +64,6 @@ fn facts() -> Facts {
 }
 
 fn house(limits: Limits) -> House {
-    house_at("127.0.0.1:0".parse().unwrap(), limits)
-}
-
-fn house_at(address: SocketAddr, limits: Limits) -> House {
     let scratch = Scratch::new("service");
     let path = scratch.path().join("token");
     std::fs::write(&path, TOKEN).unwrap();
@@ -84,7 +80,7 @@ fn house_at(address: SocketAddr, limits: Limits) -> House {
         probe_wait: Duration::from_millis(50),
         own: Vec::new(),
     };
-    let options = ServiceOptions { address, limits };
+    let options = ServiceOptions { address: "127.0.0.1:0".parse().unwrap(), limits };
     let (events, _) = EventSink::new();
     let service = Service::start(options, context, None, events).unwrap();
     House { service, status, board, oracle, _scratch: scratch }
@@ -297,22 +293,4 @@ fn an_address_in_use_is_told() {
     assert!(matches!(error, ServiceError::Bind { .. }), "{error}");
     assert!(error.to_string().contains(&address.to_string()));
     house.service.stop();
-}
-
-#[test]
-fn a_new_life_listens_where_the_former_one_closed_its_connections() {
-    let first = house(Limits::default());
-    let address = first.service.address();
-    // The server closes first, so its end of the connection outlives the process.
-    let request = b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(request).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    drop(stream);
-    first.service.stop();
-    let second = house_at(address, Limits::default());
-    assert_eq!(second.client(false).get("/livez").unwrap().body, "ok\n");
-    second.service.stop();
 }
