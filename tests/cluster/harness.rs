@@ -84,6 +84,13 @@ impl Cluster {
         let text = std::fs::read_to_string(dir.join(format!("node-{node}.toml"))).expect("init wrote it");
         text.parse().expect("init writes TOML")
     }
+    /// Changes a setting of a node's configuration, from its next start on.
+    pub fn set(&self, node: usize, section: &str, key: &str, value: impl Into<toml::Value>) {
+        let mut config = self.config(node);
+        let table = config.entry(section).or_insert_with(|| toml::Table::new().into());
+        table.as_table_mut().expect("a section").insert(key.to_string(), value.into());
+        std::fs::write(self.config_path(node), config.to_string()).expect("the file is ours");
+    }
     pub fn data_dir(&self, node: usize) -> PathBuf {
         self.path_of(&self.dir, node, "dir")
     }

@@ -5,7 +5,7 @@ use super::harness::{Client, Cluster, Reply};
 const VALUE_BYTES: usize = 1 << 20;
 
 /// The most memory that the process has ever held, in bytes.
-fn peak_bytes(cluster: &Cluster, node: usize) -> usize {
+pub fn peak_bytes(cluster: &Cluster, node: usize) -> usize {
     let process = cluster.nodes[node - 1].as_ref().expect("it runs").id();
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux tells it");

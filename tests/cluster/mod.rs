@@ -7,3 +7,4 @@ pub mod harness;
 mod identity;
 pub mod load;
 mod memory;
+mod recovery;
