@@ -14,6 +14,7 @@ pub mod init;
 pub mod inspect;
 pub mod output;
 pub mod panic;
+pub mod proxy;
 pub mod scratch;
 pub mod settings;
 pub mod start;
@@ -51,6 +52,9 @@ enum Command {
     /// One process of the bare machine that `bench --limit` measures
     #[command(hide = true)]
     LimitNode(LimitNodeArgs),
+    /// Stand between nodes as a network that behaves badly on purpose
+    #[command(subcommand)]
+    Proxy(proxy::ProxyCommand),
     /// Ask the nodes of a cluster where they stand
     Ctl(ctl::CtlArgs),
     /// Read and check what a stopped node has on disk
@@ -96,6 +100,7 @@ impl Cli {
             Command::Demo(args) => demo::run(args, self.output),
             Command::Bench(args) => bench::run(args, self.output),
             Command::LimitNode(args) => bench::run_limit_node(args),
+            Command::Proxy(command) => proxy::run(command, self.output),
             Command::Ctl(args) => ctl::run(args, self.output),
             Command::Inspect(command) => inspect::run(command, self.output),
             Command::Config(command) => configure::run(command, self.output),

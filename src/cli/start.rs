@@ -46,7 +46,7 @@ impl From<node::RunError> for Failure {
 }
 
 /// Raises SIGTERM in this process once nobody can write to its standard input any more.
-fn stop_with_stdin() -> Result<(), Failure> {
+pub fn stop_with_stdin() -> Result<(), Failure> {
     let wait = || {
         let mut sink = [0; 64];
         while std::io::stdin().read(&mut sink).is_ok_and(|count| 0 < count) {}

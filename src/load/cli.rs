@@ -5,6 +5,7 @@ use super::generator::{Observer, Phase};
 use super::limit::node::{self, NodeOptions};
 use super::page::page;
 use super::plan::{Distribution, Plan};
+use super::proxy::{Shape, profile};
 use super::run::{self, Options, Outcome, Target};
 use super::witness::Witness;
 use super::workload::KEY_PREFIX;
@@ -45,6 +46,9 @@ pub struct BenchArgs {
     /// Any further setting of its own nodes (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Its own nodes lie apart: rack, region, continent, world, or a time such as 50ms for 50 ms +- 50 ms on every link one way
+    #[arg(long, value_name = "NETWORK", value_parser = profile::parse, conflicts_with = "endpoints")]
+    pub wan: Option<Shape>,
     /// Commands a second (open loop: latency counts from when each is due), or `max` (closed loop)
     #[arg(long, default_value = "max", value_parser = parse_rate, value_name = "N|max")]
     pub rate: Rate,
@@ -138,6 +142,7 @@ impl BenchArgs {
                 spin: self.spin,
                 spread: self.spread,
                 set: self.set.clone(),
+                wan: self.wan,
             }
         } else {
             Target::Endpoints { endpoints: self.endpoints.clone(), processes: self.processes.clone() }

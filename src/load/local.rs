@@ -5,6 +5,8 @@
 
 use super::ask;
 use super::error::LoadError;
+use super::proxy::Shape;
+use super::wan::{Site, Wan};
 use crate::base::Prng;
 use crate::io::{clock, process};
 use serde::Deserialize;
@@ -42,11 +44,15 @@ pub struct ClusterOptions {
     pub spin: bool,
     /// Further settings, `KEY=VALUE`.
     pub set: Vec<String>,
+    /// Every link goes through a proxy that behaves so.
+    pub wan: Option<Shape>,
 }
 
 /// A running cluster.
 pub struct Cluster {
     nodes: Vec<Node>,
+    /// Ends behind the nodes.
+    wan: Option<Wan>,
 }
 
 struct Node {
@@ -64,8 +70,10 @@ struct Layout {
 
 #[derive(Deserialize)]
 struct NodeLayout {
+    id: u8,
     config: PathBuf,
     client: String,
+    peer: String,
 }
 
 impl Cluster {
@@ -73,7 +81,12 @@ impl Cluster {
     pub fn start(options: &ClusterOptions) -> Result<Cluster, LoadError> {
         let layout = init(options)?;
         let pin = pins(options.nodes);
-        let mut cluster = Cluster { nodes: Vec::new() };
+        let site =
+            |node: &'_ NodeLayout| Site { id: node.id, peer: node.peer.clone(), config: node.config.clone() };
+        let sites: Vec<Site> = layout.nodes.iter().map(site).collect();
+        let wan =
+            options.wan.as_ref().map(|shape| Wan::start(&options.program, &sites, shape)).transpose()?;
+        let mut cluster = Cluster { nodes: Vec::new(), wan };
         for (index, node) in layout.nodes.iter().enumerate() {
             cluster.nodes.push(spawn(options, node, index, pin)?);
         }
@@ -92,6 +105,11 @@ impl Cluster {
     /// The nodes' processes.
     pub fn processes(&self) -> Vec<u32> {
         self.nodes.iter().map(|node| node.child.id()).collect()
+    }
+
+    /// Where the links between its nodes are changed, if a proxy stands between them.
+    pub fn control(&self) -> Option<&str> {
+        self.wan.as_ref().map(Wan::control)
     }
 
     /// Which endpoint leads, waiting at most `patience` for one that does.

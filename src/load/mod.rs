@@ -20,6 +20,9 @@ pub mod limit;
 pub mod local;
 pub mod place;
 
+pub mod proxy;
+pub mod wan;
+
 pub mod machine;
 pub mod page;
 pub mod record;

@@ -17,6 +17,9 @@ pub struct Report {
     pub durability: String,
     /// Mix, keys and pace in a few words.
     pub workload: String,
+    /// How every link between nodes behaves, where a proxy stands between them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub links: Option<String>,
     /// Bytes of a value.
     pub value_bytes: usize,
     /// Connections.
@@ -156,6 +159,9 @@ impl Report {
             ("workload", format!("{}, {} B values", self.workload, self.value_bytes)),
             ("load", format!("{} connections x {} in flight", self.connections, self.in_flight)),
         ];
+        if let Some(links) = &self.links {
+            rows.push(("links", links.clone()));
+        }
         let offered =
             self.offered_per_s.map_or(String::new(), |rate| format!(" of {} offered", grouped(rate as f64)));
         rows.push(("throughput", format!("{}/s{offered}", grouped(self.achieved_per_s))));
@@ -257,6 +263,7 @@ pub(super) fn sample() -> Report {
         nodes: 5,
         durability: "quorum-sync".into(),
         workload: "write".into(),
+        links: None,
         value_bytes: 256,
         connections: 64,
         in_flight: 16,

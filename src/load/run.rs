@@ -7,6 +7,7 @@ use super::local::{self, Cluster, ClusterOptions};
 use super::machine::{self, Host};
 use super::place::Place;
 use super::plan::Plan;
+use super::proxy::Shape;
 use super::readback::read_back;
 use super::report::{CpuPerOperation, Latency, Report, RoundTrip};
 use super::witness::Witness;
@@ -42,6 +43,8 @@ pub enum Target {
         spread: bool,
         /// Further settings of the nodes, `KEY=VALUE`.
         set: Vec<String>,
+        /// How every link between them behaves.
+        wan: Option<Shape>,
     },
 }
 
@@ -174,7 +177,7 @@ impl Under {
                 _cluster: None,
                 place: None,
             }),
-            Target::Local { nodes, durability, spin, spread, set } => {
+            Target::Local { nodes, durability, spin, spread, set, wan } => {
                 let place = Place::choose(options.dir.as_deref(), durability == VOLATILE)?;
                 let program = options.program.clone().map_or_else(local::own_program, Ok)?;
                 let cluster = Cluster::start(&ClusterOptions {
@@ -184,6 +187,7 @@ impl Under {
                     durability: durability.clone(),
                     spin: *spin,
                     set: set.clone(),
+                    wan: *wan,
                 })?;
                 let (leader, mut endpoints) = (cluster.wait_leader(Duration::ZERO)?, cluster.endpoints());
                 let processes = cluster.processes();
@@ -264,6 +268,10 @@ impl Options {
             nodes: self.nodes(),
             durability: self.durability().to_string(),
             workload: plan.workload(),
+            links: match &self.target {
+                Target::Local { wan, .. } => wan.map(|shape| shape.show()),
+                Target::Endpoints { .. } => None,
+            },
             value_bytes: plan.value_bytes,
             connections: plan.connections,
             in_flight: plan.in_flight,

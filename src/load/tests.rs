@@ -339,7 +339,8 @@ fn a_node_that_ends_before_it_is_ready_is_reported_with_its_last_lines() {
     use std::os::unix::fs::PermissionsExt;
     let place = super::place::Place::choose(None, true).unwrap();
     let program = place.path().join("node.sh");
-    let layout = r#"{"nodes":[{"config":"/nowhere/node-1.toml","client":"127.0.0.1:1"}]}"#;
+    let layout =
+        r#"{"nodes":[{"id":1,"config":"/nowhere/node-1.toml","client":"127.0.0.1:1","peer":"127.0.0.1:2"}]}"#;
     let script = format!(
         "#!/bin/sh\nif [ $1 = init ]; then echo '{layout}'; else echo 'the disk is gone' >&2; exit 6; fi\n"
     );
@@ -352,6 +353,7 @@ fn a_node_that_ends_before_it_is_ready_is_reported_with_its_last_lines() {
         durability: "none".into(),
         spin: false,
         set: Vec::new(),
+        wan: None,
     };
     let error = super::local::Cluster::start(&options).err().unwrap();
     assert!(error.to_string().contains("the disk is gone"), "{error}");
