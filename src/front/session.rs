@@ -298,8 +298,11 @@ impl Session {
 
     /// What is answered is no longer promised.
     fn keep_promises(&mut self, answered: u64) {
-        while let Some((_, bytes)) = self.promises.pop_front_if(|(planned, _)| *planned <= answered) {
+        while let Some((planned, bytes)) = self.promises.front()
+            && *planned <= answered
+        {
             self.promised -= bytes;
+            self.promises.pop_front();
         }
     }
 

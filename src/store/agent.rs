@@ -272,10 +272,8 @@ impl StoreAgent {
     fn answer_waiting(&mut self) -> usize {
         let mut count = 0;
         while self.may_answer() {
-            let Some((_, id, body)) = self.waiting.pop_front_if(|(slot, ..)| *slot <= self.store.applied())
-            else {
-                break;
-            };
+            let ready = self.waiting.front().is_some_and(|(slot, ..)| *slot <= self.store.applied());
+            let Some((_, id, body)) = ready.then(|| self.waiting.pop_front()).flatten() else { break };
             self.read(id, &body);
             count += 1;
         }
