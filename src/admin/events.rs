@@ -34,8 +34,8 @@ pub enum Event {
         last: u64,
         /// How long it took.
         took: Duration,
-        /// Bytes cut from a torn tail.
-        torn_bytes: u64,
+        /// What was wrong with the end that was cut, for it was not wholly written when the node died.
+        torn: Option<String>,
     },
     /// This node stands for election.
     ElectionStarted {
@@ -219,8 +219,9 @@ impl Event {
                 ("admin", admin.as_str().into()),
             ],
             Event::Stop { why } => vec![("why", why.as_ref().into())],
-            Event::Recovered { last, took, torn_bytes } => {
-                vec![("last", (*last).into()), ("ms", (*took).into()), ("torn_bytes", (*torn_bytes).into())]
+            Event::Recovered { last, took, torn } => {
+                let torn = torn.iter().map(|flaw| ("torn", flaw.as_str().into()));
+                [("last", (*last).into()), ("ms", (*took).into())].into_iter().chain(torn).collect()
             }
             Event::ElectionStarted { term, cause } | Event::LeaderLost { term, cause } => {
                 vec![("term", (*term).into()), ("cause", cause.as_ref().into())]

@@ -48,6 +48,11 @@ const ARITIES: [(&str, usize); 9] = [
 ];
 
 pub(super) fn answer(session: &mut Session, desk: &mut Desk, args: Args) {
+    let now = desk.now;
+    if let Some(identity) = identity(session, desk) {
+        // Whoever asks is not idle.
+        (identity.active, identity.command) = (now, "client");
+    }
     let arity = ARITIES.iter().find(|(name, _)| args.is(1, name));
     if let Some((name, _)) = arity.filter(|(_, count)| *count != args.len()) {
         return session.error(desk, &wrong_number(&format!("client|{}", name.to_lowercase())));
@@ -152,13 +157,15 @@ fn line(identity: &Identity, now: Instant) -> String {
     let mut line = String::new();
     let written = writeln!(
         line,
-        "id={} addr={} laddr={} name={} age={} idle=0 flags=N db=0 sub=0 psub=0 multi=-1 user=default redir=-1 resp={} \
-         lib-name={} lib-ver={}",
+        "id={} addr={} laddr={} name={} age={} idle={} flags=N db=0 sub=0 psub=0 multi=-1 cmd={} user=default redir=-1 \
+         resp={} lib-name={} lib-ver={}",
         identity.id,
         identity.peer,
         identity.local,
         text(&identity.name),
         now.since(identity.since).as_secs(),
+        now.since(identity.active).as_secs(),
+        if identity.command.is_empty() { "NULL" } else { identity.command },
         version,
         text(&identity.library),
         text(&identity.library_version),

@@ -90,7 +90,7 @@ fn shards(view: &View, out: &mut Writer) {
         out.bulk(b"role");
         out.bulk(if member.node == master(view) { b"master" } else { b"replica" });
         out.bulk(b"replication-offset");
-        out.integer(view.facts.committed.get() as i64);
+        out.integer(view.offset(member.node) as i64);
         out.bulk(b"health");
         out.bulk(b"online");
     }

@@ -98,13 +98,15 @@ fn replication(desk: &Desk) -> String {
     let (committed, applied) = (view.facts.committed.get(), view.facts.applied.get());
     let mut text = lines(&[("role", view.role().to_string())]);
     if view.leads() {
-        let others = || view.members.iter().filter(|m| m.node != view.node);
-        line(&mut text, format_args!("connected_slaves:{}", others().count()));
-        for (place, m) in others().enumerate() {
-            let (host, port) = (&m.host, m.port);
+        let followers = view.followers(desk.now);
+        line(&mut text, format_args!("connected_slaves:{}", followers.len()));
+        for (place, follower) in followers.iter().enumerate() {
+            let (host, port) = (&follower.member.host, follower.member.port);
+            let state = if follower.restored { "send_bulk" } else { "online" };
+            let (offset, lag) = (follower.matched, follower.silent.as_secs());
             line(
                 &mut text,
-                format_args!("slave{place}:ip={host},port={port},state=online,offset={committed},lag=0"),
+                format_args!("slave{place}:ip={host},port={port},state={state},offset={offset},lag={lag}"),
             );
         }
     } else {
@@ -135,7 +137,10 @@ fn cluster(_: &Desk) -> String {
 fn keyspace(desk: &Desk) -> String {
     match desk.view.facts.keys.get() {
         0 => String::new(),
-        keys => lines(&[("db0", format!("keys={keys},expires=0,avg_ttl=0"))]),
+        keys => {
+            let expires = desk.view.facts.expiring.get();
+            lines(&[("db0", format!("keys={keys},expires={expires},avg_ttl=0"))])
+        }
     }
 }
 
@@ -148,12 +153,13 @@ pub(super) fn role(session: &mut Session, desk: &mut Desk) {
             out.array(3);
             out.bulk(b"master");
             out.integer(committed);
-            out.array(view.members.len() - 1);
-            for m in view.members.iter().filter(|m| m.node != view.node) {
+            let followers = view.followers(desk.now);
+            out.array(followers.len());
+            for follower in followers {
                 out.array(3);
-                out.bulk(m.host.as_bytes());
-                out.bulk_integer(i64::from(m.port));
-                out.bulk_integer(committed);
+                out.bulk(follower.member.host.as_bytes());
+                out.bulk_integer(i64::from(follower.member.port));
+                out.bulk_integer(follower.matched as i64);
             }
         } else {
             let leader = view.leader().and_then(|node| view.member(node));

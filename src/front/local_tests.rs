@@ -1,5 +1,6 @@
 //! What the node answers by itself, in both versions of the protocol.
 
+use crate::base::Instant;
 use crate::front::Options;
 use crate::front::session::tests::Client;
 use redis_protocol::resp2::types::OwnedFrame as Frame2;
@@ -106,8 +107,8 @@ fn quit_is_answered_and_nothing_follows() {
 #[test]
 fn role_has_the_shape_of_redis() {
     let mut client = Client::new();
-    let follower = |port: &str| format!("*3\r\n$8\r\n10.0.0.1\r\n$4\r\n{port}\r\n$2\r\n42\r\n");
-    let expected = format!("*3\r\n$6\r\nmaster\r\n:42\r\n*2\r\n{}{}", follower("7002"), follower("7003"));
+    let follower = |port: u16, at: u8| format!("*3\r\n$8\r\n10.0.0.1\r\n$4\r\n{port}\r\n$2\r\n{at}\r\n");
+    let expected = format!("*3\r\n$6\r\nmaster\r\n:42\r\n*2\r\n{}{}", follower(7002, 42), follower(7003, 40));
     assert_eq!(client.ask("ROLE"), expected);
     client.desk.view.facts.leader.set(2);
     assert_eq!(
@@ -116,6 +117,33 @@ fn role_has_the_shape_of_redis() {
     );
     client.desk.view.facts.leader.set(0);
     assert_eq!(client.ask("ROLE"), "*5\r\n$5\r\nslave\r\n$0\r\n\r\n:0\r\n$7\r\nconnect\r\n:0\r\n");
+}
+
+/// A follower counts as connected while it is heard, and what it holds is what it has said.
+#[test]
+fn a_leader_tells_of_its_followers_what_it_knows() {
+    let mut client = Client::new();
+    client.desk.now = Instant(5_000_000_000);
+    assert!(client.ask("INFO replication").contains("connected_slaves:0\r\n"));
+    assert!(client.ask("ROLE").ends_with(":42\r\n*0\r\n"));
+    let third = client.desk.view.facts.followers[1].1.clone();
+    third.heard.set(3_500_000_000);
+    third.restored.set(1);
+    let text = client.ask("INFO replication");
+    assert!(text.contains("connected_slaves:1\r\n"));
+    assert!(text.contains("slave0:ip=10.0.0.1,port=7003,state=send_bulk,offset=40,lag=1\r\n"), "{text}");
+}
+
+#[test]
+fn a_client_is_idle_since_its_last_command() {
+    let mut client = Client::new();
+    client.ask("SET a 1");
+    client.desk.directory.push(client.desk.directory[0].clone());
+    client.desk.now = Instant(9_000_000_000);
+    let lines = client.ask("CLIENT LIST");
+    let shown: Vec<&str> = lines.lines().filter(|line| line.starts_with("id=")).collect();
+    assert!(shown[0].contains(" age=9 idle=0 ") && shown[0].contains(" cmd=client "), "{}", shown[0]);
+    assert!(shown[1].contains(" age=9 idle=9 ") && shown[1].contains(" cmd=set "), "{}", shown[1]);
 }
 
 #[test]
@@ -133,6 +161,7 @@ fn info_has_the_sections_that_are_asked_for() {
         assert!(all.contains(&format!("{line}\r\n")), "{line} is missing in {all}");
     }
     assert!(all.contains("slave0:ip=10.0.0.1,port=7002,state=online,offset=42,lag=0\r\n"));
+    assert!(all.contains("slave1:ip=10.0.0.1,port=7003,state=online,offset=40,lag=0\r\n"));
     let some = client.ask("INFO replication keyspace");
     assert!(
         some.contains("# Replication\r\n") && some.contains("# Keyspace\r\n") && !some.contains("# Server")

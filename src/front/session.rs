@@ -28,6 +28,9 @@ pub(super) struct Identity {
     pub library: Vec<u8>,
     pub library_version: Vec<u8>,
     pub since: Instant,
+    /// When it last said something, and what its last command was.
+    pub active: Instant,
+    pub command: &'static str,
     pub version: Version,
 }
 
@@ -202,6 +205,8 @@ pub(super) struct Session {
     pub version: Version,
     pub authenticated: bool,
     pub replies: Replies,
+    /// The last command that was known.
+    last_command: &'static str,
     /// No further command is taken: QUIT, or the stream has lost its place.
     pub closing: bool,
     /// Commands planned; `flow` counts those answered. Invariant: `flow.answered() <= planned`.
@@ -236,6 +241,7 @@ impl Session {
             version: Version::Resp2,
             authenticated,
             replies: Replies::On,
+            last_command: "",
             closing: false,
             planned: 0,
             promises: VecDeque::new(),
@@ -290,10 +296,20 @@ impl Session {
         };
         desk.counters.commands += commands as u64;
         desk.flush_replies();
+        self.note(desk, commands);
         if before < self.promised {
             self.promises.push_back((self.planned, self.promised - before));
         }
         Ran { used, commands, stop }
+    }
+
+    /// What CLIENT LIST shows of the run.
+    fn note(&self, desk: &mut Desk, commands: usize) {
+        if 0 < commands
+            && let Some(Some(identity)) = desk.directory.get_mut(self.seat as usize)
+        {
+            (identity.active, identity.command) = (desk.now, self.last_command);
+        }
     }
 
     /// What is answered is no longer promised.
@@ -332,6 +348,7 @@ impl Session {
             self.error(desk, &unknown(args));
             return Taken::Yes;
         };
+        self.last_command = command.name;
         if !command.accepts(args.len()) {
             self.error(desk, &wrong_number(command.name));
             return Taken::Yes;

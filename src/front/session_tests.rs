@@ -4,6 +4,7 @@ use super::*;
 use crate::base::{NodeId, Prng};
 use crate::front::view::{Facts, Member};
 use crate::resp::batch::Reader;
+use crate::wire::hop::FollowerNumbers;
 
 /// A node of three, the leader, with everything it needs to answer.
 pub(in crate::front) fn view() -> View {
@@ -14,6 +15,13 @@ pub(in crate::front) fn view() -> View {
     facts.term.set(7);
     facts.committed.set(42);
     facts.loaded.set(1);
+    let followers = [(NodeId(2), 42, 0), (NodeId(3), 40, 0)].map(|(node, matched, restored)| {
+        let numbers = FollowerNumbers::default();
+        numbers.matched.set(matched);
+        numbers.restored.set(restored);
+        (node, numbers)
+    });
+    let facts = Facts { followers: followers.to_vec(), ..facts };
     View {
         node: NodeId(1),
         cluster: 9,

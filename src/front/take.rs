@@ -149,6 +149,7 @@ impl Take {
             peer: driver.peer_address(fd).unwrap_or_default(),
             local: driver.local_address(fd).unwrap_or_default(),
             since: self.desk.now,
+            active: self.desk.now,
             ..Identity::default()
         });
         let session = Session::new(index, flow, self.desk.secret.is_none());

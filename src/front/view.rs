@@ -1,7 +1,9 @@
 //! What clients are told of the node and the cluster: facts that never change while the node runs, and numbers that others publish.
 
 use super::bound::Extent;
-use crate::base::{Digest, NodeId, Number};
+use crate::base::{Digest, Instant, NodeId, Number};
+use crate::wire::hop::FollowerNumbers;
+use std::time::Duration;
 
 /// A node of the cluster as clients see it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +31,10 @@ pub struct Facts {
     pub extent: Extent,
     /// Keys in the store.
     pub keys: Number,
+    /// Those of them that expire.
+    pub expiring: Number,
+    /// What this node knows of the others while it leads.
+    pub followers: Vec<(NodeId, FollowerNumbers)>,
     /// 1 once the node has loaded its state; before that commands get `-LOADING`.
     pub loaded: Number,
     /// 1 once the node is going down: what is asked is answered, nothing more is read.
@@ -58,6 +64,22 @@ pub struct View {
     pub facts: Facts,
 }
 
+/// Another member, as this node sees it while it leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Follower<'a> {
+    /// Which.
+    pub member: &'a Member,
+    /// Its log agrees, durably, up to this slot.
+    pub matched: u64,
+    /// How long ago it was heard.
+    pub silent: Duration,
+    /// It is sent a snapshot.
+    pub restored: bool,
+}
+
+/// A follower that was not heard for so long is not connected: an answer comes with every heartbeat.
+const SILENT_MAX: Duration = Duration::from_secs(3);
+
 /// The version of Redis whose clients are served: what they may expect of commands and replies.
 pub const REDIS_VERSION: &str = "7.4.0";
 
@@ -80,6 +102,25 @@ impl View {
     /// Whether this node leads.
     pub fn leads(&self) -> bool {
         self.leader() == Some(self.node)
+    }
+    /// The others that this node, while it leads, hears.
+    pub fn followers(&self, now: Instant) -> Vec<Follower<'_>> {
+        let seen = |(node, numbers): &(NodeId, FollowerNumbers)| {
+            let silent = now.since(Instant(numbers.heard.get()));
+            let (matched, restored) = (numbers.matched.get(), numbers.restored.get() == 1);
+            Some(Follower { member: self.member(*node)?, matched, silent, restored })
+        };
+        let heard = |follower: &Follower| follower.silent < SILENT_MAX;
+        self.facts.followers.iter().filter_map(seen).filter(heard).collect()
+    }
+    /// The newest slot that a member is known to hold: this node's own, or, while it leads, what it hears of the others.
+    pub fn offset(&self, node: NodeId) -> u64 {
+        let numbers = || self.facts.followers.iter().find(|(id, _)| *id == node);
+        match numbers() {
+            _ if node == self.node => self.facts.applied.get(),
+            Some((_, numbers)) if self.leads() => numbers.matched.get(),
+            _ => 0,
+        }
     }
     /// As clients know it.
     pub fn role(&self) -> &'static str {

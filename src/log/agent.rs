@@ -2,7 +2,7 @@
 
 use super::Log;
 use crate::base::ring::{Consumer, Producer};
-use crate::base::{Instant, Number};
+use crate::base::{GROUP_ONE, Instant, Number};
 use crate::io::driver::Doorbell;
 use crate::io::{Agent, Completion, Driver};
 use crate::meter::stages::Stage;
@@ -23,6 +23,10 @@ pub struct Rings {
     /// Bytes of batches that fit into prepared segments. Whoever accepts writes refuses them when it falls below what may still be on
     /// its way (disk full): nothing is half written then, and the node goes on when there is space again.
     pub room: Number,
+    /// Segments that are needed, and the oldest place of the first group that they hold; 0 for none.
+    pub segments: Number,
+    /// See `segments`.
+    pub first: Number,
     /// Rung when one of these has changed and the shard runs on another core.
     pub doorbell: Option<Arc<dyn Doorbell>>,
 }
@@ -62,6 +66,8 @@ impl LogAgent {
             }
             told += 1;
         }
+        self.rings.segments.set(self.log.segment_count() as u64);
+        self.rings.first.set(self.log.first(GROUP_ONE).0);
         for (number, value) in
             [(&self.rings.durable, self.log.durable().0), (&self.rings.room, self.log.room())]
         {

@@ -224,6 +224,7 @@ impl Recovered {
         (log.spares, log.free) = (spares, free);
         (log.number, log.chain, log.durable_through) = (self.end.number, self.end.chain, self.end.number);
         log.oldest_stated = oldest;
+        log.torn = self.end.torn.map(|flaw| flaw.to_string());
         log
     }
 }

@@ -43,6 +43,8 @@ pub struct Log {
     pub(super) file_count: u16,
     buffered: bool,
     slot: u8,
+    /// What was wrong with the end that recovery has cut, if anything.
+    pub(super) torn: Option<String>,
 
     /// The newest submitted batch.
     pub(super) number: u64,
@@ -157,6 +159,7 @@ impl Log {
             file_count: 0,
             buffered: false,
             slot: 0,
+            torn: None,
             number: 0,
             chain: [0; 16],
             durable_through: 0,
@@ -450,6 +453,15 @@ impl Log {
     /// How many segments are needed.
     pub fn segment_count(&self) -> usize {
         self.segments.len()
+    }
+    /// What was wrong with the end that recovery has cut, if anything.
+    pub fn torn(&self) -> Option<&str> {
+        self.torn.as_deref()
+    }
+    /// The oldest place of a group that the log holds; 0 for none.
+    pub fn first(&self, group: GroupId) -> Slot {
+        let held = self.index.group(group).map(|group| group.places()).filter(|places| !places.is_empty());
+        held.map_or(Slot::ZERO, |places| Slot(places.start))
     }
     pub(super) fn fail(&mut self, fatal: Fatal) {
         self.failed.get_or_insert(fatal);

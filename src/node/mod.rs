@@ -123,7 +123,8 @@ fn live(config: &Resolved, events: &EventSink) -> Result<(), RunError> {
     let placement = Placement::of(config.placement.cores);
     let mut threads = Threads::start(config, &placement)?;
     let booted = threads.booted()?;
-    events.emit(Event::Recovered { last: booted.last().0, took: booted.took, torn_bytes: 0 });
+    let torn = booted.log.torn().map(str::to_string);
+    events.emit(Event::Recovered { last: booted.last().0, took: booted.took, torn });
     let node = assemble(config, &placement, &threads, booted, events)?;
     threads.hand_out(node.cores)?;
     ready(config, node.service.address(), events);

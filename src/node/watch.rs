@@ -30,6 +30,19 @@ pub struct Sights {
     pub replica: Option<ReplicaSight>,
 }
 
+/// What the log says of itself.
+#[derive(Clone, Default)]
+pub struct LogTold {
+    /// Bytes that it can take without a further segment.
+    pub room: Number,
+    /// Segments that are needed.
+    pub segments: Number,
+    /// Bytes of each.
+    pub segment_bytes: u64,
+    /// The oldest slot that they hold.
+    pub first: Number,
+}
+
 /// What the replica's core shows.
 pub struct ReplicaSight {
     /// This node.
@@ -42,8 +55,8 @@ pub struct ReplicaSight {
     pub memory: Number,
     /// Client connections.
     pub connections: Number,
-    /// Bytes that the log can take without a further segment.
-    pub room: Number,
+    /// What the log says of itself.
+    pub log: LogTold,
     /// As last told.
     pub leader: u64,
     /// As last told.
@@ -119,14 +132,14 @@ impl Watch {
 
 impl ReplicaSight {
     /// Nothing has been told yet.
-    pub fn new(me: NodeId, told: &Told, store: &StoreTold, view: &View, room: Number) -> ReplicaSight {
+    pub fn new(me: NodeId, told: &Told, store: &StoreTold, view: &View, log: LogTold) -> ReplicaSight {
         ReplicaSight {
             me,
             told: told.clone(),
             applied: store.applied.clone(),
             memory: store.memory.clone(),
             connections: view.facts.connections.clone(),
-            room,
+            log,
             leader: 0,
             term: 0,
         }
@@ -175,8 +188,12 @@ impl ReplicaSight {
         facts.memory.store_bytes = self.memory.get();
         facts.memory.resident_bytes = resident_bytes();
         facts.connections = self.connections.get();
-        let full = || format!("the log has room for {} more bytes: free space on its disk", self.room.get());
-        facts.disk_error = (self.room.get() < ROOM_MIN).then(full);
+        facts.log.segments = self.log.segments.get();
+        facts.log.bytes = facts.log.segments * self.log.segment_bytes;
+        facts.log.first = self.log.first.get();
+        let room = self.log.room.get();
+        let full = || format!("the log has room for {room} more bytes: free space on its disk");
+        facts.disk_error = (room < ROOM_MIN).then(full);
     }
 }
 

@@ -13,7 +13,7 @@ use super::placement::Role;
 use super::probe::DataPlaneProbe;
 use super::run::NodeAgent;
 use super::sizes::Sizes;
-use super::watch::ReplicaSight;
+use super::watch::{LogTold, ReplicaSight};
 use crate::admin::keeper;
 use crate::auth::seal::Settings as SealSettings;
 use crate::auth::{Open, Seal};
@@ -36,8 +36,8 @@ use crate::replica::{ReplicaAgent, Shard, seat, shard};
 use crate::resp::parse::Limits;
 use crate::store::agent::{Ports as StorePorts, StoreAgent, Told as StoreTold, Triggers};
 use crate::wire::hop::{
-    Answer, Decided, Demand, Incoming, Keep, Kept, LinkEvent, Load, LogFetch, LogFetched, Opened, Outgoing,
-    PeerNumbers, SealLink, SealedFrame, SendLink, Stored,
+    Answer, Decided, Demand, FollowerNumbers, Incoming, Keep, Kept, LinkEvent, Load, LogFetch, LogFetched,
+    Opened, Outgoing, PeerNumbers, SealLink, SealedFrame, SendLink, Stored,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -157,7 +157,9 @@ pub fn wire(
     let Booted { origin, log, engine, store, .. } = booted;
     let others = config.cluster.members.iter().filter(|m| m.id != config.node.id);
     let numbers: BTreeMap<NodeId, PeerNumbers> = others.map(|m| (m.id, PeerNumbers::default())).collect();
-    let (told, store_told, ending) = (Told::default(), StoreTold::default(), Ending::default());
+    let members = numbers.keys().map(|peer| (*peer, FollowerNumbers::default())).collect();
+    let told = Told { members, ..Told::default() };
+    let (store_told, ending) = (StoreTold::default(), Ending::default());
     let ending = Ending { replica: told.drained.clone(), ..ending };
     let view = client_view(config, origin, &told, &store_told, &ending);
     let keeper = keeper::Ports {
@@ -168,7 +170,8 @@ pub fn wire(
         data_plane: vec![doorbells(Role::Replica), doorbells(Role::Store)],
     };
     let (ask, probes) = crossbeam::channel::bounded(sizes.errands_max);
-    let (durable, room) = (Number::default(), Number::default());
+    let durable = Number::default();
+    let log_told = LogTold { segment_bytes: config.log.segment_bytes, ..LogTold::default() };
     let replica_ports = ReplicaPorts {
         opened: rings.opened.1,
         demands: rings.demands.1,
@@ -197,7 +200,9 @@ pub fn wire(
         fetches: rings.fetches.1,
         fetched: rings.fetched.0,
         durable,
-        room: room.clone(),
+        room: log_told.room.clone(),
+        segments: log_told.segments.clone(),
+        first: log_told.first.clone(),
         doorbell: Some(doorbells(Role::Replica)),
     };
     let store_ports = StorePorts {
@@ -229,7 +234,7 @@ pub fn wire(
     let take_ports = TakePorts { plans: rings.planned.0, demands: rings.demands.0, settled: settled.clone() };
     let take = Take::new(client_options(config), view.clone(), take_ports);
     let reply = Reply::new(rings.planned.1, rings.answers.1, rings.refusals.1, settled);
-    let sight = ReplicaSight::new(config.node.id, &told, &store_told, &view, room);
+    let sight = ReplicaSight::new(config.node.id, &told, &store_told, &view, log_told);
     let replica = make_replica(config, origin, engine, replica_ports, heard, told);
     let told_by_store = store_told.clone();
     let store = StoreAgent::new(store, origin, store_ports, store_told, triggers);
@@ -356,6 +361,8 @@ fn client_view(config: &Resolved, origin: Origin, told: &Told, store: &StoreTold
                 memory: store.memory.clone(),
             },
             keys: store.keys.clone(),
+            expiring: store.expiring.clone(),
+            followers: told.members.clone(),
             loaded: Number::new(1),
             drain: ending.drain.clone(),
             connections: Number::default(),

@@ -82,7 +82,8 @@ impl Lead for Engine {
     fn followers(&self) -> Vec<FollowerStanding> {
         match self {
             Engine::Raft(raft) => {
-                let standing = |f: Follower| FollowerStanding { id: f.id, matched: f.matched, mode: f.mode };
+                let standing =
+                    |Follower { id, matched, heard, mode, .. }| FollowerStanding { id, matched, heard, mode };
                 raft.status().followers.into_iter().map(standing).collect()
             }
         }

@@ -174,6 +174,8 @@ pub struct FollowerStanding {
     pub id: NodeId,
     /// Its log agrees, durably, up to here.
     pub matched: Slot,
+    /// When it last answered.
+    pub heard: Instant,
     /// How it is being served, in a word.
     pub mode: &'static str,
 }

@@ -12,19 +12,24 @@ use crate::meter::stages::Stage;
 use crate::meter::{Metered, Report};
 use crate::protocol::{Fault, Fetched, FollowerStanding, Lead};
 use crate::wire::hop::{
-    Answer, Decided, Demand, Keep, Kept, LogFetch, LogFetched, Opened, Outgoing, SnapshotId, Stored,
+    Answer, Decided, Demand, FollowerNumbers, Keep, Kept, LogFetch, LogFetched, Opened, Outgoing, SnapshotId,
+    Stored,
 };
 use crate::wire::{Entry, Record};
 use crossbeam::channel::Receiver;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Most inputs of each ring in a turn.
 const BURST_MAX: usize = 256;
 
 /// Snapshot errands that wait for the keeper before no input is taken; it is slow on purpose.
 const KEEPS_WAITING_MAX: usize = 64;
+
+/// How often a leader tells how far the others are: about as often as it hears of them.
+const TELL_EVERY: Duration = Duration::from_millis(50);
 
 /// Reads whose id has this bit are the node's own probes, not a client's.
 const PROBE: u64 = 1 << 63;
@@ -93,6 +98,8 @@ pub struct Told {
     pub elections: Number,
     /// At the leader, how far the others are. Touched once a second.
     pub followers: Arc<Mutex<Vec<FollowerStanding>>>,
+    /// The same as numbers, more often.
+    pub members: Vec<(NodeId, FollowerNumbers)>,
     /// 1 when no batch of this node's clients is outstanding and leadership has been handed over.
     pub drained: Number,
 }
@@ -112,6 +119,8 @@ pub struct ReplicaAgent<E> {
     durable_seen: u64,
     applied_seen: u64,
     draining: bool,
+    /// When the numbers of followers were last told.
+    told_at: Option<Instant>,
     keeps_waiting: VecDeque<Keep>,
     /// Installed, as the keeper says; the store has yet to come there.
     installing: Option<(SnapshotId, u64)>,
@@ -142,6 +151,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             durable_seen: 0,
             applied_seen: 0,
             draining: false,
+            told_at: None,
             keeps_waiting: VecDeque::new(),
             installing: None,
             probes: Vec::new(),
@@ -320,7 +330,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             && self.keeps_waiting.len() < KEEPS_WAITING_MAX)
     }
 
-    fn tell(&mut self) {
+    fn tell(&mut self, now: Instant) {
         let Some(seat) = self.shard.seat(GROUP_ONE) else { return };
         let standing = seat.engine.standing();
         self.told.leader.set(standing.leader.map_or(0, |n| u64::from(n.0)));
@@ -330,6 +340,16 @@ impl<E: Lead + Send> ReplicaAgent<E> {
         self.told.elections.set(standing.elections);
         let drained = self.draining && self.shard.is_quiet() && seat.engine.is_drained();
         self.told.drained.set(u64::from(drained));
+        if seat.engine.is_leader() && self.told_at.is_none_or(|at| TELL_EVERY <= now.since(at)) {
+            self.told_at = Some(now);
+            for follower in seat.engine.followers() {
+                let numbers = self.told.members.iter().find(|(id, _)| *id == follower.id);
+                let Some((_, numbers)) = numbers else { continue };
+                numbers.matched.set(follower.matched.0);
+                numbers.heard.set(follower.heard.0);
+                numbers.restored.set(u64::from(follower.mode == "snapshot"));
+            }
+        }
     }
 }
 
@@ -381,7 +401,7 @@ impl<E: Lead + Send> Agent for ReplicaAgent<E> {
     fn start(&mut self, _slot: u8, driver: &mut dyn Driver) -> io::Result<()> {
         self.shard.settle(driver.now(), driver.clock(), &mut self.effects);
         self.hand_over();
-        self.tell();
+        self.tell(driver.now());
         Ok(())
     }
     fn complete(&mut self, _completion: Completion, _driver: &mut dyn Driver) {
@@ -398,7 +418,7 @@ impl<E: Lead + Send> Agent for ReplicaAgent<E> {
         }
         self.shard.settle(now, clock, &mut self.effects);
         self.hand_over();
-        self.tell();
+        self.tell(now);
         count
     }
     fn deadline(&self) -> Option<Instant> {

@@ -67,6 +67,8 @@ pub struct Told {
     pub settled: Number,
     /// Number of keys.
     pub keys: Number,
+    /// Those of them that expire.
+    pub expiring: Number,
     /// What bounds the length of replies (`store::Extent`): the longest key, in bytes,
     pub longest_key: Number,
     /// the longest string, in bytes,
@@ -444,6 +446,7 @@ impl StoreAgent {
         self.told.due.set(self.store.next_deadline().map_or(u64::MAX, |deadline| deadline.0));
         self.told.settled.set(self.store.last_sequence(self.own));
         self.told.keys.set(self.store.len() as u64);
+        self.told.expiring.set(self.store.expiring() as u64);
         let extent = self.store.extent();
         self.told.longest_key.set(extent.key);
         self.told.longest_string.set(extent.string);

@@ -77,6 +77,10 @@ impl Store {
     pub fn memory(&self) -> u64 {
         self.state.table.memory()
     }
+    /// Number of keys that expire; those of one moment whose hashes are the same are counted once.
+    pub fn expiring(&self) -> usize {
+        self.state.table.deadlines().len()
+    }
     /// How large what is stored has been: what bounds the length of replies.
     pub fn extent(&self) -> Extent {
         self.state.table.extent()

@@ -143,6 +143,17 @@ pub struct PeerNumbers {
     pub stalled: Number,
 }
 
+/// What a leader knows of another member, for whoever tells clients and operators. From the replica; about every 50 ms.
+#[derive(Clone, Debug, Default)]
+pub struct FollowerNumbers {
+    /// Its log agrees, durably, up to this slot.
+    pub matched: Number,
+    /// When it was last heard, by this node's clock (`base::Instant`).
+    pub heard: Number,
+    /// 1 while it is sent a snapshot, for the log no longer has what it needs.
+    pub restored: Number,
+}
+
 /// replica -> seal: a message that is free to leave. Those of one turn for one peer share a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outgoing {

@@ -71,6 +71,7 @@ fn the_agent_publishes_the_ticket_answers_errands_and_rests() {
     let (mut records, taken) = ring::ring(64);
     let (mut fetches, wanted) = ring::ring(8);
     let (found, mut fetched) = ring::ring(1);
+    let (segments, first) = (Number::default(), Number::default());
     let (durable, room) = (Number::new(0), Number::new(0));
     let rings = Rings {
         records: taken,
@@ -78,6 +79,8 @@ fn the_agent_publishes_the_ticket_answers_errands_and_rests() {
         fetched: found,
         durable: durable.clone(),
         room: room.clone(),
+        segments: segments.clone(),
+        first: first.clone(),
         doorbell: None,
     };
     let mut agent = LogAgent::new(log, rings);
@@ -106,6 +109,7 @@ fn the_agent_publishes_the_ticket_answers_errands_and_rests() {
     turns(&mut driver, &mut agent);
     assert_eq!((durable.get(), agent.log().durable()), (40, Ticket(40)));
     assert!(room.get() < before);
+    assert_eq!((segments.get(), first.get()), (agent.log().segment_count() as u64, 1));
     assert!(agent.failure().is_none() && agent.deadline().is_none(), "at rest nothing is due");
 
     // Answers wait when nobody takes them, and none is lost.
@@ -138,6 +142,8 @@ fn the_agent_says_why_the_node_must_end() {
         fetched: found,
         durable: durable.clone(),
         room,
+        segments: Number::default(),
+        first: Number::default(),
         doorbell: None,
     };
     let mut agent = LogAgent::new(log, rings);

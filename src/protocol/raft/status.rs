@@ -2,7 +2,7 @@
 
 use super::progress::Mode;
 use super::{Raft, Role};
-use crate::base::{NodeId, Slot, Term};
+use crate::base::{Instant, NodeId, Slot, Term};
 use crate::protocol::Standing;
 
 /// Where a replica stands.
@@ -41,6 +41,8 @@ pub struct Follower {
     pub matched: Slot,
     /// The next entry to send.
     pub next: Slot,
+    /// When it last answered.
+    pub heard: Instant,
     /// Appends on their way.
     pub inflight: usize,
     /// `probe`, `replicate` or `snapshot`.
@@ -104,6 +106,7 @@ impl Raft {
             id: p.id,
             matched: p.matched,
             next: p.next,
+            heard: p.heard,
             inflight: p.inflight(),
             mode: match p.mode {
                 Mode::Probe { .. } => "probe",
