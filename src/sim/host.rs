@@ -2,6 +2,7 @@
 
 use super::disk::{Disk, Snapshot};
 use super::machine::Machine;
+use super::options::ProtocolName;
 use crate::base::{GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slot};
 use crate::protocol::Engine;
 use crate::protocol::raft::{Options, Raft, Replay, Setup};
@@ -15,12 +16,16 @@ use std::collections::VecDeque;
 pub struct Common {
     /// Nodes have the ids 1 to `nodes`.
     pub nodes: usize,
-    /// Of the core.
+    /// What they run.
+    pub protocol: ProtocolName,
+    /// Of the core, where it is Raft.
     pub raft: Options,
     /// Of the shard.
     pub route: route::Options,
     /// Of the shard.
     pub reads: reads::Options,
+    /// Of the shard.
+    pub guards: seat::Guards,
 }
 
 /// One node.
@@ -83,13 +88,17 @@ impl Host {
         self.is_up = true;
         self.machine = self.disk.snapshot().map_or_else(Machine::default, |s| Machine::load(&s.bytes));
         let members = members(common.nodes);
-        let setup = Setup { me: self.id(), members, options: common.raft.clone(), seed };
-        let mut replay = Replay::new(&setup.options);
-        let replayed = self.disk.records().into_iter().try_for_each(|record| replay.record(record));
-        let raft = replayed.and_then(|()| Raft::recover(setup, now, self.disk.mark(), replay));
-        let raft = raft.expect("a simulated disk loses nothing that was acknowledged");
+        let engine = match common.protocol {
+            ProtocolName::Raft => {
+                let setup = Setup { me: self.id(), members, options: common.raft.clone(), seed };
+                let mut replay = Replay::new(&setup.options);
+                let replayed = self.disk.records().into_iter().try_for_each(|record| replay.record(record));
+                let raft = replayed.and_then(|()| Raft::recover(setup, now, self.disk.mark(), replay));
+                Engine::Raft(Box::new(raft.expect("a simulated disk loses nothing that was acknowledged")))
+            }
+        };
         self.shard = empty_shard(self.index, self.boot, common);
-        self.shard.add(GROUP_ONE, Engine::Raft(Box::new(raft)));
+        self.shard.add(GROUP_ONE, engine);
     }
 
     /// Ends a life. Of the records under way `keep` survive.
@@ -111,9 +120,18 @@ impl Host {
         Origin { node: self.id(), lane: 0, boot: self.boot }
     }
     /// The protocol core.
+    pub fn engine(&self) -> &Engine {
+        &self.shard.seat(GROUP_ONE).expect("the group is hosted").engine
+    }
+    /// The protocol core, where it is known to be Raft.
     pub fn raft(&self) -> &Raft {
-        let Engine::Raft(raft) = &self.shard.seat(GROUP_ONE).expect("the group is hosted").engine;
+        let Engine::Raft(raft) = self.engine();
         raft
+    }
+    /// Where it stands, for people.
+    pub fn describe(&self) -> String {
+        let Engine::Raft(raft) = self.engine();
+        format!("node {} applied {} {:?}", self.id(), self.machine.applied, raft.status())
     }
 
     /// Applies at most `count` of what is decided.
@@ -172,6 +190,6 @@ fn empty_shard(index: usize, boot: u64, common: &Common) -> Shard<Engine> {
         boot,
         route: common.route,
         reads: common.reads,
-        guards: seat::Guards::default(),
+        guards: common.guards,
     })
 }

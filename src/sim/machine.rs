@@ -61,6 +61,15 @@ impl Machine {
         SnapshotId { group, slot: self.applied, term: self.term, stamp: self.stamp }
     }
 
+    /// Stands for the whole state.
+    pub fn digest(&self) -> u64 {
+        let head = [self.applied.0, self.term.0, self.stamp.0, self.chain].into_iter().fold(0, mix);
+        let sessions =
+            self.sessions.iter().flat_map(|(k, v)| [u64::from(k.0) << 8 | u64::from(k.1), v.0, v.1]);
+        let keys = self.keys.iter().flat_map(|(k, v)| [u64::from(*k), *v]);
+        sessions.chain(keys).fold(head, mix)
+    }
+
     /// The whole state as bytes.
     pub fn save(&self) -> Bytes {
         let head = [self.applied.0, self.term.0, self.stamp.0, self.chain, self.sessions.len() as u64];

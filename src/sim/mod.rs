@@ -9,16 +9,52 @@
 //! The network drops, delays, repeats and reorders; it never forges. A disk finishes writes in any order; a crash keeps what was
 //! acknowledged and any prefix of the rest.
 
+pub mod adversary;
 pub mod check;
+pub mod coverage;
 pub mod disk;
 pub mod history;
 pub mod host;
 pub mod machine;
 pub mod network;
+pub mod options;
+pub mod render;
 pub mod script;
 pub mod swarm;
+pub mod violation;
 pub mod world;
 
+pub use adversary::Adversary;
+pub use coverage::{Coverage, Reached};
+pub use options::{Fault, Faults, Level, Options, ProtocolName};
 pub use script::Script;
 pub use swarm::Swarm;
+pub use violation::Violation;
 pub use world::{Outcome, World};
+
+#[cfg(feature = "canaries")]
+use crate::base::canary;
+use crate::base::canary::Canary;
+
+/// One run: what `seed` and `options` stand for, and nothing else.
+///
+/// # Panics
+/// When a canary is asked for in a build without the feature `canaries`.
+pub fn run(seed: u64, options: &Options) -> Result<Outcome, Violation> {
+    let play = || match options.level {
+        Level::One => World::run(seed, options),
+    };
+    violation::catch(|| match options.canary {
+        None => play(),
+        Some(bug) => with(bug, play),
+    })
+}
+
+#[cfg(feature = "canaries")]
+fn with<T>(bug: Canary, body: impl FnOnce() -> T) -> T {
+    canary::with(bug, body)
+}
+#[cfg(not(feature = "canaries"))]
+fn with<T>(bug: Canary, _: impl FnOnce() -> T) -> T {
+    panic!("{}: this build has no canaries", bug.name())
+}

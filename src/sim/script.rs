@@ -23,13 +23,14 @@
 use super::check::Checks;
 use super::disk::Snapshot;
 use super::host::{Common, Effect, Host};
+use super::options::ProtocolName;
+use super::render::{brief, entry_text, role_name};
 use crate::base::{Body, GROUP_ONE, Instant, NodeId, Slot, Stamp};
 use crate::protocol::raft::{Options, Role};
 use crate::protocol::{Engine, Protocol};
-use crate::replica::{Effects, reads, route};
+use crate::replica::{Effects, reads, route, seat};
+use crate::wire::Message;
 use crate::wire::hop::{Demand, Keep, Opened, Outgoing};
-use crate::wire::raft::{AppendOutcome, Message as Raft};
-use crate::wire::{Entry, Message};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -113,7 +114,14 @@ impl Script {
             ..route::Options::default()
         };
         let reads = reads::Options { wait: patient, retry_after: patient, ..reads::Options::default() };
-        let common = Common { nodes, raft, route, reads };
+        let common = Common {
+            nodes,
+            protocol: ProtocolName::Raft,
+            raft,
+            route,
+            reads,
+            guards: seat::Guards::default(),
+        };
         let hosts = (0..nodes).map(|n| Host::new(n, &common, Instant::ZERO, n as u64 + 1)).collect();
         let mut script = Script {
             clocks: vec![Instant::ZERO; nodes],
@@ -454,63 +462,4 @@ impl Script {
 
 fn number(word: &str) -> u64 {
     word.parse().unwrap_or_else(|_| panic!("a number, not {word:?}"))
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Follower => "follower",
-        Role::PreCandidate => "pre-candidate",
-        Role::Candidate => "candidate",
-        Role::Leader => "leader",
-    }
-}
-
-fn entry_text(entry: &Entry) -> String {
-    format!("{}:{}", entry.term, String::from_utf8_lossy(entry.body.bytes()))
-}
-
-/// A message in a few words, its kind first.
-fn brief(message: &Message) -> String {
-    let Message::Raft(message) = message else { return format!("Forward {message:?}") };
-    match message {
-        Raft::Vote { term, last_slot, last_term, pre, transfer } => {
-            let kind = if *pre { "PreVote" } else { "Vote" };
-            let transfer = if *transfer { " by transfer" } else { "" };
-            format!("{kind} term {term} last {last_slot}@{last_term}{transfer}")
-        }
-        Raft::VoteReply { term, granted, pre } => {
-            let kind = if *pre { "PreVoteReply" } else { "VoteReply" };
-            format!("{kind} term {term} {}", if *granted { "granted" } else { "denied" })
-        }
-        Raft::Append { term, prev_slot, prev_term, commit, entries, round } => {
-            let entries: Vec<String> = entries.iter().map(entry_text).collect();
-            let round = if *round == 0 { String::new() } else { format!(" round {round}") };
-            let entries = entries.join(" ");
-            format!("Append term {term} prev {prev_slot}@{prev_term} commit {commit} [{entries}]{round}")
-        }
-        Raft::AppendReply { term, outcome, round } => {
-            let outcome = match outcome {
-                AppendOutcome::Matched { slot } => format!("matched {slot}"),
-                AppendOutcome::Conflict { prev_slot, slot, term } => {
-                    format!("conflict at {prev_slot}, try {slot}@{term}")
-                }
-                AppendOutcome::Stale => "stale".to_string(),
-            };
-            let round = if *round == 0 { String::new() } else { format!(" round {round}") };
-            format!("AppendReply term {term} {outcome}{round}")
-        }
-        Raft::Piece { term, slot, offset, total, body, .. } => {
-            format!("Piece term {term} of {slot}: {offset}..{} of {total}", offset + body.len() as u64)
-        }
-        Raft::PieceReply { term, slot, next, installed } => {
-            let what = if *installed { "installed".to_string() } else { format!("next {next}") };
-            format!("PieceReply term {term} of {slot}: {what}")
-        }
-        Raft::ReadIndex { term, .. } => format!("ReadIndex term {term}"),
-        Raft::ReadIndexReply { term, slot, .. } => match slot {
-            Some(slot) => format!("ReadIndexReply term {term} at {slot}"),
-            None => format!("ReadIndexReply term {term} refused"),
-        },
-        Raft::TimeoutNow { term } => format!("TimeoutNow term {term}"),
-    }
 }

@@ -90,6 +90,10 @@ impl Raft {
     pub fn is_drained(&self) -> bool {
         self.transfer.is_draining() && (self.role != Role::Leader || self.members.len() == 1)
     }
+    /// At the leader: what each other member is known to hold durably.
+    pub fn holdings(&self) -> impl Iterator<Item = (NodeId, Slot)> {
+        self.peers.iter().map(|peer| (peer.id, peer.matched))
+    }
     /// The few figures that every protocol has.
     pub fn standing(&self) -> Standing {
         Standing {

@@ -4,13 +4,17 @@
 
 use crate::base::{Slot, Term};
 use crate::sim::host::Host;
+use crate::sim::violation::hold;
+
+const PROPERTY: &str = "durability";
 
 /// Panics if fewer than a majority of disks hold the entry.
 pub fn check(hosts: &[Host], slot: Slot, term: Term) {
     let holding = hosts.iter().filter(|host| host.disk.holds(slot, term)).count();
-    assert!(
+    hold!(
+        PROPERTY,
         hosts.len() / 2 < holding,
-        "durability: slot {slot} of term {term} is committed and on {holding} of {} disks",
+        "slot {slot} of term {term} is committed and on {holding} of {} disks",
         hosts.len()
     );
 }

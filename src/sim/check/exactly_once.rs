@@ -2,9 +2,13 @@
 //! acknowledged took effect where its client was told, and one that was refused as certainly not appended never does.
 
 use crate::base::{Origin, Slot};
+use crate::sim::violation::hold;
 use crate::wire::Entry;
 use crate::wire::sequence::Verdict;
 use std::collections::{BTreeMap, BTreeSet};
+
+const PROPERTY: &str = "exactly-once";
+const HONESTY: &str = "honest-refusal";
 
 /// What became of every batch.
 #[derive(Default)]
@@ -21,20 +25,20 @@ impl ExactlyOnce {
         if verdict == Some(Verdict::Applied) {
             let name = (entry.origin, entry.sequence);
             let earlier = self.applied.insert(name, entry.slot);
-            assert_eq!(earlier, None, "exactly once: batch {name:?} took effect twice");
-            assert!(!self.refused.contains(&name), "honesty: batch {name:?} was refused and took effect");
+            hold!(PROPERTY, earlier.is_none(), "batch {name:?} took effect twice");
+            hold!(HONESTY, !self.refused.contains(&name), "batch {name:?} was refused and took effect");
         }
     }
     /// A client was told that its batch took effect at `slot`.
     pub fn acknowledged(&mut self, origin: Origin, sequence: u64, slot: Slot) {
         let found = self.applied.get(&(origin, sequence));
-        assert_eq!(found, Some(&slot), "exactly once: batch {sequence} of {origin} was acknowledged");
+        hold!(PROPERTY, found == Some(&slot), "batch {sequence} of {origin} was acknowledged at {slot}");
         self.acknowledged += 1;
     }
     /// A client was told that its batch was certainly not appended.
     pub fn refused(&mut self, origin: Origin, sequence: u64) {
         let name = (origin, sequence);
-        assert!(!self.applied.contains_key(&name), "honesty: batch {name:?} took effect and was refused");
+        hold!(HONESTY, !self.applied.contains_key(&name), "batch {name:?} took effect and was refused");
         self.refused.insert(name);
     }
 }

@@ -3,7 +3,10 @@
 
 use crate::base::{Slot, Term};
 use crate::protocol::raft::Raft;
+use crate::sim::violation::hold;
 use crate::wire::Entry;
+
+const PROPERTY: &str = "leader-completeness";
 
 /// What is committed, and in which term at the latest.
 #[derive(Default)]
@@ -25,12 +28,11 @@ impl LeaderCompleteness {
         for (index, (of, during)) in self.committed.iter().enumerate().skip(floor) {
             let slot = Slot(index as u64 + 1);
             if *during < raft.term() {
-                let found = raft.tail().term_at(slot);
-                assert_eq!(
-                    found,
-                    Some(*of),
-                    "leader completeness: slot {slot} at the leader of term {}",
-                    raft.term()
+                let (found, term) = (raft.tail().term_at(slot), raft.term());
+                hold!(
+                    PROPERTY,
+                    found == Some(*of),
+                    "slot {slot} is committed of term {of}; the leader of term {term} has {found:?} there"
                 );
             }
         }

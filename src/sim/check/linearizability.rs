@@ -3,6 +3,9 @@
 //! begins after an answer that showed slot s sees s, and writes above it.
 
 use crate::base::Slot;
+use crate::sim::violation::hold;
+
+const PROPERTY: &str = "linearizability";
 
 /// Real time, as the highest slot that any client has been shown.
 #[derive(Default)]
@@ -19,12 +22,12 @@ impl Linearizability {
     }
     /// A write took effect at `slot` and is answered now.
     pub fn wrote(&mut self, invoked: Slot, slot: Slot) {
-        assert!(invoked < slot, "linearizability: a write at slot {slot} began after {invoked} was shown");
+        hold!(PROPERTY, invoked < slot, "a write at slot {slot} began after {invoked} was shown");
         self.shown = self.shown.max(slot);
     }
     /// A read is answered now from the state at `slot`.
     pub fn read(&mut self, invoked: Slot, slot: Slot) {
-        assert!(invoked <= slot, "linearizability: a read of slot {slot} began after {invoked} was shown");
+        hold!(PROPERTY, invoked <= slot, "a read of slot {slot} began after {invoked} was shown");
         self.shown = self.shown.max(slot);
         self.reads += 1;
     }

@@ -4,8 +4,11 @@
 use crate::base::{Slot, Term};
 use crate::protocol::raft::Raft;
 use crate::sim::machine::digest;
+use crate::sim::violation::hold;
 use crate::wire::Entry;
 use std::collections::BTreeMap;
+
+const PROPERTY: &str = "log-matching";
 
 /// Every entry that was ever in any log.
 #[derive(Default)]
@@ -22,17 +25,13 @@ impl LogMatching {
         let is_there = tail.term_at(entry.slot) == Some(entry.term);
         let before = tail.term_at(entry.slot.prev()).filter(|_| is_there);
         let known = self.entries.entry((entry.slot, entry.term)).or_insert((content, before));
-        assert_eq!(
-            known.0, content,
-            "log matching: two entries at slot {} in term {}",
-            entry.slot, entry.term
-        );
+        let Entry { slot, term, .. } = entry;
+        hold!(PROPERTY, known.0 == content, "two entries at slot {slot} of term {term}");
         known.1 = known.1.or(before);
-        assert!(
+        hold!(
+            PROPERTY,
             before.is_none() || known.1 == before,
-            "log matching: before slot {} of term {} stand terms {:?} and {before:?}",
-            entry.slot,
-            entry.term,
+            "before slot {slot} of term {term} stand terms {:?} and {before:?}",
             known.1
         );
     }

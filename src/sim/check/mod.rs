@@ -1,29 +1,41 @@
-//! What must hold in every run: one file a property, each headed by its source. A checker that finds a violation panics.
+//! What must hold in every run: one file a property, each headed by its source. A checker that finds a violation panics with the
+//! property's stable name ([`super::violation`]).
+//!
+//! What [`Checks`] holds itself is true of every protocol: one history, equal states, honest answers. What a protocol promises of its
+//! own words stands with it ([`raft`]).
 
 pub mod durability;
 pub mod election_safety;
 pub mod exactly_once;
+pub mod leader_append_only;
 pub mod leader_completeness;
 pub mod linearizability;
 pub mod log_matching;
 pub mod monotonic;
+pub mod monotonic_commit;
+pub mod one_vote;
 pub mod progress;
 pub mod promises;
+pub mod raft;
+pub mod state_digest;
 pub mod state_machine_safety;
 
+use super::coverage::{Coverage, Reached};
 use super::host::Host;
-use crate::base::{GROUP_ONE, NodeId, Slot};
+use crate::base::Slot;
+use crate::protocol::Engine;
 use crate::replica::Effects;
 use crate::wire::hop::Decided;
-use crate::wire::{Message, Record, raft};
+use crate::wire::sequence::Verdict;
 
 /// All checkers of a run.
 #[derive(Default)]
 pub struct Checks {
-    election_safety: election_safety::ElectionSafety,
-    log_matching: log_matching::LogMatching,
-    leader_completeness: leader_completeness::LeaderCompleteness,
-    monotonic: monotonic::Monotonic,
+    raft: raft::RaftChecks,
+    monotonic_commit: monotonic_commit::MonotonicCommit,
+    state_digest: state_digest::StateDigest,
+    /// What happened along the way.
+    pub coverage: Coverage,
     /// The one history.
     pub state_machine_safety: state_machine_safety::StateMachineSafety,
     /// What clients were told about writes.
@@ -36,55 +48,46 @@ impl Checks {
     /// A burst of node `at` has ended with `effects`, none of which has left yet.
     pub fn burst(&mut self, hosts: &[Host], at: usize, effects: &Effects) {
         let host = &hosts[at];
-        let raft = host.raft();
         host.shard.check();
-        self.monotonic.observe(host);
-        if raft.is_leader() {
-            let is_new = self.election_safety.observe(raft.term(), host.id());
-            if is_new {
-                self.leader_completeness.elected(raft);
-            }
-        }
-        for (_, record) in &effects.records {
-            if let Record::Entry { entry, .. } = record {
-                self.log_matching.observe(raft, entry);
-            }
+        self.monotonic_commit.observe(host);
+        match host.engine() {
+            Engine::Raft(core) => self.raft.burst(host, core, effects, &mut self.coverage),
         }
         self.commits(hosts, at, effects);
-        for sent in &effects.outgoing {
-            assert_eq!(sent.group, GROUP_ONE);
-            let Message::Raft(message) = &sent.message else { continue };
-            promises::check(host, sent.to, message);
-            if let raft::Message::VoteReply { term, granted: true, pre: false } = message {
-                self.election_safety.voted(*term, host.id(), sent.to);
-            }
-        }
     }
 
     fn commits(&mut self, hosts: &[Host], at: usize, effects: &Effects) {
-        let raft = hosts[at].raft();
         let mut newest = None;
         for decided in &effects.decided {
             if let Decided::Commit { entry, .. } = decided
                 && let Some(verdict) = self.state_machine_safety.committed(entry)
             {
-                self.leader_completeness.committed(raft.term(), entry);
                 self.exactly_once.committed(entry, verdict);
-                newest = Some((entry.slot, entry.term));
+                self.reached(verdict);
+                match hosts[at].engine() {
+                    Engine::Raft(core) => self.raft.committed(core, entry, &mut self.coverage),
+                }
+                newest = Some(entry);
             }
         }
-        if let Some((slot, term)) = newest {
-            durability::check(hosts, slot, term);
+        if let Some(entry) = newest {
+            match hosts[at].engine() {
+                Engine::Raft(_) => durability::check(hosts, entry.slot, entry.term),
+            }
+        }
+    }
+
+    fn reached(&mut self, verdict: Option<Verdict>) {
+        match verdict {
+            Some(Verdict::Duplicate) => self.coverage.saw(Reached::Duplicate),
+            Some(Verdict::Gap) => self.coverage.saw(Reached::Gap),
+            Some(Verdict::Applied) | None => (),
         }
     }
 
     /// Node `host` has applied up to `slot`.
     pub fn applied(&mut self, host: &Host, slot: Slot) {
         self.state_machine_safety.applied(host, slot);
-    }
-
-    /// Who has led the newest term.
-    pub fn newest_leader(&self) -> Option<NodeId> {
-        self.election_safety.newest()
+        self.state_digest.applied(host);
     }
 }

@@ -1,22 +1,21 @@
-//! Monotonicity: terms, commit and applied indexes, and what a leader knows of its followers only rise (thesis 3.3: "current term
-//! numbers increase monotonically over time"; figure 3.1: commitIndex, lastApplied and matchIndex "increase monotonically"; thesis
-//! 3.5: a leader never removes entries of its own log).
+//! Monotonicity of what Raft keeps: "current term numbers increase monotonically over time" (thesis 3.3), also over a crash; and
+//! "index of highest log entry known to be replicated ... increases monotonically" (figure 3.1, matchIndex), as does a log's floor.
 
 use crate::base::{NodeId, Slot, Term};
 use crate::protocol::raft::Raft;
 use crate::sim::host::Host;
+use crate::sim::violation::hold;
 use std::collections::BTreeMap;
 
-#[derive(Clone, PartialEq)]
+const PROPERTY: &str = "monotonic";
+
+#[derive(Default)]
 struct Seen {
     boot: u64,
     term: Term,
-    vote: Option<NodeId>,
     leads: bool,
-    commit: Slot,
-    applied: Slot,
-    last: Slot,
     floor: Slot,
+    /// The followers of a leader, in their order.
     matched: Vec<Slot>,
 }
 
@@ -28,37 +27,33 @@ pub struct Monotonic {
 
 impl Monotonic {
     /// Compares a node with how it was seen last in the same life.
-    pub fn observe(&mut self, host: &Host) {
-        let raft: &Raft = host.raft();
-        let matched = if raft.is_leader() {
-            raft.status().followers.iter().map(|f| f.matched).collect()
-        } else {
-            Vec::new()
-        };
-        let now = Seen {
-            boot: host.boot,
-            term: raft.term(),
-            vote: raft.vote(),
-            leads: raft.is_leader(),
-            commit: raft.commit(),
-            applied: host.machine.applied,
-            last: raft.last(),
-            floor: raft.tail().floor().slot,
-            matched,
-        };
-        if let Some(before) = self.seen.get(&host.id()).filter(|before| before.boot == now.boot) {
-            assert!(before.term <= now.term, "monotonic: term");
-            let is_same_term = before.term == now.term;
-            assert!(!is_same_term || before.vote.is_none() || before.vote == now.vote, "monotonic: vote");
-            assert!(before.commit <= now.commit, "monotonic: commit index");
-            assert!(before.applied <= now.applied, "monotonic: applied index");
-            assert!(before.floor <= now.floor, "monotonic: floor");
-            if is_same_term && before.leads && now.leads {
-                assert!(before.last <= now.last, "monotonic: a leader's log");
-                let pairs = before.matched.iter().zip(&now.matched);
-                assert!(pairs.into_iter().all(|(a, b)| a <= b), "monotonic: match index");
+    pub fn observe(&mut self, host: &Host, core: &Raft) {
+        let (id, seen) = (host.id(), self.seen.entry(host.id()).or_default());
+        let (term, floor) = (core.term(), core.tail().floor().slot);
+        let is_same_life = seen.boot == host.boot;
+        if is_same_life {
+            hold!(PROPERTY, seen.term <= term, "node {id} goes from term {} to {term}", seen.term);
+            hold!(PROPERTY, seen.floor <= floor, "node {id}: the log's floor falls to {floor}");
+        }
+        let goes_on = is_same_life && seen.leads && core.is_leader() && seen.term == term;
+        if !goes_on {
+            seen.matched.clear();
+        }
+        if core.is_leader() {
+            for (place, (peer, matched)) in core.holdings().enumerate() {
+                match seen.matched.get_mut(place) {
+                    Some(before) => {
+                        hold!(
+                            PROPERTY,
+                            *before <= matched,
+                            "leader {id}: match index of {peer} falls to {matched}"
+                        );
+                        *before = matched;
+                    }
+                    None => seen.matched.push(matched),
+                }
             }
         }
-        self.seen.insert(host.id(), now);
+        (seen.boot, seen.term, seen.leads, seen.floor) = (host.boot, term, core.is_leader(), floor);
     }
 }

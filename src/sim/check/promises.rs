@@ -3,20 +3,24 @@
 //! would undo.
 
 use crate::base::NodeId;
+use crate::protocol::raft::Raft;
 use crate::sim::host::Host;
+use crate::sim::violation::hold;
 use crate::wire::raft::{AppendOutcome, Message};
 
+const PROPERTY: &str = "promises";
+
 /// Looks at a message of `host` that is free to leave for `to`.
-pub fn check(host: &Host, to: NodeId, message: &Message) {
+pub fn check(host: &Host, core: &Raft, to: NodeId, message: &Message) {
     let promised = match message {
         Message::Vote { term, pre: false, .. } => Some((*term, host.id())),
         Message::VoteReply { term, granted: true, pre: false } => Some((*term, to)),
         // What was acknowledged to the leader of an earlier term was durable then, and may have been cut since: the answer is late,
         // not false.
         Message::AppendReply { term, outcome: AppendOutcome::Matched { slot }, .. }
-            if *term == host.raft().term() =>
+            if *term == core.term() =>
         {
-            assert!(host.disk.holds_some(*slot), "promises: node {} speaks of slot {slot}", host.id());
+            hold!(PROPERTY, host.disk.holds_some(*slot), "node {} speaks of slot {slot}", host.id());
             None
         }
         _ => None,
@@ -24,6 +28,6 @@ pub fn check(host: &Host, to: NodeId, message: &Message) {
     if let Some((term, candidate)) = promised {
         let (durable, vote) = host.disk.vote();
         let holds = term < durable || (term == durable && vote == Some(candidate));
-        assert!(holds, "promises: node {} speaks of its vote for {candidate} in term {term}", host.id());
+        hold!(PROPERTY, holds, "node {} speaks of its vote for {candidate} in term {term}", host.id());
     }
 }

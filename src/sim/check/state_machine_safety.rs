@@ -4,8 +4,11 @@
 use crate::base::Slot;
 use crate::sim::host::Host;
 use crate::sim::machine::{Machine, digest};
+use crate::sim::violation::hold;
 use crate::wire::Entry;
 use crate::wire::sequence::Verdict;
+
+const PROPERTY: &str = "state-machine-safety";
 
 /// The one history, and a machine that has applied it without ever crashing.
 #[derive(Default)]
@@ -19,13 +22,9 @@ impl StateMachineSafety {
     /// A node says that `entry` is committed. `Some` if it is the first to say so.
     pub fn committed(&mut self, entry: &Entry) -> Option<Option<Verdict>> {
         let place = entry.slot.prev().0 as usize;
-        assert!(
-            place <= self.history.len(),
-            "state machine safety: slot {} commits before its predecessor",
-            entry.slot
-        );
+        hold!(PROPERTY, place <= self.history.len(), "slot {} commits before its predecessor", entry.slot);
         if let Some((known, _)) = self.history.get(place) {
-            assert_eq!(*known, digest(entry), "state machine safety: two histories at slot {}", entry.slot);
+            hold!(PROPERTY, *known == digest(entry), "two histories at slot {}", entry.slot);
             return None;
         }
         let verdict = self.reference.apply(entry);
@@ -37,12 +36,7 @@ impl StateMachineSafety {
     pub fn applied(&self, host: &Host, slot: Slot) {
         let Some(place) = slot.0.checked_sub(1) else { return };
         let (_, chain) = self.history[place as usize];
-        assert_eq!(
-            host.machine.chain,
-            chain,
-            "state machine safety: node {} differs at slot {slot}",
-            host.id()
-        );
+        hold!(PROPERTY, host.machine.chain == chain, "node {} has another history at slot {slot}", host.id());
     }
 
     /// The machine that never crashed.

@@ -1,0 +1,43 @@
+//! One vote a term: "each server will vote for at most one candidate in a given term" (thesis 3.4), and keeps it through a crash:
+//! votedFor is "updated on stable storage before responding" (figure 3.1). So over all lives of a node no vote changes within a term.
+
+use crate::base::{NodeId, Term};
+use crate::protocol::raft::Raft;
+use crate::sim::host::Host;
+use crate::sim::violation::hold;
+use std::collections::BTreeMap;
+
+const PROPERTY: &str = "one-vote";
+
+/// All votes.
+#[derive(Default)]
+pub struct OneVote {
+    /// Those that were free to leave, of all lives.
+    granted: BTreeMap<(Term, NodeId), NodeId>,
+    /// By node: life, term and vote as they were seen last.
+    held: BTreeMap<NodeId, (u64, Term, Option<NodeId>)>,
+}
+
+impl OneVote {
+    /// What a node holds its vote to be now. Within a life it does not change but to a newer term.
+    pub fn holds(&mut self, host: &Host, core: &Raft) {
+        let now = (host.boot, core.term(), core.vote());
+        let before = self.held.insert(host.id(), now).unwrap_or(now);
+        let is_same_term = (before.0, before.1) == (now.0, now.1);
+        hold!(
+            PROPERTY,
+            !is_same_term || before.2.is_none() || before.2 == now.2,
+            "node {} changes its vote of term {} from {:?} to {:?}",
+            host.id(),
+            now.1,
+            before.2,
+            now.2
+        );
+    }
+
+    /// A vote is free to leave: over all lives of `voter` it is the only one in `term`.
+    pub fn granted(&mut self, term: Term, voter: NodeId, candidate: NodeId) {
+        let first = *self.granted.entry((term, voter)).or_insert(candidate);
+        hold!(PROPERTY, first == candidate, "{voter} votes for {first} and {candidate} in term {term}");
+    }
+}

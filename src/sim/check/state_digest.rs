@@ -1,0 +1,30 @@
+//! Equal states: replicas that have applied up to the same slot have the same state (Schneider 1990: replicas that start equal and take
+//! equal commands in equal order stay equal), whether they came there by applying or by a snapshot. A digest over the whole state is
+//! compared, not only the history that led to it: a snapshot may name its slot rightly and hold the wrong state.
+
+use crate::base::Slot;
+use crate::sim::host::Host;
+use crate::sim::violation::hold;
+use std::collections::BTreeMap;
+
+const PROPERTY: &str = "equal-state";
+/// Slots whose digests are remembered: a node that lags by more is compared through the slots that follow.
+const REMEMBERED_MAX: usize = 4096;
+
+/// The state's digest at each slot at which some node has stood.
+#[derive(Default)]
+pub struct StateDigest {
+    seen: BTreeMap<Slot, u64>,
+}
+
+impl StateDigest {
+    /// A node's state is up to date with the slot that it says it has applied.
+    pub fn applied(&mut self, host: &Host) {
+        let (slot, digest) = (host.machine.applied, host.machine.digest());
+        let first = *self.seen.entry(slot).or_insert(digest);
+        hold!(PROPERTY, first == digest, "node {} has another state at slot {slot}", host.id());
+        if REMEMBERED_MAX < self.seen.len() {
+            self.seen.pop_first();
+        }
+    }
+}

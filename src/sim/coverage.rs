@@ -1,0 +1,135 @@
+//! Sometimes this happens: what a sweep must have met with, or it proves less than it seems to. An assertion that something always
+//! holds says nothing about what was never reached (Antithesis and FoundationDB call these "sometimes assertions").
+
+/// Makes the enum and its names from one list.
+macro_rules! reached {
+    ($($(#[doc = $text:literal])+ $variant:ident = $name:literal;)+) => {
+        /// Something that a sweep should meet with.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Reached { $($(#[doc = $text])+ $variant),+ }
+
+        impl Reached {
+            /// All, in the order of the list.
+            pub const ALL: &'static [Reached] = &[$(Reached::$variant),+];
+            /// Its name in reports.
+            pub fn name(self) -> &'static str {
+                match self { $(Reached::$variant => $name),+ }
+            }
+        }
+    };
+}
+
+reached! {
+    /// A node came to lead.
+    Elected = "elected";
+    /// A leader stopped leading and lived on.
+    Deposed = "deposed";
+    /// A leader handed over.
+    Transferred = "leadership handed over";
+    /// Entries were cut from a log.
+    Cut = "entries cut";
+    /// An entry was committed by a leader of a later term than its own.
+    OlderTerm = "entry of an older term committed";
+    /// A follower refused an append that did not fit.
+    Conflict = "append refused";
+    /// A leader fetched old entries from its disk.
+    Fetched = "old entries fetched";
+    /// A leader's snapshot became a follower's state.
+    Installed = "snapshot installed";
+    /// A batch of an earlier attempt came to the log twice and took effect once.
+    Duplicate = "duplicate batch filtered";
+    /// A batch came to the log before an earlier one of its origin.
+    Gap = "batch before its turn filtered";
+    /// A write was answered.
+    Written = "write answered";
+    /// A client was told that its write was not appended.
+    WriteRefused = "write refused";
+    /// A client was told that its write may or may not have been appended.
+    WriteUnknown = "write with unknown outcome";
+    /// A read was answered.
+    Read = "read answered";
+    /// A read was answered by a node that does not lead.
+    FollowerRead = "read answered by a follower";
+    /// A read was refused.
+    ReadRefused = "read refused";
+    /// Of the unfinished writes of a crashed node some survived and some did not.
+    Torn = "writes torn by a crash";
+    /// A node crashed again as soon as it was back.
+    Storm = "restart storm";
+    /// All nodes crashed at once.
+    Blackout = "blackout";
+    /// A node stood still.
+    Paused = "pause";
+    /// A replica took no input because its store was full.
+    Stalled = "replica held up by its store";
+    /// A node was told to go down in order.
+    Drained = "orderly shutdown";
+    /// A wall clock was set.
+    Jumped = "wall clock set";
+    /// Two sides heard nothing of each other.
+    Split = "split";
+    /// One node was alone.
+    Alone = "node alone";
+    /// One node heard both sides.
+    Bridge = "bridge";
+    /// Each node heard its neighbours only.
+    Ring = "ring";
+    /// Single directions were cut.
+    Directions = "single directions cut";
+    /// A cut came and went.
+    Flapped = "flapping cut";
+    /// A link was full.
+    Overflow = "link full";
+    /// A message was held back on purpose.
+    Held = "message held back";
+    /// While healing, a side without a majority ended everything that was asked of it.
+    RightToWait = "minority ends what it cannot do";
+    /// While healing, a side with a majority made progress without the rest.
+    CoreProgress = "majority makes progress alone";
+}
+
+/// How often each was met with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Coverage([u64; Reached::ALL.len()]);
+
+impl Default for Coverage {
+    fn default() -> Coverage {
+        Coverage([0; Reached::ALL.len()])
+    }
+}
+
+impl Coverage {
+    /// This happens now.
+    #[inline]
+    pub fn saw(&mut self, what: Reached) {
+        self.0[what as usize] += 1;
+    }
+    /// How often it has happened.
+    pub fn count(&self, what: Reached) -> u64 {
+        self.0[what as usize]
+    }
+    /// Adds what another run has met with.
+    pub fn add(&mut self, other: &Coverage) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
+    }
+    /// What has never happened.
+    pub fn missing(&self) -> Vec<Reached> {
+        Reached::ALL.iter().copied().filter(|what| self.count(*what) == 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_happened_is_missing() {
+        let (mut all, mut one) = (Coverage::default(), Coverage::default());
+        one.saw(Reached::Torn);
+        one.saw(Reached::Torn);
+        all.add(&one);
+        assert_eq!(all.count(Reached::Torn), 2);
+        assert_eq!(all.missing().len(), Reached::ALL.len() - 1);
+        assert!(!all.missing().contains(&Reached::Torn));
+    }
+}

@@ -1,0 +1,570 @@
+//! Many nodes under random faults. [`World::run`] is one run: events under faults, then healing, progress, equality.
+//!
+//! - this file: what happens to a node, and what a node does to the world
+//! - `harm`: what goes wrong; `clients`: what is asked of the nodes; `healing`: what must be so when nothing goes wrong any more
+
+mod agenda;
+mod clients;
+mod clock;
+mod harm;
+mod healing;
+mod trace;
+
+use super::adversary::{Adversary, Fate, Hunter};
+use super::check::Checks;
+use super::coverage::{Coverage, Reached};
+use super::disk::Snapshot;
+use super::host::Host;
+use super::machine::mix;
+use super::network::Network;
+use super::options::Options;
+use super::swarm::Swarm;
+use super::violation;
+use crate::base::{GROUP_ONE, Instant, JobId, NodeId, NodeSet, Prng, Slot, Ticket};
+use crate::protocol::{Fetched, Lead};
+use crate::replica::Effects;
+use crate::wire::Message;
+use crate::wire::hop::{Keep, LogFetch, Opened, Outgoing};
+use agenda::Agenda;
+use clock::Clock;
+use std::collections::VecDeque;
+use std::time::Duration;
+use trace::Trace;
+
+enum Event {
+    Deliver {
+        from: usize,
+        opened: Opened,
+    },
+    /// A write has finished.
+    Written {
+        ticket: Ticket,
+    },
+    Apply,
+    Fetched {
+        job: JobId,
+        found: Fetched,
+    },
+    /// A snapshot of the own store becomes durable.
+    Snapshotted {
+        snapshot: Snapshot,
+    },
+    /// A leader's snapshot becomes durable.
+    Installed {
+        snapshot: Snapshot,
+    },
+    Lost {
+        peer: NodeId,
+    },
+    Wake,
+    /// The replica's turn ends.
+    Turn,
+    /// A pause is over.
+    Resume,
+    Restart,
+    Crash,
+    /// The network breaks or heals, and will again so many times.
+    Flap {
+        left: u64,
+    },
+}
+
+/// An event happens at a node; except for restarts and messages, in that life only.
+struct Planned {
+    node: usize,
+    boot: u64,
+    event: Event,
+}
+
+/// What the outside of a node keeps of it.
+#[derive(Default)]
+struct Outside {
+    clock: Clock,
+    is_paused: bool,
+    /// What has come while the node takes nothing: it stands still, or its store is full.
+    inbox: VecDeque<Planned>,
+    /// Times that it will crash again as soon as it is back.
+    storm: u64,
+    wake_at: Option<Instant>,
+    is_turning: bool,
+    is_applying: bool,
+    is_snapshotting: bool,
+    snapshot_at: Slot,
+    leads: bool,
+    front: clients::Front,
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Hash of everything that happened, in order.
+    pub transcript: u64,
+    /// How many events there were.
+    pub events: u64,
+    /// How long it took in the world.
+    pub simulated: Duration,
+    /// Slots committed.
+    pub committed: u64,
+    /// Writes acknowledged to clients.
+    pub acknowledged: u64,
+    /// Reads answered.
+    pub reads: u64,
+    /// Misdeeds that nodes accused each other of: none, for nobody lies here.
+    pub faults: u64,
+    /// Lives of all nodes.
+    pub lives: u64,
+    /// What happened along the way.
+    pub coverage: Coverage,
+}
+
+/// Where chance comes from: one stream for each purpose, so that a run with one fault less stays as it was for as long as it can.
+struct Dice {
+    harm: Prng,
+    network: Prng,
+    clients: Prng,
+    times: Prng,
+    seeds: Prng,
+}
+
+/// The world.
+pub struct World {
+    now: Instant,
+    dice: Dice,
+    swarm: Swarm,
+    hosts: Vec<Host>,
+    outside: Vec<Outside>,
+    network: Network,
+    adversary: Option<Box<dyn Adversary>>,
+    corrupted: NodeSet,
+    agenda: Agenda<Planned>,
+    checks: Checks,
+    effects: Effects,
+    events: u64,
+    transcript: u64,
+    faults: u64,
+    trace: Option<Trace>,
+}
+
+impl World {
+    /// One run: `options.events` under the faults that `seed` stands for, then healing. Panics when a property does not hold.
+    pub fn run(seed: u64, options: &Options) -> Outcome {
+        World::new(seed, options).play(options)
+    }
+
+    /// The same run; each input and each effect becomes a line.
+    pub fn run_traced(seed: u64, options: &Options, line: impl FnMut(&str) + 'static) -> Outcome {
+        let mut world = World::new(seed, options);
+        world.trace = Some(Trace::new(line));
+        world.play(options)
+    }
+
+    /// A run in which someone else decides what becomes of messages.
+    pub fn run_against(seed: u64, options: &Options, adversary: Box<dyn Adversary>) -> Outcome {
+        let mut world = World::new(seed, options);
+        world.corrupted = adversary.corrupted();
+        world.adversary = Some(adversary);
+        world.play(options)
+    }
+
+    fn play(mut self, options: &Options) -> Outcome {
+        (0..self.hosts.len()).for_each(|node| self.settle(node));
+        while self.events < options.events {
+            self.tick();
+            self.harm();
+            self.want();
+        }
+        self.heal();
+        self.outcome()
+    }
+
+    /// The cluster of a seed, which has not yet done anything.
+    fn new(seed: u64, options: &Options) -> World {
+        let mut prng = Prng::from_seed(seed);
+        let swarm = Swarm::draw(&mut prng, options);
+        let stream = |number| Prng::from_seed(seed.rotate_left(17) ^ number);
+        let dice = Dice {
+            harm: stream(1),
+            network: stream(2),
+            clients: stream(3),
+            times: stream(4),
+            seeds: stream(5),
+        };
+        let nodes = swarm.common.nodes;
+        let mut outside = Vec::new();
+        for _ in 0..nodes {
+            let rate = 1000 - swarm.drift_per_mille + prng.below(2 * swarm.drift_per_mille + 1);
+            let clock = Clock { rate, offset: prng.below(1 << 40), wall_ms: prng.below(10_000) };
+            outside.push(Outside { clock, ..Outside::default() });
+        }
+        let start = |n: usize| Host::new(n, &swarm.common, Instant(outside[n].clock.offset), prng.next_u64());
+        let hosts = (0..nodes).map(start).collect();
+        let hunter = Hunter::new(stream(6), nodes);
+        let adversary: Option<Box<dyn Adversary>> = if swarm.hunt { Some(Box::new(hunter)) } else { None };
+        World {
+            now: Instant::ZERO,
+            dice,
+            swarm,
+            hosts,
+            outside,
+            network: Network::new(nodes),
+            adversary,
+            corrupted: NodeSet::default(),
+            agenda: Agenda::new(),
+            checks: Checks::default(),
+            effects: Effects::default(),
+            events: 0,
+            transcript: seed,
+            faults: 0,
+            trace: None,
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome {
+            transcript: self.transcript,
+            events: self.events,
+            simulated: self.now.since(Instant::ZERO),
+            committed: self.checks.state_machine_safety.reference().applied.0,
+            acknowledged: self.checks.exactly_once.acknowledged,
+            reads: self.checks.linearizability.reads,
+            faults: self.faults,
+            lives: self.hosts.iter().map(|h| h.boot).sum(),
+            coverage: self.checks.coverage,
+        }
+    }
+
+    fn plan(&mut self, at: Instant, node: usize, event: Event) {
+        let boot = self.hosts[node].boot;
+        self.agenda.plan(at, Planned { node, boot, event });
+    }
+    fn after_us(&mut self, max: u64) -> Instant {
+        self.now.after(Duration::from_micros(1 + self.dice.times.below(max)))
+    }
+    fn local(&self, node: usize) -> Instant {
+        self.outside[node].clock.local(self.now)
+    }
+    fn saw(&mut self, what: Reached) {
+        self.checks.coverage.saw(what);
+    }
+
+    /// The next thing happens.
+    fn tick(&mut self) {
+        let (at, planned) = self.agenda.next().expect("cores always ask for a deadline");
+        self.now = self.now.max(at);
+        self.events += 1;
+        violation::at(self.events);
+        self.take(planned);
+    }
+
+    /// Something comes to a node, which may have no room for it now.
+    fn take(&mut self, planned: Planned) {
+        let node = planned.node;
+        let is_outside =
+            matches!(planned.event, Event::Restart | Event::Crash | Event::Resume | Event::Flap { .. });
+        let needs_room = !is_outside && !matches!(planned.event, Event::Apply | Event::Turn);
+        let is_held = self.outside[node].is_paused && !is_outside;
+        if is_held {
+            self.outside[node].inbox.push_back(planned);
+        } else if needs_room && self.swarm.decided_max <= self.hosts[node].decided.len() {
+            self.saw(Reached::Stalled);
+            self.outside[node].inbox.push_back(planned);
+        } else {
+            self.happen(planned);
+        }
+    }
+
+    /// A node may have room again: what has come meanwhile is taken, in order.
+    fn unload(&mut self, node: usize) {
+        for planned in std::mem::take(&mut self.outside[node].inbox) {
+            self.take(planned);
+        }
+    }
+
+    fn happen(&mut self, Planned { node, boot, event }: Planned) {
+        if let Event::Deliver { from, .. } = event {
+            self.network.arrive(from, node);
+        }
+        let host = &self.hosts[node];
+        let is_meant = match event {
+            Event::Restart => !host.is_up,
+            Event::Deliver { .. } => host.is_up,
+            Event::Flap { .. } => true,
+            _ => host.is_up && host.boot == boot,
+        };
+        if is_meant {
+            if let Some(trace) = &mut self.trace {
+                trace.happens(self.now, node, &event);
+            }
+            match event {
+                Event::Restart => self.restart(node),
+                Event::Crash => self.crash(node),
+                Event::Resume => self.resume(node),
+                Event::Flap { left } => self.flap(left),
+                Event::Turn => self.settle(node),
+                Event::Apply => {
+                    self.apply(node);
+                    self.touch(node);
+                    self.unload(node);
+                }
+                event => self.tell(node, event),
+            }
+        }
+    }
+
+    /// A fact for the replica of a node.
+    fn tell(&mut self, node: usize, event: Event) {
+        let now = self.local(node);
+        let host = &mut self.hosts[node];
+        match event {
+            Event::Deliver { opened, .. } => {
+                host.shard.receive(now, self.outside[node].clock.stamp(self.now), opened);
+            }
+            Event::Written { ticket } => match host.disk.finish(ticket) {
+                Some(watermark) => host.shard.durable(now, watermark),
+                None => return,
+            },
+            Event::Fetched { job, found } => {
+                if matches!(found, Fetched::Entries(_)) {
+                    self.checks.coverage.saw(Reached::Fetched);
+                }
+                host.shard.fetched(now, GROUP_ONE, job, found);
+            }
+            Event::Snapshotted { snapshot } => {
+                let (id, bytes) = (snapshot.id, snapshot.bytes.len() as u64);
+                host.disk.keep_snapshot(snapshot);
+                self.outside[node].is_snapshotting = false;
+                host.shard.snapshotted(now, id, bytes);
+            }
+            Event::Installed { snapshot } => self.installed(node, &snapshot),
+            Event::Lost { peer } => host.shard.lost(now, peer),
+            Event::Wake => self.outside[node].wake_at = None,
+            Event::Restart
+            | Event::Crash
+            | Event::Resume
+            | Event::Flap { .. }
+            | Event::Turn
+            | Event::Apply => {
+                unreachable!("no facts for a replica")
+            }
+        }
+        self.touch(node);
+    }
+
+    fn installed(&mut self, node: usize, snapshot: &Snapshot) {
+        let now = self.local(node);
+        let host = &mut self.hosts[node];
+        host.install(snapshot);
+        let last = host.machine.last_of(host.origin());
+        host.shard.installed(now, snapshot.id, snapshot.bytes.len() as u64, last);
+        // Their effects came without replies.
+        self.outside[node].front.superseded(last);
+        self.checks.applied(&self.hosts[node], self.hosts[node].machine.applied);
+        self.saw(Reached::Installed);
+    }
+
+    /// A fact has been told. The turn ends now or soon, and takes in what comes meanwhile.
+    fn touch(&mut self, node: usize) {
+        if self.swarm.turn_us_max == 0 {
+            self.settle(node);
+        } else if !self.outside[node].is_turning {
+            self.outside[node].is_turning = true;
+            let at = self.after_us(self.swarm.turn_us_max);
+            self.plan(at, node, Event::Turn);
+        }
+    }
+
+    /// Ends a node's burst: its checkers first, then what it wants from the world.
+    fn settle(&mut self, node: usize) {
+        self.outside[node].is_turning = false;
+        let (now, stamp) = (self.local(node), self.outside[node].clock.stamp(self.now));
+        let mut effects = std::mem::take(&mut self.effects);
+        self.hosts[node].shard.settle(now, stamp, &mut effects);
+        let id = self.hosts[node].id();
+        if !self.corrupted.contains(id) {
+            self.checks.burst(&self.hosts, node, &effects);
+        }
+        self.look(node, &effects);
+        if let Some(trace) = &mut self.trace {
+            trace.wants(self.now, node, &effects);
+        }
+        for Outgoing { to, message, .. } in effects.outgoing.drain(..) {
+            self.leave(node, to, message);
+        }
+        if let Some(ticket) = self.hosts[node].disk.write(std::mem::take(&mut effects.records)) {
+            let at = self.after_us(self.swarm.write_us_max);
+            self.plan(at, node, Event::Written { ticket });
+        }
+        self.hosts[node].decided.extend(effects.decided.drain(..));
+        if !self.outside[node].is_applying && !self.hosts[node].decided.is_empty() {
+            self.outside[node].is_applying = true;
+            let at = self.after_us(self.swarm.apply_us_max);
+            self.plan(at, node, Event::Apply);
+        }
+        effects.fetches.drain(..).for_each(|fetch| self.fetch(node, fetch));
+        effects.keeps.drain(..).for_each(|keep| self.keep(node, keep));
+        effects.answers.drain(..).for_each(|answer| self.answer(node, &answer));
+        self.faults += effects.faults.drain(..).count() as u64;
+        self.effects = effects;
+        self.plan_wake(node);
+    }
+
+    /// Notes what a burst has come to: in the transcript's hash, and in what the run has met with.
+    fn look(&mut self, node: usize, effects: &Effects) {
+        let engine = self.hosts[node].engine();
+        let (standing, leads) = (engine.standing(), engine.is_leader());
+        let sizes =
+            [effects.outgoing.len(), effects.records.len(), effects.decided.len(), effects.answers.len()];
+        let what =
+            [self.now.0, node as u64, standing.term, standing.commit.0, standing.last.0, u64::from(leads)];
+        let all = what.into_iter().chain(sizes.map(|size| size as u64));
+        self.transcript = all.fold(self.transcript, mix);
+        if leads != std::mem::replace(&mut self.outside[node].leads, leads) {
+            self.saw(if leads { Reached::Elected } else { Reached::Deposed });
+        }
+    }
+
+    fn plan_wake(&mut self, node: usize) {
+        let Some(due) = self.hosts[node].shard.deadline() else { return };
+        let outside = &mut self.outside[node];
+        let soonest = Instant(self.now.0 + 1000);
+        let at = Instant(outside.clock.world(due).0 + 1000).max(soonest);
+        if outside.wake_at.is_none_or(|planned| at < planned) {
+            outside.wake_at = Some(at);
+            self.plan(at, node, Event::Wake);
+        }
+    }
+
+    /// A message leaves its node.
+    fn leave(&mut self, node: usize, to: NodeId, message: Message) {
+        let from = self.hosts[node].id();
+        let Some(mut adversary) = self.adversary.take() else {
+            return self.transmit(node, to, message, None);
+        };
+        if self.corrupted.contains(from) {
+            let mut instead = Vec::new();
+            adversary.instead(self.now, from, to, message, &mut instead);
+            for (to, message) in instead {
+                self.transmit(node, to, message, None);
+            }
+        } else {
+            match adversary.fate(self.now, from, to, &message) {
+                Fate::Lose => (),
+                Fate::Pass => self.transmit(node, to, message, None),
+                Fate::Hold(time) => {
+                    self.saw(Reached::Held);
+                    self.transmit(node, to, message, Some(time));
+                }
+            }
+        }
+        self.adversary = Some(adversary);
+    }
+
+    /// The network takes a message.
+    fn transmit(&mut self, node: usize, to: NodeId, message: Message, hold: Option<Duration>) {
+        let (from, to_id, to) = (self.hosts[node].id(), to, to.0 as usize - 1);
+        assert_ne!(node, to);
+        let Swarm { drop_per_mille, repeat_per_mille, late_per_mille, delay_us_max, keeps_order, .. } =
+            self.swarm;
+        let dice = &mut self.dice.network;
+        let (is_lost, is_repeated) = (dice.chance(drop_per_mille, 1000), dice.chance(repeat_per_mille, 1000));
+        let is_late = dice.chance(late_per_mille, 1000);
+        if is_lost || !self.network.is_up(node, to) {
+            return;
+        }
+        if self.swarm.queue_max <= self.network.holds(node, to) {
+            self.saw(Reached::Overflow);
+            let at = self.after_us(delay_us_max);
+            return self.plan(at, node, Event::Lost { peer: to_id });
+        }
+        // A core must endure repeated messages; a route may rely on the counters of the link, which lets no frame in twice: it
+        // believes that a batch was not appended when the one frame that carried it was refused.
+        let is_repeated = is_repeated && !matches!(message, Message::Forward(_));
+        let opened = Opened::assumed(from, GROUP_ONE, message);
+        let again = is_repeated.then(|| opened.clone());
+        let delay = if is_late { 2_000_000 } else { delay_us_max };
+        for opened in again.into_iter().chain([opened]) {
+            let micros = 1 + self.dice.network.below(delay);
+            let at = self.now.after(hold.unwrap_or_default() + Duration::from_micros(micros));
+            let at = self.network.send(node, to, at, keeps_order);
+            self.plan(at, to, Event::Deliver { from: node, opened });
+        }
+    }
+
+    fn fetch(&mut self, node: usize, fetch: LogFetch) {
+        let LogFetch { job, from, count, bytes, .. } = fetch;
+        let found = self.hosts[node].disk.entries(from, count, bytes);
+        let at = self.after_us(self.swarm.write_us_max);
+        self.plan(at, node, Event::Fetched { job, found });
+    }
+
+    fn keep(&mut self, node: usize, keep: Keep) {
+        let at = self.after_us(self.swarm.write_us_max);
+        match keep {
+            Keep::Piece { id, offset, total, body } => {
+                if let Some(snapshot) = self.hosts[node].stage(id, offset, total, body.bytes()) {
+                    self.plan(at, node, Event::Installed { snapshot });
+                }
+            }
+            Keep::Fetch { job, slot, offset, bytes, .. } => {
+                let found = self.hosts[node].disk.piece(slot, offset, bytes);
+                self.plan(at, node, Event::Fetched { job, found });
+            }
+            Keep::Begin(_) | Keep::Chunk(_) | Keep::End => unreachable!("a shard says no such thing"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::options::Faults;
+
+    #[test]
+    fn a_run_is_a_function_of_its_seed() {
+        let options = Options::of(3000);
+        let (first, again, other) =
+            (World::run(7, &options), World::run(7, &options), World::run(8, &options));
+        assert_eq!(first, again);
+        assert_ne!(first.transcript, other.transcript);
+        assert!(0 < first.committed);
+        let traced = World::run_traced(7, &options, |_| ());
+        assert_eq!(traced, first, "who looks on changes nothing");
+    }
+
+    #[test]
+    fn a_world_without_faults_has_one_life_a_node() {
+        let options = Options { faults: Faults::NONE, nodes: Some(3), ..Options::of(3000) };
+        let outcome = World::run(1, &options);
+        assert_eq!(outcome.lives, 3);
+        assert!(0 < outcome.acknowledged + outcome.reads, "{outcome:?}");
+    }
+
+    /// Loses everything that one node says.
+    struct Mute(NodeId);
+    impl Adversary for Mute {
+        fn corrupted(&self) -> NodeSet {
+            [self.0].into_iter().collect()
+        }
+        fn instead(&mut self, _: Instant, _: NodeId, _: NodeId, _: Message, _: &mut Vec<(NodeId, Message)>) {}
+        fn fate(&mut self, _: Instant, from: NodeId, _: NodeId, _: &Message) -> Fate {
+            assert_ne!(from, self.0, "what a corrupted node sends is not the network's to judge");
+            Fate::Pass
+        }
+    }
+
+    #[test]
+    fn an_adversary_speaks_for_the_nodes_that_it_has_corrupted() {
+        let options = Options { faults: Faults::NONE, nodes: Some(3), ..Options::of(3000) };
+        let mut world = World::new(1, &options);
+        let mute = Mute(NodeId(1));
+        world.corrupted = mute.corrupted();
+        world.adversary = Some(Box::new(mute));
+        (0..3).for_each(|node| world.settle(node));
+        while world.events < 3000 {
+            world.tick();
+            world.want();
+        }
+        assert!(!world.hosts[0].engine().is_leader(), "nobody hears it");
+        assert!(world.hosts[1..].iter().any(|host| host.engine().is_leader()));
+    }
+}
