@@ -74,6 +74,11 @@ impl Lead for Engine {
             Engine::Raft(raft) => raft.last(),
         }
     }
+    fn commit(&self) -> Slot {
+        match self {
+            Engine::Raft(raft) => raft.commit(),
+        }
+    }
     fn standing(&self) -> Standing {
         match self {
             Engine::Raft(raft) => raft.standing(),

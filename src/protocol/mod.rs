@@ -144,6 +144,8 @@ pub trait Lead: Protocol<Message = crate::wire::Message> {
     fn is_leader(&self) -> bool;
     /// The newest entry's slot.
     fn last(&self) -> Slot;
+    /// The newest decided slot.
+    fn commit(&self) -> Slot;
     /// What operators see of it.
     fn standing(&self) -> Standing;
     /// At the leader, how far the others are.

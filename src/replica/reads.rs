@@ -44,12 +44,14 @@ pub struct Demand {
     submitted: Instant,
 }
 
-/// Those that wait for a question, and those whose question is under way.
+/// Those that wait for a question, those whose question is under way, and those whose slot is not yet decided here.
 pub struct Reads {
     options: Options,
     waiting: VecDeque<Demand>,
     /// Invariant: rounds do not fall from front to back.
     asked: VecDeque<(u64, Instant, Demand)>,
+    /// A node that loses its leader now may never hear that these are decided: they go to the store only when they are.
+    granted: VecDeque<(Slot, Demand)>,
     round: u64,
     pause_until: Instant,
 }
@@ -61,13 +63,14 @@ impl Reads {
             options,
             waiting: VecDeque::new(),
             asked: VecDeque::new(),
+            granted: VecDeque::new(),
             round: 0,
             pause_until: Instant::ZERO,
         }
     }
     /// Whether more may be submitted.
     pub fn has_room(&self) -> bool {
-        self.waiting.len() + self.asked.len() < self.options.demands_max
+        self.waiting.len() + self.asked.len() + self.granted.len() < self.options.demands_max
     }
     /// Takes reads of the front.
     pub fn submit(&mut self, now: Instant, id: u64, body: Bytes) {
@@ -85,8 +88,9 @@ impl Reads {
         Some(round)
     }
 
-    /// The round's read index is known: gives back what it serves, in the order in which it was submitted.
-    pub fn granted(&mut self, round: u64, slot: Slot, mut serve: impl FnMut(Demand, Slot)) {
+    /// The round's read index is known. What it serves waits until that slot is decided here, in the order in which it was
+    /// submitted.
+    pub fn granted(&mut self, round: u64, slot: Slot) {
         let newest = self.asked.iter().take_while(|(asked, ..)| *asked <= round).map(|(_, _, d)| d.id).max();
         let Some(newest) = newest else { return };
         let mut served: Vec<Demand> = Vec::new();
@@ -102,7 +106,15 @@ impl Reads {
             served.extend(self.waiting.pop_front());
         }
         served.sort_unstable_by_key(|demand| demand.id);
-        served.into_iter().for_each(|demand| serve(demand, slot));
+        self.granted.extend(served.into_iter().map(|demand| (slot, demand)));
+    }
+
+    /// Everything up to `commit` is decided here: gives back what may go to the store, in the order of its granting.
+    pub fn serve(&mut self, commit: Slot, mut serve: impl FnMut(Demand, Slot)) {
+        while self.granted.front().is_some_and(|(slot, _)| *slot <= commit) {
+            let (slot, demand) = self.granted.pop_front().expect("there is one");
+            serve(demand, slot);
+        }
     }
 
     /// The core cannot tell: these are asked again a little later.
@@ -133,6 +145,7 @@ impl Reads {
         };
         self.asked.retain(|(_, _, demand)| fail(demand));
         self.waiting.retain(|demand| fail(demand));
+        self.granted.retain(|(_, demand)| fail(demand));
     }
 
     /// When `expire` or `ask` has something to do. Nobody can be asked unless `has_leader`: a pause that is over would wake for ever.
@@ -141,7 +154,8 @@ impl Reads {
             .asked
             .front()
             .map(|(_, at, d)| at.after(self.options.retry_after).min(d.submitted.after(self.options.wait)));
-        let waiting = self.waiting.iter().map(|d| d.submitted.after(self.options.wait)).min();
+        let unserved = self.waiting.iter().chain(self.granted.iter().map(|(_, demand)| demand));
+        let waiting = unserved.map(|d| d.submitted.after(self.options.wait)).min();
         let pause = (has_leader && !self.waiting.is_empty()).then_some(self.pause_until);
         oldest.into_iter().chain(waiting).chain(pause).min()
     }
@@ -163,7 +177,8 @@ mod tests {
 
     fn granted(reads: &mut Reads, round: u64) -> Vec<u64> {
         let mut ids = Vec::new();
-        reads.granted(round, Slot(7), |d, slot| {
+        reads.granted(round, Slot(7));
+        reads.serve(Slot(7), |d, slot| {
             assert_eq!(slot, Slot(7));
             ids.push(d.id);
         });
@@ -227,5 +242,22 @@ mod tests {
         reads.expire(Instant::ZERO.after(Options::default().wait), &mut failed);
         assert_eq!(failed, [(1, Failure::NoLeader)]);
         assert!(granted(&mut reads, 3).is_empty());
+    }
+
+    #[test]
+    fn a_granted_read_whose_slot_is_never_decided_here_ends() {
+        let options = Options { demands_max: 1, ..Options::default() };
+        let mut reads = Reads::new(options);
+        reads.submit(Instant(0), 1, Bytes::new());
+        reads.ask(Instant(0));
+        reads.granted(1, Slot(9));
+        reads.serve(Slot(8), |_, _| unreachable!("slot 9 is not decided"));
+        assert!(!reads.has_room(), "it counts until it has gone");
+        let late = Instant::ZERO.after(options.wait);
+        assert_eq!(reads.deadline(false), Some(late));
+        let mut failed = Vec::new();
+        reads.expire(late, &mut failed);
+        assert_eq!(failed, [(1, Failure::NoLeader)]);
+        assert!(reads.has_room());
     }
 }

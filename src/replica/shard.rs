@@ -341,10 +341,11 @@ impl<E: Lead> Shard<E> {
             effects.decided.push(Decided::Commit { group, entry });
         }
         for read in self.out.reads.drain(..) {
-            seat.reads.granted(read.id, read.slot, |demand, slot| {
-                effects.decided.push(Decided::Read { group, id: demand.id, slot, body: demand.body });
-            });
+            seat.reads.granted(read.id, read.slot);
         }
+        seat.reads.serve(seat.engine.commit(), |demand, slot| {
+            effects.decided.push(Decided::Read { group, id: demand.id, slot, body: demand.body });
+        });
         for refusal in self.out.refuse.drain(..) {
             if let Refused::Reads { id } = refusal.what {
                 seat.reads.refused(now, id);

@@ -124,7 +124,8 @@ pub struct StoreAgent {
     /// A decision that leaves a gap after what is applied: a load will fill it.
     held: Option<Entry>,
     /// Reads whose slot is not yet applied, and those that came behind them: answered in the order in which they came, lest a read
-    /// see an older state than one that its connection sent before. The replica bounds how many are outstanding.
+    /// see an older state than one that its connection sent before. Any comes behind the entry that it
+    /// waits for, unless a load brings that.
     waiting: VecDeque<(Slot, u64, Bytes)>,
     loading: Option<Loading>,
     damage: Option<Damage>,

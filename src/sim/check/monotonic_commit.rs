@@ -19,7 +19,7 @@ impl MonotonicCommit {
     /// Compares a node with how it was seen last in the same life.
     pub fn observe(&mut self, host: &Host) {
         let (id, applied) = (host.id(), host.machine.applied);
-        let commit = host.engine().standing().commit;
+        let commit = host.engine().commit();
         let seen = self.seen.entry(id).or_default();
         if seen.0 == host.boot {
             hold!(
