@@ -124,6 +124,9 @@ fn text(why: Failure) -> &'static str {
             "-INDETERMINATE the outcome is unknown: the command may or may not have taken effect; \
              read before you send it again\r\n"
         }
+        Failure::Behind => {
+            "-TRYAGAIN this node has not come to what the read must see; ask again, or another node\r\n"
+        }
         Failure::Draining => "-CLUSTERDOWN this node is shutting down; the command was not carried out\r\n",
     }
 }

@@ -20,15 +20,24 @@ pub struct Rings {
     pub fetched: Producer<LogFetched>,
     /// The ticket up to which all records are on stable storage.
     pub durable: Number,
+    /// What the log says of itself.
+    pub told: Told,
+    /// Rung when one of these has changed and the shard runs on another core.
+    pub doorbell: Option<Arc<dyn Doorbell>>,
+}
+
+/// What the log publishes of its space.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
     /// Bytes of batches that fit into prepared segments. Whoever accepts writes refuses them when it falls below what may still be on
     /// its way (disk full): nothing is half written then, and the node goes on when there is space again.
     pub room: Number,
-    /// Segments that are needed, and the oldest place of the first group that they hold; 0 for none.
+    /// Segments that are needed.
     pub segments: Number,
-    /// See `segments`.
+    /// Their bytes.
+    pub bytes: Number,
+    /// The oldest place of the first group that they hold; 0 for none.
     pub first: Number,
-    /// Rung when one of these has changed and the shard runs on another core.
-    pub doorbell: Option<Arc<dyn Doorbell>>,
 }
 
 /// The log role of a shard.
@@ -41,7 +50,7 @@ impl LogAgent {
     /// For a recovered log.
     pub fn new(log: Log, rings: Rings) -> LogAgent {
         rings.durable.set(0);
-        rings.room.set(log.room());
+        rings.told.room.set(log.room());
         LogAgent { log, rings }
     }
     /// The log.
@@ -66,11 +75,11 @@ impl LogAgent {
             }
             told += 1;
         }
-        self.rings.segments.set(self.log.segment_count() as u64);
-        self.rings.first.set(self.log.first(GROUP_ONE).0);
-        for (number, value) in
-            [(&self.rings.durable, self.log.durable().0), (&self.rings.room, self.log.room())]
-        {
+        let Told { room, segments, bytes, first } = &self.rings.told;
+        segments.set(self.log.segment_count() as u64);
+        bytes.set(self.log.needed_bytes());
+        first.set(self.log.first(GROUP_ONE).0);
+        for (number, value) in [(&self.rings.durable, self.log.durable().0), (room, self.log.room())] {
             if number.get() != value {
                 number.set(value);
                 told += 1;

@@ -40,7 +40,7 @@ pub mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use agent::{LogAgent, Rings};
+pub use agent::{LogAgent, Rings, Told};
 pub use error::{Fatal, LogError};
 pub use superblock::{Superblock, SuperblockError};
 pub use writer::Log;

@@ -454,6 +454,10 @@ impl Log {
     pub fn segment_count(&self) -> usize {
         self.segments.len()
     }
+    /// Bytes of the segments that are needed.
+    pub fn needed_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| u64::from(segment.bytes)).sum()
+    }
     /// What was wrong with the end that recovery has cut, if anything.
     pub fn torn(&self) -> Option<&str> {
         self.torn.as_deref()

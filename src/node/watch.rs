@@ -6,6 +6,7 @@ use crate::admin::{Event, EventSink, Status};
 use crate::base::ring::Consumer;
 use crate::base::{NodeId, Number};
 use crate::front::View;
+use crate::log::Told as LogTold;
 use crate::meter::turn::Turns;
 use crate::meter::{Board, Figures};
 use crate::protocol::FollowerStanding;
@@ -28,19 +29,6 @@ pub struct Sights {
     pub links: Option<Consumer<LinkEvent>>,
     /// Who leads (the core of the replica).
     pub replica: Option<ReplicaSight>,
-}
-
-/// What the log says of itself.
-#[derive(Clone, Default)]
-pub struct LogTold {
-    /// Bytes that it can take without a further segment.
-    pub room: Number,
-    /// Segments that are needed.
-    pub segments: Number,
-    /// Bytes of each.
-    pub segment_bytes: u64,
-    /// The oldest slot that they hold.
-    pub first: Number,
 }
 
 /// What the replica's core shows.
@@ -189,7 +177,7 @@ impl ReplicaSight {
         facts.memory.resident_bytes = resident_bytes();
         facts.connections = self.connections.get();
         facts.log.segments = self.log.segments.get();
-        facts.log.bytes = facts.log.segments * self.log.segment_bytes;
+        facts.log.bytes = self.log.bytes.get();
         facts.log.first = self.log.first.get();
         let room = self.log.room.get();
         let full = || format!("the log has room for {room} more bytes: free space on its disk");

@@ -13,7 +13,7 @@ use super::placement::Role;
 use super::probe::DataPlaneProbe;
 use super::run::NodeAgent;
 use super::sizes::Sizes;
-use super::watch::{LogTold, ReplicaSight};
+use super::watch::ReplicaSight;
 use crate::admin::keeper;
 use crate::auth::seal::Settings as SealSettings;
 use crate::auth::{Open, Seal};
@@ -26,7 +26,7 @@ use crate::front::plan::{Planned, Settled};
 use crate::front::{self, Facts, Member, Reply, Take, TakePorts, View};
 use crate::io::Entropy;
 use crate::io::driver::Doorbell;
-use crate::log::{LogAgent, Rings as LogRings};
+use crate::log::{LogAgent, Rings as LogRings, Told as LogTold};
 use crate::net::handshake::Identity;
 use crate::net::rx::{PeerAddress, Rings as RxRings, Rx, Settings as RxSettings};
 use crate::net::tx::Tx;
@@ -36,8 +36,8 @@ use crate::replica::{ReplicaAgent, Shard, seat, shard};
 use crate::resp::parse::Limits;
 use crate::store::agent::{Ports as StorePorts, StoreAgent, Told as StoreTold, Triggers};
 use crate::wire::hop::{
-    Answer, Decided, Demand, FollowerNumbers, Incoming, Keep, Kept, LinkEvent, Load, LogFetch, LogFetched,
-    Opened, Outgoing, PeerNumbers, SealLink, SealedFrame, SendLink, Stored,
+    Answer, Decided, Demand, Incoming, Keep, Kept, LinkEvent, Load, LogFetch, LogFetched, Opened, Outgoing,
+    PeerNumbers, SealLink, SealedFrame, SendLink, Stored,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -157,10 +157,8 @@ pub fn wire(
     let Booted { origin, log, engine, store, .. } = booted;
     let others = config.cluster.members.iter().filter(|m| m.id != config.node.id);
     let numbers: BTreeMap<NodeId, PeerNumbers> = others.map(|m| (m.id, PeerNumbers::default())).collect();
-    let members = numbers.keys().map(|peer| (*peer, FollowerNumbers::default())).collect();
-    let told = Told { members, ..Told::default() };
-    let (store_told, ending) = (StoreTold::default(), Ending::default());
-    let ending = Ending { replica: told.drained.clone(), ..ending };
+    let (told, store_told) = (Told::of(numbers.keys().copied()), StoreTold::default());
+    let ending = Ending { replica: told.drained.clone(), ..Ending::default() };
     let view = client_view(config, origin, &told, &store_told, &ending);
     let keeper = keeper::Ports {
         from_store: rings.store_keeps.1,
@@ -170,8 +168,7 @@ pub fn wire(
         data_plane: vec![doorbells(Role::Replica), doorbells(Role::Store)],
     };
     let (ask, probes) = crossbeam::channel::bounded(sizes.errands_max);
-    let durable = Number::default();
-    let log_told = LogTold { segment_bytes: config.log.segment_bytes, ..LogTold::default() };
+    let (durable, log_told) = (Number::default(), LogTold::default());
     let replica_ports = ReplicaPorts {
         opened: rings.opened.1,
         demands: rings.demands.1,
@@ -186,23 +183,13 @@ pub fn wire(
         keeper: bell.clone(),
         answers: rings.refusals.0,
     };
-    let heard = Heard {
-        durable: durable.clone(),
-        applied: store_told.applied.clone(),
-        memory: store_told.memory.clone(),
-        due: store_told.due.clone(),
-        settled: store_told.settled.clone(),
-        lost: numbers.iter().map(|(peer, n)| (*peer, n.lost.clone())).collect(),
-        drain: ending.drain.clone(),
-    };
+    let heard = heard(&durable, &store_told, &numbers, &ending);
     let log_rings = LogRings {
         records: rings.records.1,
         fetches: rings.fetches.1,
         fetched: rings.fetched.0,
         durable,
-        room: log_told.room.clone(),
-        segments: log_told.segments.clone(),
-        first: log_told.first.clone(),
+        told: log_told.clone(),
         doorbell: Some(doorbells(Role::Replica)),
     };
     let store_ports = StorePorts {
@@ -258,6 +245,24 @@ struct Identified {
     secret: SecretKey,
     origin: Origin,
     entropy: Box<dyn Entropy>,
+}
+
+/// The numbers that flow back to the replica.
+fn heard(
+    durable: &Number,
+    store: &StoreTold,
+    peers: &BTreeMap<NodeId, PeerNumbers>,
+    ending: &Ending,
+) -> Heard {
+    Heard {
+        durable: durable.clone(),
+        applied: store.applied.clone(),
+        memory: store.memory.clone(),
+        due: store.due.clone(),
+        settled: store.settled.clone(),
+        lost: peers.iter().map(|(peer, numbers)| (*peer, numbers.lost.clone())).collect(),
+        drain: ending.drain.clone(),
+    }
 }
 
 fn make_rx(

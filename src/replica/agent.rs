@@ -104,6 +104,14 @@ pub struct Told {
     pub drained: Number,
 }
 
+impl Told {
+    /// For a replica whose group has these other members.
+    pub fn of(others: impl Iterator<Item = NodeId>) -> Told {
+        let members = others.map(|other| (other, FollowerNumbers::default())).collect();
+        Told { members, ..Told::default() }
+    }
+}
+
 /// One shard between its rings.
 pub struct ReplicaAgent<E> {
     shard: Shard<E>,

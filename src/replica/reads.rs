@@ -136,16 +136,16 @@ impl Reads {
         let retry_after = self.options.retry_after;
         self.ask_again(|_, at| retry_after <= now.since(at));
         let wait = self.options.wait;
-        let mut fail = |d: &Demand| {
+        let mut fail = |d: &Demand, why: Failure| {
             let late = wait <= now.since(d.submitted);
             if late {
-                failed.push((d.id, Failure::NoLeader));
+                failed.push((d.id, why));
             }
             !late
         };
-        self.asked.retain(|(_, _, demand)| fail(demand));
-        self.waiting.retain(|demand| fail(demand));
-        self.granted.retain(|(_, demand)| fail(demand));
+        self.asked.retain(|(_, _, demand)| fail(demand, Failure::NoLeader));
+        self.waiting.retain(|demand| fail(demand, Failure::NoLeader));
+        self.granted.retain(|(_, demand)| fail(demand, Failure::Behind));
     }
 
     /// When `expire` or `ask` has something to do. Nobody can be asked unless `has_leader`: a pause that is over would wake for ever.
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(reads.deadline(false), Some(late));
         let mut failed = Vec::new();
         reads.expire(late, &mut failed);
-        assert_eq!(failed, [(1, Failure::NoLeader)]);
+        assert_eq!(failed, [(1, Failure::Behind)]);
         assert!(reads.has_room());
     }
 }

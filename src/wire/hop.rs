@@ -255,7 +255,7 @@ pub enum Answer {
 /// Why commands have no reply. All but `Indeterminate` say that nothing was appended; a read may be told any.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Failure {
-    /// No leader within `write_wait`: `-CLUSTERDOWN`.
+    /// No leader within `write_wait`, or none that could prove that it leads: `-CLUSTERDOWN`.
     NoLeader,
     /// More in flight than the limits allow: `-OVERLOADED`.
     Overloaded,
@@ -263,6 +263,8 @@ pub enum Failure {
     OutOfMemory,
     /// It may have been appended, and may yet take effect: `-INDETERMINATE`.
     Indeterminate,
+    /// A read: what it must see is decided, and did not come to this node within `write_wait`: `-TRYAGAIN`.
+    Behind,
     /// The node is going down and the commands were not appended: `-CLUSTERDOWN`.
     Draining,
 }

@@ -41,6 +41,31 @@ fn all_nodes_killed_at_once_come_back_with_everything_acknowledged() {
 }
 
 #[test]
+fn the_last_node_answers_what_is_pending_and_ends() {
+    let mut cluster = Cluster::init("last", 3);
+    // Whoever waited this out would make the test fail.
+    (1..=3).for_each(|node| cluster.configure(node, "[times]\ndrain_within = \"10min\""));
+    (1..=3).for_each(|node| cluster.start_node(node));
+    let leader = cluster.await_leader();
+    let mut clients: Vec<Client> = (0..3).map(|_| cluster.client(leader)).collect();
+    let others: Vec<usize> = cluster.running().into_iter().filter(|node| *node != leader).collect();
+    others.into_iter().for_each(|node| cluster.kill(node));
+    for (client, pipeline) in
+        clients.iter_mut().zip(["SET k 1\r\nGET k\r\n", "GET k\r\nGET k\r\n", "GET k\r\nSET k 2\r\n"])
+    {
+        client.raw(pipeline.as_bytes()).expect("the leader lives");
+    }
+    assert_eq!(cluster.stop(leader), Some(0));
+    for mut client in clients {
+        for _ in 0..2 {
+            let reply = client.reply().expect("an answer comes before the end");
+            let honest = ["INDETERMINATE", "CLUSTERDOWN", "TRYAGAIN"];
+            assert!(honest.iter().any(|prefix| reply.is_error(prefix)), "{reply:?}");
+        }
+    }
+}
+
+#[test]
 fn a_paused_leader_serves_no_stale_read() {
     let cluster = Cluster::start("pause", 3);
     let leader = cluster.await_leader();

@@ -1,7 +1,7 @@
 //! What others see of the log: the agent's rings and numbers, and the offline inspection.
 
 use super::super::inspect::{self, Line};
-use super::super::{LogAgent, Rings};
+use super::super::{LogAgent, Rings, Told};
 use super::*;
 use crate::base::{JobId, Number, ring};
 use crate::io::Agent;
@@ -71,16 +71,13 @@ fn the_agent_publishes_the_ticket_answers_errands_and_rests() {
     let (mut records, taken) = ring::ring(64);
     let (mut fetches, wanted) = ring::ring(8);
     let (found, mut fetched) = ring::ring(1);
-    let (segments, first) = (Number::default(), Number::default());
-    let (durable, room) = (Number::new(0), Number::new(0));
+    let (durable, told) = (Number::new(0), Told::default());
     let rings = Rings {
         records: taken,
         fetches: wanted,
         fetched: found,
         durable: durable.clone(),
-        room: room.clone(),
-        segments: segments.clone(),
-        first: first.clone(),
+        told: told.clone(),
         doorbell: None,
     };
     let mut agent = LogAgent::new(log, rings);
@@ -104,12 +101,12 @@ fn the_agent_publishes_the_ticket_answers_errands_and_rests() {
     for place in 1..=40 {
         world.entry(G1, place, 900);
     }
-    let before = room.get();
+    let before = told.room.get();
     world.history.iter().for_each(|r| records.push(r.clone()).unwrap());
     turns(&mut driver, &mut agent);
     assert_eq!((durable.get(), agent.log().durable()), (40, Ticket(40)));
-    assert!(room.get() < before);
-    assert_eq!((segments.get(), first.get()), (agent.log().segment_count() as u64, 1));
+    assert!(told.room.get() < before);
+    assert_eq!((told.segments.get(), told.first.get()), (agent.log().segment_count() as u64, 1));
     assert!(agent.failure().is_none() && agent.deadline().is_none(), "at rest nothing is due");
 
     // Answers wait when nobody takes them, and none is lost.
@@ -135,15 +132,13 @@ fn the_agent_says_why_the_node_must_end() {
     let (mut records, taken) = ring::ring(4);
     let (_fetches, wanted) = ring::ring(1);
     let (found, _fetched) = ring::ring(1);
-    let (durable, room) = (Number::new(0), Number::new(0));
+    let durable = Number::new(0);
     let rings = Rings {
         records: taken,
         fetches: wanted,
         fetched: found,
         durable: durable.clone(),
-        room,
-        segments: Number::default(),
-        first: Number::default(),
+        told: Told::default(),
         doorbell: None,
     };
     let mut agent = LogAgent::new(log, rings);
