@@ -1,5 +1,7 @@
 //! One test binary: whole clusters, papers, house rules. What one room does alone is tested in that room.
 
+#[cfg(feature = "canaries")]
+mod canaries;
 mod cluster;
 mod histories;
 mod paper;

@@ -31,8 +31,103 @@ macro_rules! canaries {
 }
 
 canaries! {
+    // Raft: elections.
+    /// A vote is answered before it is durable.
+    VoteBeforeDurable = "vote-before-durable", "hazard R2; Raft thesis 3.8";
+    /// A vote is forgotten by a restart within its term.
+    VoteForgotten = "vote-forgotten", "hazard R16; Raft thesis 3.8";
+    /// A second candidate of a term gets a vote too.
+    TwoVotes = "two-votes", "Raft thesis 3.4";
+    /// A vote is granted whatever the candidate's log holds.
+    VoteWithoutLogCheck = "vote-without-log-check", "Raft thesis 3.6.1";
+    /// Logs are compared by their length only.
+    UpToDateByLength = "up-to-date-by-length", "hazard R15; Raft thesis 3.6.1";
+    /// A log that is equal does not count as up to date.
+    UpToDateStrict = "up-to-date-strict", "hazard R15; Raft thesis 3.6.1";
+    /// A candidate counts a late vote of an earlier term.
+    VoteReplyAnyTerm = "vote-reply-any-term", "hazard R5; Xraft#33";
+    /// A node raises its term without asking first whether it could win.
+    NoPreVote = "no-pre-vote", "hazard R26; Raft thesis 9.6";
+    /// A leader that no majority hears goes on as one.
+    NoCheckQuorum = "no-check-quorum", "hazard R26; Raft thesis 6.2";
+
+    // Raft: the log.
+    /// Entries are acknowledged before they are durable.
+    AckBeforeDurable = "ack-before-durable", "hazard R3; NATS 2.12.1, lazy fsync";
+    /// A leader counts its own copy of an entry before it is durable.
+    CountOwnUndurable = "count-own-undurable", "Raft thesis 10.2.1";
+    /// A group of one node commits what is not durable.
+    SingleNodeUndurable = "single-node-undurable", "hazard R4; etcd#14370";
     /// An entry of an older term is committed by counting replicas.
-    CommitOlderTerm = "commit-older-term", "Raft thesis 3.6.2, figure 3.7; PySyncObj#169";
+    CommitOlderTerm = "commit-older-term", "hazard R1; Raft thesis 3.6.2, figure 3.7; PySyncObj#169";
+    /// A leader's search for what it may commit stops at the first entry of an older term.
+    CommitScanStops = "commit-scan-stops", "hazard R14; RaftOS#30";
+    /// The commit index is set to what a late message says, though it is lower.
+    CommitFalls = "commit-falls", "hazard R7; PySyncObj#166";
+    /// A follower commits what its leader has not vouched for.
+    CommitUnverified = "commit-unverified", "hazard R11; WRaft#118";
+    /// A late acknowledgement lowers what a leader knows of a follower.
+    MatchFalls = "match-falls", "hazard R8; RaftOS#25, PySyncObj#167";
+    /// After an acknowledgement the next entry to send is one that was acknowledged.
+    NextBelowMatch = "next-below-match", "hazard R9; PySyncObj#167";
+    /// A leader believes an acknowledgement of an earlier term.
+    AppendReplyAnyTerm = "append-reply-any-term", "hazard R6; CCF";
+    /// A late, shorter append removes the entries behind it, which agree.
+    CutMatchingSuffix = "cut-matching-suffix", "hazard R10; RaftOS#26, CCF";
+    /// A leader's append replaces committed entries.
+    ConflictCutsCommitted = "conflict-cuts-committed", "Raft thesis 3.5, figure 3.2";
+    /// Writes of entries that were cut count for those that replaced them.
+    CutKeepsWrites = "cut-keeps-writes", "Raft thesis 3.8, 10.2.1";
+    /// What was on its way before a reconnection does not count towards the window.
+    WindowOverrun = "window-overrun", "Raft thesis 10.2.1";
+
+    // Raft: snapshots.
+    /// An append to slot 0, as one gets during a snapshot, vouches for the whole log.
+    PrevZeroVouches = "prev-zero-vouches", "hazard R12; WRaft#118";
+    /// A snapshot takes its last entry's term for the present one.
+    TermFromSnapshot = "term-from-snapshot", "hazard R13; WRaft#118";
+    /// A follower that needs what has left the log is sent entries all the same.
+    CompactionForgetsFollower = "compaction-forgets-follower", "hazard R29; etcd#18055";
+    /// A snapshot replaces a newer state.
+    SnapshotOverNewer = "snapshot-over-newer", "Raft thesis 5, figure 5.3";
+
+    // Raft: reads.
+    /// A read index is taken before the leader has committed in its term.
+    ReadBeforeOwnCommit = "read-before-own-commit", "hazard R22; Raft thesis 6.4";
+    /// A read takes the index of a round that began before it.
+    ReadJoinsRound = "read-joins-round", "hazard R23; etcd#20418";
+    /// A leader answers reads without asking whether it still leads.
+    ReadWithoutRound = "read-without-round", "hazard R23; Raft thesis 6.4";
+    /// A follower answers reads from what it has.
+    ReadLocal = "read-local", "hazard R25; redis-raft";
+
+    // Exactly once, and replicated state.
+    /// A batch that took effect takes effect again.
+    DuplicateApplied = "duplicate-applied", "Raft thesis 6.3";
+    /// A batch that is handed to another leader gets a new number there.
+    ForwardRenumbered = "forward-renumbered", "Raft thesis 6.3";
+    /// Each node expires keys by its own clock.
+    ExpiryByLocalClock = "expiry-by-local-clock", "hazard R32; Tendermint, differing app hashes";
+    /// The order of a hash table reaches replicated bytes.
+    UnorderedBucket = "unordered-bucket", "hazard R32; Tendermint, differing app hashes";
+    /// A snapshot knows nothing of the batches that took effect.
+    SnapshotWithoutSessions = "snapshot-without-sessions", "hazard R27; Raft thesis 6.3";
+    /// A snapshot holds effects of entries above its slot.
+    SaveAfterChange = "save-after-change", "hazard R28; etcd#13766";
+
+    // The log on disk.
+    /// Batches are written without waiting for stable storage.
+    SyncSkipped = "sync-skipped", "Raft thesis 3.8";
+    /// A write that failed counts as durable.
+    WriteErrorIgnored = "write-error-ignored", "hazard R31; Rebello et al., ATC 2020 (fsync failures)";
+    /// A batch that was not wholly written is recovered.
+    TornTailValid = "torn-tail-valid", "Pillai et al., OSDI 2014";
+    /// Damage in what was durable passes for an end that was never wholly written, and is cut.
+    DamageCutAsTorn = "damage-cut-as-torn", "hazard R30; Alagappan et al., FAST 2018 (PAR)";
+
+    // Between nodes.
+    /// A frame that was recorded is let in again.
+    FrameReplayed = "frame-replayed", "Aublin et al., EuroSys 2013; RFC 4303, 3.4.3";
 }
 
 impl Canary {

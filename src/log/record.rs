@@ -6,6 +6,7 @@
 //! the chain of its records begins, and the checksum of its last record, with which that chain ends: one chain through the whole log.
 
 use super::Identity;
+use crate::base::canary::{self, Canary};
 use crate::base::{Body, Digest, GroupId, Slot, Ticket};
 use crate::io::driver::ALIGN;
 use crate::wire::hop::{META_MAX, Meta, RecordKind, Stored};
@@ -295,7 +296,11 @@ impl Head {
     }
     /// The record, if `body` has the digest that the head names.
     pub fn with_body(&self, body: Bytes) -> Result<Stored, Flaw> {
-        let body = Body::verified(body, self.digest).ok_or(Flaw::Body)?;
+        let body = if canary::on(Canary::TornTailValid) {
+            Body::new(body)
+        } else {
+            Body::verified(body, self.digest).ok_or(Flaw::Body)?
+        };
         let Head { ticket, group, kind, place, meta, .. } = *self;
         Ok(Stored { ticket, group, kind, place, meta, body })
     }

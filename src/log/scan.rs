@@ -8,6 +8,7 @@
 use super::record::{BATCH_HEADER, BatchHeader, Checksum, Flaw, Head, Keys, Records};
 use super::segment::{self, FIRST_BATCH, Found, SegmentHeader};
 use super::{FORMAT_VERSION, Identity, LogError};
+use crate::base::canary::{self, Canary};
 use crate::io::driver::ALIGN;
 use std::collections::BTreeMap;
 use std::io;
@@ -244,6 +245,7 @@ impl Walker<'_> {
         }
         // A torn batch is cut as a whole, so one whose durability is in doubt is verified before any of it is told.
         if self.survey.statements.durable_through < header.0.number
+            && !canary::on(Canary::TornTailValid)
             && let Err(flaw) = verify(self.keys, &header.0, bytes)
         {
             return Ok(Err(flaw));
@@ -297,7 +299,8 @@ impl Walker<'_> {
             return Ok(true);
         }
         let expected = self.end.map_or(0, |end| end.number + 1);
-        if expected == 0 || expected <= self.survey.statements.durable_through {
+        let was_durable = expected <= self.survey.statements.durable_through;
+        if expected == 0 || was_durable && !canary::on(Canary::DamageCutAsTorn) {
             let (file, offset, flaw) = match next {
                 Some(next) if expected != 0 && self.lies_in_next(segment, position, &next, expected)? => {
                     let flaw = self.header(&next, FIRST_BATCH)?.err().unwrap_or(flaw);

@@ -5,6 +5,7 @@
 //! the order. What counts is honesty in giving up: a batch that was certainly never appended fails with a retryable answer, one
 //! that may have been appended is *indeterminate*.
 
+use crate::base::canary::{self, Canary};
 use crate::base::{Body, Instant, NodeId, Origin};
 use crate::wire::Batch;
 use crate::wire::forward::Refusal;
@@ -43,6 +44,9 @@ impl Default for Options {
     }
 }
 
+/// By how much attempts of one batch are apart with [`Canary::ForwardRenumbered`].
+const RENUMBERED: u64 = 1 << 32;
+
 struct Pending {
     sequence: u64,
     body: Body,
@@ -59,6 +63,11 @@ struct Pending {
 impl Pending {
     fn certainly_not_appended(&self) -> bool {
         !self.loose && self.sent.is_none()
+    }
+    /// Under which number an attempt goes out. Always the same, or a repetition would not be known as one.
+    fn number(&self) -> u64 {
+        let again = u64::from(self.attempts.saturating_sub(1)) * RENUMBERED;
+        if canary::on(Canary::ForwardRenumbered) { self.sequence + again } else { self.sequence }
     }
     /// The present attempt's outcome will not be waited for.
     fn let_go(&mut self) {
@@ -167,7 +176,8 @@ impl Route {
             pending.let_go();
             pending.sent = Some((to, now));
             pending.attempts += 1;
-            let (sequence, growth, body) = (pending.sequence, pending.growth, pending.body.clone());
+            let (sequence, growth, body) = (pending.number(), pending.growth, pending.body.clone());
+            let floor = if canary::on(Canary::ForwardRenumbered) { sequence } else { floor };
             let batch = Batch { origin, sequence, floor, growth, body };
             out.push(Dispatch { to, attempt: pending.attempts, batch });
         }
@@ -207,6 +217,10 @@ impl Route {
 
     /// A batch of this origin stands in the decided log. Says whether it takes effect there.
     pub fn committed(&mut self, sequence: u64, floor: u64) -> Verdict {
+        if canary::on(Canary::ForwardRenumbered) {
+            self.settle(sequence);
+            return Verdict::Applied;
+        }
         let verdict = judge(self.applied, sequence, floor);
         if verdict == Verdict::Applied {
             self.settle(sequence);
@@ -216,6 +230,7 @@ impl Route {
 
     /// Everything up to `sequence` has taken effect or never will.
     pub fn settle(&mut self, sequence: u64) {
+        let sequence = if canary::on(Canary::ForwardRenumbered) { sequence % RENUMBERED } else { sequence };
         self.applied = self.applied.max(sequence);
         while self.outstanding.front().is_some_and(|p| p.sequence <= sequence) {
             self.bytes -= self.outstanding.pop_front().map_or(0, |p| p.body.len());

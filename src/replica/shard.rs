@@ -8,6 +8,7 @@ use super::gate::Gate;
 use super::reads;
 use super::route::{self, Dispatch, Route};
 use super::seat::{Guards, Seat};
+use crate::base::canary::{self, Canary};
 use crate::base::{GroupId, Instant, JobId, NodeId, NodeSet, Origin, Slot, Stamp, Ticket, place};
 use crate::protocol::outbox::Refused;
 use crate::protocol::{Fault, Fetch, Fetched, Input, Lead, Outbox, RefusalKind, Send, Target};
@@ -333,7 +334,10 @@ impl<E: Lead> Shard<E> {
         seat.engine.settle(now, &mut self.out);
         let own = seat.route.origin();
         for commit in self.out.commits.drain(..) {
-            let entry = commit.entry;
+            let mut entry = commit.entry;
+            if canary::on(Canary::ExpiryByLocalClock) {
+                entry.stamp = clock;
+            }
             seat.committed(now, entry.slot);
             if entry.origin == own {
                 let _: Verdict = seat.route.committed(entry.sequence, entry.floor);

@@ -9,6 +9,7 @@ use super::sessions::{Admission, Sessions};
 use super::state::State;
 use super::table::{Extent, HashKey, Table};
 use super::warm::Commands;
+use crate::base::canary::{self, Canary};
 use crate::base::{Digest, GroupId, Origin, Prng, Slot, Stamp, Term};
 use crate::wire::hop::SnapshotId;
 use crate::wire::{Entry, EntryKind};
@@ -162,9 +163,11 @@ impl Store {
         let group = self.options.group;
         let id = SnapshotId { group, slot: self.applied, term: self.term, stamp: self.state.now };
         let table = &self.state.table;
-        let lanes = self.sessions.len() as u32;
+        let none = Sessions::default();
+        let sessions = if canary::on(Canary::SnapshotWithoutSessions) { &none } else { &self.sessions };
+        let lanes = sessions.len() as u32;
         let header = Header { id, bits: table.bits(), key_check: table.key_check(), lanes };
-        let saving = Saving::new(&header, &self.sessions, table.len(), table.memory());
+        let saving = Saving::new(&header, sessions, table.len(), table.memory());
         self.state.table.begin_saving(saving);
         id
     }
@@ -196,7 +199,7 @@ impl Store {
     /// Takes the state of a snapshot over, if it is newer; whether it was.
     pub fn replace(&mut self, loading: Loading) -> Result<bool, Damage> {
         let Loaded { id, sessions, table } = loading.0.finish()?;
-        let newer = self.applied < id.slot;
+        let newer = self.applied < id.slot || canary::on(Canary::SnapshotOverNewer);
         if newer {
             let old = std::mem::replace(&mut self.state.table, table);
             self.state.table.inherit(old);

@@ -16,6 +16,7 @@ use super::load::Damage;
 use super::record::View;
 use super::sessions::Sessions;
 use super::table::Bucket;
+use crate::base::canary::{self, Canary};
 use crate::wire::hop::SnapshotId;
 use bytes::BufMut;
 
@@ -74,7 +75,9 @@ pub(super) fn header(out: &mut Vec<u8>, header: &Header, sessions: &Sessions) {
 /// Appends a bucket.
 pub(super) fn bucket(out: &mut impl BufMut, number: u32, bucket: &Bucket) {
     let mut records: Vec<_> = bucket.iter().collect();
-    records.sort_unstable_by_key(|r| r.key());
+    if !canary::on(Canary::UnorderedBucket) {
+        records.sort_unstable_by_key(|r| r.key());
+    }
     out.put_u8(BUCKET);
     out.put_u32_le(number);
     out.put_u32_le(records.len() as u32);

@@ -6,6 +6,7 @@
 use super::codec::{self, HEAD_ALIGN, Heads};
 use super::frame::{FrameError, HEADER_BYTES, Header, TABLE_LINE};
 use super::opened::Opened;
+use crate::base::canary::{self, Canary};
 use crate::base::{Body, Digest, NodeId};
 use crate::crypto::DirectionKeys;
 use crate::crypto::tag::CIPHER_OVERHEAD;
@@ -84,7 +85,7 @@ impl Opener {
             return Err(FrameError::Tag);
         }
         let expected = &mut self.counters[header.lane as usize];
-        if header.counter != *expected {
+        if header.counter != *expected && !canary::on(Canary::FrameReplayed) {
             return Err(FrameError::Counter { expected: *expected, found: header.counter });
         }
         *expected += 1;

@@ -4,7 +4,8 @@
 use quorate::sim::Script;
 use std::path::{Path, PathBuf};
 
-fn play(name: &str) {
+/// Plays a scenario; panics unless everything happens as its text says.
+pub fn play(name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenario");
     let path: PathBuf = folder.join(name).with_extension("txt");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -51,4 +52,13 @@ scenarios! {
     pre_vote_rejoiner_does_not_disturb,
     leadership_transfer,
     read_index_on_a_deposed_leader_refuses,
+    late_vote_of_an_earlier_term,
+    late_acknowledgement_of_an_earlier_term,
+    vote_outlives_a_restart,
+    stale_leader_answers_no_read,
+    longer_log_of_an_older_term_loses,
+    writes_of_cut_entries_do_not_count,
+    window_holds_after_a_reconnection,
+    leader_that_hears_nobody_steps_down,
+    snapshot_on_its_way_vouches_for_nothing,
 }

@@ -1,6 +1,7 @@
 //! What a follower does with a leader's entries (thesis 3.5).
 
 use super::{Raft, Role};
+use crate::base::canary::{self, Canary};
 use crate::base::{Instant, NodeId, Slot, Term};
 use crate::protocol::{FaultKind, Outbox, Target};
 use crate::wire::Entry;
@@ -48,12 +49,22 @@ impl Raft {
             return;
         }
         let is_heartbeat = entries.is_empty();
-        let end = Slot(prev_slot.0 + entries.len() as u64);
+        let end = match prev_slot {
+            Slot::ZERO if is_heartbeat && canary::on(Canary::PrevZeroVouches) => self.tail.last(),
+            _ => Slot(prev_slot.0 + entries.len() as u64),
+        };
         if !self.take_entries(from, entries, out) {
             return;
         }
         // What was matched once in this term stays so: a late, shorter append changes nothing.
         self.verified = self.verified.max(end);
+        if canary::on(Canary::CutMatchingSuffix) && self.commit <= end && end < self.tail.last() {
+            self.cut(end.next());
+            self.verified = end;
+        }
+        if canary::on(Canary::CommitUnverified) {
+            self.verified = self.verified.max(commit.min(self.tail.last()));
+        }
         // Only what is known to agree with this leader's log may commit, not all that the own log holds (3.5).
         self.commit_to(commit.min(self.verified), out);
         let earlier = self.acknowledgement.filter(|a| a.to == from);
@@ -108,19 +119,16 @@ impl Raft {
             }
             match self.tail.term_at(slot) {
                 Some(term) if term == entry.term => continue,
-                Some(_) if slot <= self.commit => {
+                Some(_) if slot <= self.commit && !canary::on(Canary::ConflictCutsCommitted) => {
                     out.fault(from, FaultKind::RewritesCommitted { slot, commit: self.commit });
                     return false;
                 }
-                Some(_) if slot <= self.verified => {
+                Some(_) if slot <= self.verified && !canary::on(Canary::ConflictCutsCommitted) => {
                     // A leader never rewrites its own log (3.2, Leader Append-Only).
                     out.fault(from, FaultKind::Disordered { slot });
                     return false;
                 }
-                Some(_) => {
-                    self.tail.cut(slot);
-                    self.writes.cut(slot);
-                }
+                Some(_) => self.cut(slot),
                 None => (),
             }
             if entry.stamp < self.tail.last_mark().stamp || entry.term < self.tail.last_mark().term {
@@ -130,6 +138,12 @@ impl Raft {
             self.append(entry, out);
         }
         true
+    }
+
+    /// The entries from `slot` on do not agree with the leader's.
+    fn cut(&mut self, slot: Slot) {
+        self.tail.cut(slot);
+        self.writes.cut(slot);
     }
 
     fn refuse_append(&mut self, from: NodeId, outcome: AppendOutcome, round: u64, out: &mut Outbox) {
@@ -144,7 +158,8 @@ impl Raft {
         let Some(Acknowledgement { to, round, is_urgent }) = self.acknowledgement.take() else { return };
         assert_eq!(self.leader, Some(to));
         self.round_echoed = self.round_echoed.max(round);
-        let (term, to, durable) = (self.term, Target::One(to), self.writes.slot());
+        let (term, to) = (self.term, Target::One(to));
+        let durable = if canary::on(Canary::AckBeforeDurable) { self.verified } else { self.writes.slot() };
         let reply = |slot| Message::AppendReply { term, outcome: AppendOutcome::Matched { slot }, round };
         if !self.writes.is_vote_durable() {
             out.send_after(out.last_ticket(), to, reply(self.verified));

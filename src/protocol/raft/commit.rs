@@ -24,6 +24,9 @@ impl Raft {
         }
         assert_eq!(self.role, Role::Leader);
         let candidate = self.held_by_quorum();
+        if canary::on(Canary::CommitScanStops) && self.tail.term_at(self.commit.next()) != Some(self.term) {
+            return;
+        }
         // Figure 8: an older term's entry on a majority may still be replaced. It commits with the first of the own term above
         // it, and terms do not fall, so nothing below `candidate` need be looked at.
         let is_own = self.tail.term_at(candidate) == Some(self.term) || canary::on(Canary::CommitOlderTerm);
@@ -36,7 +39,12 @@ impl Raft {
     /// (10.2.1), else it could commit, crash, forget, and be led by one that never had it.
     fn held_by_quorum(&self) -> Slot {
         let mut held = [Slot::ZERO; 64];
-        held[0] = self.writes.slot();
+        let is_single = self.members.len() == 1;
+        held[0] = match () {
+            _ if canary::on(Canary::CountOwnUndurable) => self.tail.last(),
+            _ if canary::on(Canary::SingleNodeUndurable) && is_single => self.tail.last(),
+            _ => self.writes.slot(),
+        };
         for (place, peer) in held[1..].iter_mut().zip(&self.peers) {
             *place = peer.matched;
         }
@@ -48,7 +56,7 @@ impl Raft {
     /// Decides everything up to `slot`. The commit index only rises, whatever is said.
     pub(super) fn commit_to(&mut self, slot: Slot, out: &mut Outbox) {
         assert!(slot <= self.verified && self.verified <= self.tail.last());
-        self.commit = self.commit.max(slot);
+        self.commit = if canary::on(Canary::CommitFalls) { slot } else { self.commit.max(slot) };
         self.deliver(out);
     }
 

@@ -2,6 +2,7 @@
 
 use super::progress::Progress;
 use super::{Raft, Role};
+use crate::base::canary::{self, Canary};
 use crate::base::{Instant, NodeId, NodeSet, Slot, Term};
 use crate::protocol::{Outbox, Target};
 use crate::wire::raft::Message;
@@ -38,7 +39,7 @@ impl Raft {
             return;
         }
         self.follow(now, None, out);
-        if self.options.pre_vote && 1 < self.members.len() {
+        if self.options.pre_vote && 1 < self.members.len() && !canary::on(Canary::NoPreVote) {
             self.try_out(out);
         } else {
             self.campaign(now, false, out);
@@ -82,7 +83,12 @@ impl Raft {
     /// with the same term, then whichever log is longer is more up-to-date" (3.6.1).
     fn is_up_to_date(&self, theirs: (Term, Slot)) -> bool {
         let last = self.tail.last_mark();
-        (last.term, last.slot) <= theirs
+        match () {
+            _ if canary::on(Canary::VoteWithoutLogCheck) => true,
+            _ if canary::on(Canary::UpToDateByLength) => last.slot <= theirs.1,
+            _ if canary::on(Canary::UpToDateStrict) => (last.term, last.slot) < theirs,
+            _ => (last.term, last.slot) <= theirs,
+        }
     }
 
     pub(super) fn on_pre_vote(
@@ -112,7 +118,7 @@ impl Raft {
             assert!(!transfer && self.is_loyal(now), "any other vote raised our term");
             return;
         }
-        let is_free = self.vote.is_none() || self.vote == Some(from);
+        let is_free = self.vote.is_none() || self.vote == Some(from) || canary::on(Canary::TwoVotes);
         let granted = term == self.term && is_free && self.is_up_to_date(last);
         if granted && self.vote.is_none() {
             self.vote = Some(from);
@@ -135,7 +141,7 @@ impl Raft {
         // A late answer to an earlier question speaks of another term (hazard: two leaders in one term).
         let asked = match self.role {
             Role::PreCandidate => pre && term == self.term.next(),
-            Role::Candidate => !pre && term == self.term,
+            Role::Candidate => !pre && (term == self.term || canary::on(Canary::VoteReplyAnyTerm)),
             Role::Follower | Role::Leader => false,
         };
         if !asked || !granted {
@@ -186,14 +192,14 @@ impl Raft {
     pub(super) fn check_quorum(&mut self, now: Instant, out: &mut Outbox) {
         assert_eq!(self.role, Role::Leader);
         let heard = self.peers.iter().filter(|p| now.since(p.heard) <= self.options.election_max).count();
-        if self.options.check_quorum && heard + 1 < self.quorum() {
+        if self.options.check_quorum && heard + 1 < self.quorum() && !canary::on(Canary::NoCheckQuorum) {
             self.follow(now, None, out);
         }
     }
 
     /// Sends what speaks of the own term and vote: at once if they are durable, else after everything that is being written.
     pub(super) fn reply(&mut self, to: Target, message: Message, out: &mut Outbox) {
-        if self.writes.is_vote_durable() {
+        if self.writes.is_vote_durable() || canary::on(Canary::VoteBeforeDurable) {
             out.send(to, message);
         } else {
             out.send_after(out.last_ticket(), to, message);

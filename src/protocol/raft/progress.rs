@@ -1,6 +1,7 @@
 //! What a leader knows of one follower, and what it has on its way to it.
 
 use super::snapshot::Shipping;
+use crate::base::canary::{self, Canary};
 use crate::base::{Instant, JobId, NodeId, Slot};
 use std::collections::VecDeque;
 
@@ -87,8 +88,10 @@ impl Progress {
 
     /// The follower's log agrees, durably, up to `slot`. Late answers say less than is known: both indexes only rise.
     pub fn acknowledged(&mut self, slot: Slot) {
-        self.matched = self.matched.max(slot);
-        self.next = self.next.max(self.matched.next());
+        self.matched = if canary::on(Canary::MatchFalls) { slot } else { self.matched.max(slot) };
+        if !canary::on(Canary::NextBelowMatch) {
+            self.next = self.next.max(self.matched.next());
+        }
         while let Some((_, bytes)) = self.inflight.front().copied().filter(|(last, _)| *last <= self.matched)
         {
             self.inflight_bytes -= bytes;

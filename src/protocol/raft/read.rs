@@ -3,6 +3,7 @@
 //! A follower asks its leader for the index and answers from its own store.
 
 use super::{Raft, Role};
+use crate::base::canary::{self, Canary};
 use crate::base::{NodeId, Slot, Term};
 use crate::protocol::{Outbox, RefusalKind, Refused, Target};
 use crate::wire::raft::Message;
@@ -101,8 +102,14 @@ impl Raft {
     /// Near the end of the burst: one round for all that wait. "If the leader has not yet marked an entry from its current term
     /// committed, it waits until it has done so" (6.4): until then it may not know the newest commit index.
     pub(super) fn begin_round(&mut self) {
-        let knows_commit = self.tail.term_at(self.commit) == Some(self.term);
+        let knows_commit =
+            self.tail.term_at(self.commit) == Some(self.term) || canary::on(Canary::ReadBeforeOwnCommit);
         let reads = &mut self.reads;
+        if canary::on(Canary::ReadJoinsRound)
+            && let Some(running) = reads.rounds.back_mut()
+        {
+            running.askers.append(&mut reads.waiting);
+        }
         if reads.waiting.is_empty() || !knows_commit || self.options.read_rounds_max <= reads.rounds.len() {
             return;
         }
@@ -115,7 +122,7 @@ impl Raft {
     pub(super) fn confirm_rounds(&mut self, out: &mut Outbox) {
         while let Some(number) = self.reads.rounds.front().map(|round| round.number) {
             let confirmed = self.peers.iter().filter(|p| number <= p.round).count() + 1;
-            if confirmed < self.quorum() {
+            if confirmed < self.quorum() && !canary::on(Canary::ReadWithoutRound) {
                 return;
             }
             let Some(Round { slot, askers, .. }) = self.reads.rounds.pop_front() else { return };
@@ -163,6 +170,7 @@ impl Raft {
     pub(super) fn read(&mut self, id: u64, out: &mut Outbox) {
         match self.role {
             Role::Leader => self.await_round(Asker::Own(id), out),
+            _ if canary::on(Canary::ReadLocal) => out.read_at(id, self.commit),
             _ if self.leader.is_none() => {
                 out.refuse(Refused::Reads { id }, RefusalKind::NotLeader { leader: None });
             }

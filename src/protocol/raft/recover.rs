@@ -7,6 +7,7 @@ use super::tail::{Mark, Tail};
 use super::transfer::Transfer;
 use super::writes::Writes;
 use super::{Raft, Role};
+use crate::base::canary::{self, Canary};
 use crate::base::{Instant, JobId, NodeId, NodeSet, Prng, Slot, Term};
 use crate::wire::{Entry, Record};
 
@@ -82,7 +83,7 @@ impl Replay {
         match record {
             Record::Vote { term, vote, .. } => {
                 assert!(self.term <= term, "terms are written in rising order");
-                (self.term, self.vote) = (term, vote);
+                (self.term, self.vote) = (term, vote.filter(|_| !canary::on(Canary::VoteForgotten)));
             }
             Record::Entry { entry, .. } => return self.entry(entry),
             Record::Floor { slot, term, stamp, reset, .. } => self.raise(Mark { slot, term, stamp }, reset),

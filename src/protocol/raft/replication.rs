@@ -6,6 +6,7 @@
 
 use super::progress::Mode;
 use super::{Raft, Role};
+use crate::base::canary::{self, Canary};
 use crate::base::{Instant, NodeId, Slot};
 use crate::protocol::{FaultKind, Fetch, Outbox, Target};
 use crate::wire::Entry;
@@ -42,7 +43,7 @@ impl Raft {
                     return sent;
                 }
                 // The entry before `next` has left the log: nobody can say any more whether it agrees.
-                _ if p.next <= floor => p.ship(now),
+                _ if p.next <= floor && !canary::on(Canary::CompactionForgetsFollower) => p.ship(now),
                 Mode::Probe { asked: true } => return sent,
                 Mode::Probe { asked } => {
                     *asked = true;
@@ -131,6 +132,9 @@ impl Raft {
                 let next = p.next;
                 p.probe(next);
                 p.fetch = None;
+                if canary::on(Canary::WindowOverrun) {
+                    p.replicate();
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::progress::Mode;
 use super::tail::Mark;
 use super::{Raft, Role};
+use crate::base::canary::{self, Canary};
 use crate::base::{Body, Instant, NodeId, Slot, Term};
 use crate::protocol::{FaultKind, Fetch, Outbox, Target};
 use crate::wire::Record;
@@ -217,7 +218,7 @@ impl Raft {
     /// A snapshot that came in pieces has become the store's state and is durable.
     pub(super) fn installed(&mut self, mark: Mark, out: &mut Outbox) {
         self.staging = None;
-        if self.commit < mark.slot {
+        if self.commit < mark.slot || canary::on(Canary::SnapshotOverNewer) {
             // "If existing log entry has same index and term as snapshot's last included entry, retain log entries following it"
             // (5, figure 5.3); else the whole log is void.
             let agrees = self.tail.term_at(mark.slot) == Some(mark.term);
@@ -233,6 +234,9 @@ impl Raft {
             self.verified = self.verified.max(mark.slot);
             self.commit = mark.slot;
             self.applied(mark.slot);
+            if canary::on(Canary::TermFromSnapshot) {
+                self.term = mark.term;
+            }
             self.write_floor(mark, !agrees, out);
         }
         if let Some(leader) = self.leader.filter(|leader| *leader != self.me) {

@@ -1,7 +1,7 @@
 //! Exactly once, and honesty: a batch takes effect at most once (thesis 6.3: "the servers ... filter out duplicates"), one that was
 //! acknowledged took effect where its client was told, and one that was refused as certainly not appended never does.
 
-use crate::base::{Origin, Slot};
+use crate::base::{Digest, Origin, Slot};
 use crate::sim::violation::hold;
 use crate::wire::Entry;
 use crate::wire::sequence::Verdict;
@@ -14,6 +14,8 @@ const HONESTY: &str = "honest-refusal";
 #[derive(Default)]
 pub struct ExactlyOnce {
     applied: BTreeMap<(Origin, u64), Slot>,
+    /// The same by content, which is unique here: numbers may be what is wrong.
+    effects: BTreeMap<(Origin, Digest), Slot>,
     refused: BTreeSet<(Origin, u64)>,
     /// How many were acknowledged.
     pub acknowledged: u64,
@@ -26,6 +28,8 @@ impl ExactlyOnce {
             let name = (entry.origin, entry.sequence);
             let earlier = self.applied.insert(name, entry.slot);
             hold!(PROPERTY, earlier.is_none(), "batch {name:?} took effect twice");
+            let earlier = self.effects.insert((entry.origin, entry.body.digest()), entry.slot);
+            hold!(PROPERTY, earlier.is_none(), "commands of {} took effect twice", entry.origin);
             hold!(HONESTY, !self.refused.contains(&name), "batch {name:?} was refused and took effect");
         }
     }

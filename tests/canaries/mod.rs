@@ -1,0 +1,133 @@
+//! Every canary is found: switched on, its finder fails; switched off, it passes. A canary without a finder fails here, and so does
+//! a page `docs/CANARIES.md` that says anything else (`QUORATE_REWRITE=1` writes it).
+
+mod disk;
+mod rooms;
+mod table;
+
+use crate::scenario;
+use quorate::base::canary::{self, Canary};
+use quorate::sim::{self, Options, violation};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+use table::FINDERS;
+
+/// Events of a run that looks for a canary.
+const EVENTS: u64 = 4000;
+/// So many times the seeds that it typically takes are tried: a bug that is found by one seed in `n` is missed by `20 n` with a chance
+/// of two in a thousand million.
+const PATIENCE: u64 = 20;
+
+/// How a canary is found.
+enum Finder {
+    /// By random faults in the simulated world: about one seed in `typical` finds it, and the checker of the property says so.
+    Seeds { typical: u64, property: &'static str },
+    /// By a story of `tests/scenario`.
+    Scenario(&'static str),
+    /// By a directed test of a room, here in this folder.
+    Room(&'static str, fn()),
+}
+
+/// Looks for `canary`. Gives back what told of it.
+fn find(canary: Canary, finder: &Finder) -> Result<String, String> {
+    match finder {
+        Finder::Seeds { typical, property } => {
+            let first = std::env::var("QUORATE_SEED").map_or(1, |text| text.parse().expect("a number"));
+            let with = Options { canary: Some(canary), ..Options::of(EVENTS) };
+            let tells = |seed: &u64| sim::run(*seed, &with).is_err_and(|v| v.property == *property);
+            let budget = typical * PATIENCE;
+            let seed = (first..first + budget).find(tells);
+            let seed = seed.ok_or(format!("{budget} seeds from {first} do not find it"))?;
+            let without = sim::run(seed, &Options::of(EVENTS));
+            without.map(|_| format!("seed {seed}")).map_err(|v| format!("seed {seed} without it: {v}"))
+        }
+        Finder::Scenario(name) => both(canary, || scenario::play(name)),
+        Finder::Room(_, test) => both(canary, test),
+    }
+}
+
+fn both(canary: Canary, test: impl Fn()) -> Result<String, String> {
+    match (violation::catch(&test), violation::catch(|| canary::with(canary, &test))) {
+        (Ok(()), Err(found)) => Ok(found.message.lines().next().unwrap_or_default().to_string()),
+        (Ok(()), Ok(())) => Err("its finder passes".to_string()),
+        (Err(found), _) => Err(format!("its finder fails without it: {found}")),
+    }
+}
+
+#[test]
+fn every_canary_is_found() {
+    let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let worker = || {
+        while let Some((canary, finder)) = FINDERS.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let begun = Instant::now();
+            let found = find(*canary, finder);
+            println!("{} in {:?}: {found:?}", canary.name(), begun.elapsed());
+            if let Err(why) = found {
+                missed.lock().unwrap().push(format!("{}: {why}", canary.name()));
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(worker))));
+    let missed = missed.into_inner().unwrap();
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+fn every_canary_has_one_finder() {
+    let found: BTreeSet<Canary> = FINDERS.iter().map(|(canary, _)| *canary).collect();
+    let lost: Vec<&str> = Canary::ALL.iter().filter(|c| !found.contains(c)).map(|c| c.name()).collect();
+    assert!(lost.is_empty(), "nothing looks for {lost:?}: add them to tests/canaries/table.rs");
+    assert_eq!(found.len(), FINDERS.len());
+}
+
+/// A row of the page.
+fn row(canary: Canary, finder: &Finder) -> String {
+    let found_by = match finder {
+        Finder::Seeds { typical: 1, property } => format!("nearly every seed: {property}"),
+        Finder::Seeds { typical, property } => format!("one seed in {typical}: {property}"),
+        Finder::Scenario(name) => format!("scenario `{name}`"),
+        Finder::Room(name, _) => format!("room test `{name}`"),
+    };
+    format!("| `{}` | {} | {} | {found_by} |\n", canary.name(), canary.description(), canary.source())
+}
+
+#[test]
+fn the_page_of_canaries_agrees() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CANARIES.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let rows: String = FINDERS.iter().map(|(canary, finder)| row(*canary, finder)).collect();
+    let (head, rest) = text.split_once("| --- |\n").expect("the table's head");
+    let head = format!("{head}| --- |\n");
+    let tail = rest.find("\n\n").map_or("", |end| &rest[end + 1..]);
+    let should = format!("{head}{rows}{tail}");
+    if std::env::var_os("QUORATE_REWRITE").is_some() {
+        std::fs::write(&path, should).unwrap();
+        return;
+    }
+    assert_eq!(text, should, "docs/CANARIES.md is behind: QUORATE_REWRITE=1 writes it");
+}
+
+#[test]
+fn count_rates() {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        while let Some((canary, finder)) = FINDERS.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Finder::Seeds { typical, property } = finder {
+                let begun = Instant::now();
+                let with = Options { canary: Some(*canary), ..Options::of(EVENTS) };
+                let (mut n, mut found, mut other) = (0, 0, std::collections::BTreeMap::new());
+                while begun.elapsed().as_secs() < 6 && n < 2000 {
+                    n += 1;
+                    if let Err(v) = sim::run(10_000 + n, &with) {
+                        if v.property == *property { found += 1 } else { *other.entry(v.property).or_insert(0) += 1 }
+                    }
+                }
+                println!("RATE {} {typical} {found} of {n} {:.1} {other:?}", canary.name(), n as f64 / found as f64);
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(worker))));
+}

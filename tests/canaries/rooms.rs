@@ -1,0 +1,150 @@
+//! Directed tests of single rooms, for bugs that no run of cores shows: each panics when the room does what its rules forbid.
+
+use bytes::Bytes;
+use quorate::base::{Body, GROUP_ONE, Instant, NodeId, Origin, Slot, Stamp, Term};
+use quorate::crypto::DirectionKeys;
+use quorate::protocol::raft::{Options, Raft, Setup};
+use quorate::protocol::{Input, Outbox, Protocol};
+use quorate::resp::{Op, batch};
+use quorate::store::{self, Store};
+use quorate::wire::frame::Lane;
+use quorate::wire::hop::SnapshotId;
+use quorate::wire::opener::Opener;
+use quorate::wire::raft::Message;
+use quorate::wire::sealer::Sealer;
+use quorate::wire::{Entry, EntryKind};
+
+/// A leader of a later term that lacks a committed entry lies, or a quorum was broken: the entry stays whatever it says.
+pub fn committed_entries_stay() {
+    let members = (1..=3).map(NodeId).collect();
+    let setup = Setup { me: NodeId(1), members, options: Options::default(), seed: 1 };
+    let mut raft = Raft::new(setup, Instant::ZERO);
+    let mut out = Outbox::default();
+    let mut hear = |from: u8, term, prev_slot, commit, slots: &[u64]| {
+        let entry = |slot: &u64| Entry { term: Term(term), slot: Slot(*slot), ..Entry::default() };
+        let message = Message::Append {
+            term: Term(term),
+            prev_slot: Slot(prev_slot),
+            prev_term: Term(u64::from(0 < prev_slot)),
+            commit: Slot(commit),
+            entries: slots.iter().map(entry).collect(),
+            round: 0,
+        };
+        raft.step(Instant::ZERO, Input::Receive { from: NodeId(from), message }, &mut out);
+        raft.settle(Instant::ZERO, &mut out);
+        raft.check();
+        raft.tail().term_at(Slot(2))
+    };
+    assert_eq!(hear(2, 1, 0, 2, &[1, 2, 3]), Some(Term(1)));
+    assert_eq!(hear(3, 2, 1, 2, &[2]), Some(Term(1)), "a committed entry was replaced");
+}
+
+/// A recorder between two nodes plays a frame again.
+pub fn a_frame_opens_once() {
+    let keys = || DirectionKeys::derive(&[7; 32], false);
+    let (mut sealer, mut opener) = (Sealer::new(NodeId(3), keys()), Opener::new(NodeId(3), keys()));
+    sealer.push(Lane::Urgent, GROUP_ONE, &Message::TimeoutNow { term: Term(4) }.into()).unwrap();
+    let frame = Bytes::from(sealer.seal(Lane::Urgent).parts.concat());
+    let mut out = Vec::new();
+    opener.open(frame.clone(), &mut out).unwrap();
+    assert!(opener.open(frame, &mut out).is_err(), "a frame was let in twice");
+}
+
+/// A store and the log that it was made from.
+struct Shelf {
+    store: Store,
+    log: Vec<Entry>,
+}
+
+impl Shelf {
+    fn new(bucket_bits: u32) -> Shelf {
+        let options = store::Options { group: GROUP_ONE, key: store::HashKey([7; 16]), bucket_bits };
+        Shelf { store: Store::new(options), log: Vec::new() }
+    }
+    /// Applies a command as a batch of its own.
+    fn call(&mut self, op: Op, words: &[&[u8]]) {
+        let mut body = Vec::new();
+        batch::write(&mut body, op, 0, words.iter().copied());
+        let slot = self.store.applied().next();
+        let entry = Entry {
+            term: Term(1),
+            slot,
+            stamp: Stamp(1),
+            kind: EntryKind::Batch,
+            origin: Origin { node: NodeId(1), lane: 0, boot: 1 },
+            sequence: slot.0,
+            floor: 1,
+            body: Body::new(body.into()),
+        };
+        self.apply(entry);
+    }
+    fn apply(&mut self, entry: Entry) {
+        self.store.apply(&entry, None);
+        self.log.push(entry);
+    }
+    /// The rest of a snapshot that has begun.
+    fn snapshot(&mut self) -> Vec<u8> {
+        while !self.store.snapshot_step(usize::MAX) {}
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.store.snapshot_chunk() {
+            bytes.extend_from_slice(&chunk);
+        }
+        self.store.end_snapshot();
+        bytes
+    }
+    /// Loads a snapshot; whether it became the state.
+    fn load(&mut self, id: SnapshotId, bytes: &[u8]) -> bool {
+        let mut loading = self.store.loading(id);
+        loading.feed(bytes).unwrap();
+        self.store.replace(loading).unwrap()
+    }
+}
+
+/// A leader's snapshot may be whole only after the log has brought more.
+pub fn an_older_snapshot_changes_nothing() {
+    let mut shelf = Shelf::new(4);
+    shelf.call(Op::Incr, &[b"n"]);
+    let id = shelf.store.begin_snapshot();
+    let bytes = shelf.snapshot();
+    shelf.call(Op::Incr, &[b"n"]);
+    let digest = shelf.store.digest();
+    assert!(!shelf.load(id, &bytes));
+    assert_eq!((shelf.store.applied(), shelf.store.digest()), (Slot(2), digest), "the state went back");
+}
+
+/// A batch whose origin saw no answer comes again, to a replica that began with a snapshot.
+pub fn a_repeated_batch_has_no_effect_after_a_snapshot() {
+    let (mut old, mut new) = (Shelf::new(4), Shelf::new(4));
+    old.call(Op::Incr, &[b"n"]);
+    let id = old.store.begin_snapshot();
+    let bytes = old.snapshot();
+    assert!(new.load(id, &bytes));
+    let again = Entry { slot: Slot(2), ..old.log[0].clone() };
+    old.apply(again.clone());
+    new.apply(again);
+    assert_eq!(old.store.digest(), new.store.digest(), "a batch took effect twice");
+}
+
+/// Writes go on beside a snapshot; whoever loads it applies them from the log.
+pub fn a_snapshot_holds_its_slot_and_nothing_above() {
+    let (mut old, mut new) = (Shelf::new(4), Shelf::new(4));
+    let keys: Vec<Vec<u8>> = (0..100).map(|n| format!("key{n}").into_bytes()).collect();
+    keys.iter().for_each(|key| old.call(Op::Incr, &[key]));
+    let id = old.store.begin_snapshot();
+    keys.iter().for_each(|key| old.call(Op::Incr, &[key]));
+    let bytes = old.snapshot();
+    assert!(new.load(id, &bytes));
+    for entry in &old.log[id.slot.0 as usize..] {
+        new.apply(entry.clone());
+    }
+    assert_eq!(old.store.digest(), new.store.digest(), "an entry took effect twice");
+}
+
+/// Two replicas may come to one state by different ways: one through a snapshot, say.
+pub fn equal_states_have_equal_digests() {
+    let (mut up, mut down) = (Shelf::new(1), Shelf::new(1));
+    let keys: Vec<Vec<u8>> = (0..200).map(|n| format!("key{n}").into_bytes()).collect();
+    keys.iter().for_each(|key| up.call(Op::Incr, &[key]));
+    keys.iter().rev().for_each(|key| down.call(Op::Incr, &[key]));
+    assert_eq!(up.store.digest(), down.store.digest(), "equal states, different digests");
+}

@@ -1,0 +1,57 @@
+//! Which canary is found how. How many seeds it typically takes was counted over 2,000 seeds, or 200 for the slow.
+
+use super::Finder::{self, Room, Scenario, Seeds};
+use super::{disk, rooms};
+use quorate::base::canary::Canary;
+
+/// A room test and its name.
+macro_rules! room {
+    ($module:ident::$name:ident) => {
+        Room(concat!(stringify!($module), "::", stringify!($name)), $module::$name)
+    };
+}
+
+pub const FINDERS: &[(Canary, Finder)] = &[
+    (Canary::VoteBeforeDurable, Seeds { typical: 1, property: "promises" }),
+    (Canary::VoteForgotten, Scenario("vote_outlives_a_restart")),
+    (Canary::TwoVotes, Seeds { typical: 3, property: "promises" }),
+    (Canary::VoteWithoutLogCheck, Seeds { typical: 3, property: "leader completeness" }),
+    (Canary::UpToDateByLength, Scenario("longer_log_of_an_older_term_loses")),
+    (Canary::UpToDateStrict, Seeds { typical: 1, property: "progress" }),
+    (Canary::VoteReplyAnyTerm, Scenario("late_vote_of_an_earlier_term")),
+    (Canary::NoPreVote, Scenario("pre_vote_rejoiner_does_not_disturb")),
+    (Canary::NoCheckQuorum, Scenario("leader_that_hears_nobody_steps_down")),
+    (Canary::AckBeforeDurable, Seeds { typical: 1, property: "promises" }),
+    (Canary::CountOwnUndurable, Seeds { typical: 2, property: "durability" }),
+    (Canary::SingleNodeUndurable, Seeds { typical: 9, property: "durability" }),
+    (Canary::CommitOlderTerm, Scenario("figure_8")),
+    (Canary::CommitScanStops, Seeds { typical: 4, property: "progress" }),
+    (Canary::CommitFalls, Seeds { typical: 4, property: "monotonic: commit index" }),
+    (Canary::CommitUnverified, Seeds { typical: 8, property: "state machine safety" }),
+    (Canary::MatchFalls, Seeds { typical: 1, property: "monotonic: match index" }),
+    (Canary::NextBelowMatch, Seeds { typical: 2, property: "self.matched <" }),
+    (Canary::AppendReplyAnyTerm, Scenario("late_acknowledgement_of_an_earlier_term")),
+    (Canary::CutMatchingSuffix, Seeds { typical: 4, property: "progress" }),
+    (Canary::ConflictCutsCommitted, room!(rooms::committed_entries_stay)),
+    (Canary::CutKeepsWrites, Scenario("writes_of_cut_entries_do_not_count")),
+    (Canary::WindowOverrun, Scenario("window_holds_after_a_reconnection")),
+    (Canary::PrevZeroVouches, Scenario("snapshot_on_its_way_vouches_for_nothing")),
+    (Canary::TermFromSnapshot, Seeds { typical: 6, property: "monotonic: term" }),
+    (Canary::CompactionForgetsFollower, Seeds { typical: 5, property: "at or above the floor" }),
+    (Canary::SnapshotOverNewer, room!(rooms::an_older_snapshot_changes_nothing)),
+    (Canary::ReadBeforeOwnCommit, Seeds { typical: 6, property: "linearizability" }),
+    (Canary::ReadJoinsRound, Seeds { typical: 40, property: "linearizability" }),
+    (Canary::ReadWithoutRound, Scenario("stale_leader_answers_no_read")),
+    (Canary::ReadLocal, Seeds { typical: 2, property: "linearizability" }),
+    (Canary::DuplicateApplied, Seeds { typical: 2, property: "exactly once" }),
+    (Canary::ForwardRenumbered, Seeds { typical: 15, property: "took effect twice" }),
+    (Canary::ExpiryByLocalClock, Seeds { typical: 1, property: "state machine safety" }),
+    (Canary::UnorderedBucket, room!(rooms::equal_states_have_equal_digests)),
+    (Canary::SnapshotWithoutSessions, room!(rooms::a_repeated_batch_has_no_effect_after_a_snapshot)),
+    (Canary::SaveAfterChange, room!(rooms::a_snapshot_holds_its_slot_and_nothing_above)),
+    (Canary::SyncSkipped, room!(disk::what_is_called_durable_outlives_the_power)),
+    (Canary::WriteErrorIgnored, room!(disk::a_write_that_failed_is_not_durable)),
+    (Canary::TornTailValid, room!(disk::a_torn_write_is_cut)),
+    (Canary::DamageCutAsTorn, room!(disk::damage_below_the_end_refuses_the_start)),
+    (Canary::FrameReplayed, room!(rooms::a_frame_opens_once)),
+];
