@@ -109,25 +109,3 @@ fn the_page_of_canaries_agrees() {
     }
     assert_eq!(text, should, "docs/CANARIES.md is behind: QUORATE_REWRITE=1 writes it");
 }
-
-#[test]
-fn count_rates() {
-    let next = AtomicUsize::new(0);
-    let worker = || {
-        while let Some((canary, finder)) = FINDERS.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Finder::Seeds { typical, property } = finder {
-                let begun = Instant::now();
-                let with = Options { canary: Some(*canary), ..Options::of(EVENTS) };
-                let (mut n, mut found, mut other) = (0, 0, std::collections::BTreeMap::new());
-                while begun.elapsed().as_secs() < 6 && n < 2000 {
-                    n += 1;
-                    if let Err(v) = sim::run(10_000 + n, &with) {
-                        if v.property == *property { found += 1 } else { *other.entry(v.property).or_insert(0) += 1 }
-                    }
-                }
-                println!("RATE {} {typical} {found} of {n} {:.1} {other:?}", canary.name(), n as f64 / found as f64);
-            }
-        }
-    };
-    std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(worker))));
-}

@@ -55,6 +55,7 @@ scenarios! {
     late_vote_of_an_earlier_term,
     late_acknowledgement_of_an_earlier_term,
     vote_outlives_a_restart,
+    read_takes_no_earlier_round,
     stale_leader_answers_no_read,
     longer_log_of_an_older_term_loses,
     writes_of_cut_entries_do_not_count,
