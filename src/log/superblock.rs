@@ -109,9 +109,9 @@ pub fn create(data: &Path, identity: Identity, shards: u16) -> Result<(), Superb
     for shard in 0..shards {
         std::fs::create_dir_all(super::directory(data, shard)).map_err(io)?;
     }
-    let copy = Superblock { identity, generation: 0, established: false }.encode();
+    let copies = Superblock::fresh(identity);
     let written = std::fs::OpenOptions::new().write(true).create_new(true).open(&file).and_then(|mut f| {
-        io::Write::write_all(&mut f, &[&copy[..], &copy[..]].concat())?;
+        io::Write::write_all(&mut f, &copies)?;
         f.sync_all()?;
         std::fs::File::open(data)?.sync_all()
     });
@@ -160,6 +160,10 @@ pub fn copies(bytes: &[u8]) -> [Copy; 2] {
 }
 
 impl Superblock {
+    /// The bytes of a superblock whose node has never run.
+    pub fn fresh(identity: Identity) -> Vec<u8> {
+        Superblock { identity, generation: 0, established: false }.encode().repeat(2)
+    }
     /// Begins a life of the node: reads who it is, and raises the generation durably before anything can be sent in it.
     pub fn open(
         driver: &mut dyn Driver,

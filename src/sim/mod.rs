@@ -13,6 +13,7 @@ pub mod adversary;
 pub mod check;
 pub mod coverage;
 pub mod disk;
+pub mod full;
 pub mod history;
 pub mod host;
 pub mod machine;

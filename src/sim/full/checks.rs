@@ -1,0 +1,150 @@
+//! What must hold, whatever happens: who leads, what equal slots hold, what clients are told, how much memory is used.
+//!
+//! - One leader a term (Ongaro, "Consensus", 2014, figure 3.2: election safety).
+//! - Equal digests at equal slots: state machine safety, of snapshots and of states.
+//! - Linearizability, by the search of `sim::history`.
+//! - Every queue is bounded.
+
+use super::node::Node;
+use crate::meter::Report;
+use crate::sim::history::{History, Limits, Model, Verdict, check};
+use crate::store::{self, Store};
+use crate::wire::hop::SnapshotId;
+use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
+
+/// Operations on files that a node has under way at most: batches in flight, reads, the preparation of a segment.
+const OPERATIONS_MAX: usize = 4 + 4 + 1;
+/// Values that wait at the keeper for room in a ring.
+const KEPT_MAX: usize = 4096;
+/// Steps of the search for a history's order, after which it is left undecided.
+const STEPS_MAX: u64 = 4_000_000;
+/// Events between two looks at what agents count.
+const LOOK_EVERY: u64 = 1024;
+/// What agents hold back: a figure and its limit.
+const BOUNDED: &[(&str, f64)] = &[];
+
+/// See the module.
+pub struct Checks {
+    options: store::Options,
+    /// Who led in each term.
+    leaders: BTreeMap<u64, u64>,
+    /// The digest at each slot, and who made it first.
+    digests: BTreeMap<u64, (u64, usize)>,
+    applied: u64,
+    looked: u64,
+    /// A device has lied: nothing is promised but that nobody panics.
+    pub lenient: bool,
+}
+
+impl Checks {
+    /// For stores made so.
+    pub fn new(options: store::Options) -> Checks {
+        Checks {
+            options,
+            leaders: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            applied: 0,
+            looked: 0,
+            lenient: false,
+        }
+    }
+    /// The newest slot that any node has applied.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// After a node's turn.
+    pub fn turn(&mut self, node: &mut Node, events: u64) {
+        let index = node.index;
+        let life = node.life.as_mut().expect("it has just had a turn");
+        let (leader, term) = (life.told.leader.get(), life.told.term.get());
+        if leader != 0 {
+            let known = *self.leaders.entry(term).or_insert(leader);
+            assert!(
+                known == leader || self.lenient,
+                "election safety: term {term} has leaders {known} and {leader}"
+            );
+        }
+        self.applied = self.applied.max(life.store.applied.get());
+        let slot = life.store.digest_slot.get();
+        if slot != 0 {
+            let digest = life.store.digest.get();
+            self.digest(slot, digest, index);
+        }
+        assert!(life.driver.outstanding() <= OPERATIONS_MAX, "{} operations", life.driver.outstanding());
+        assert!(life.keeper.waiting() <= KEPT_MAX, "{} values wait at the keeper", life.keeper.waiting());
+        for (id, bytes) in std::mem::take(&mut life.keeper.published) {
+            self.snapshot(id, &bytes, index);
+        }
+        if self.looked + LOOK_EVERY <= events {
+            self.looked = events;
+            life.report(&mut Bounds);
+        }
+    }
+
+    fn digest(&mut self, slot: u64, digest: u64, node: usize) {
+        let (known, first) = *self.digests.entry(slot).or_insert((digest, node));
+        assert!(
+            known == digest || self.lenient,
+            "state machine safety: at slot {slot} node {} has {known:x}, node {} has {digest:x}",
+            first + 1,
+            node + 1
+        );
+    }
+    fn snapshot(&mut self, id: SnapshotId, bytes: &[u8], node: usize) {
+        let mut store = Store::new(self.options);
+        let mut loading = store.loading(id);
+        loading.feed(bytes).expect("a snapshot that a node made or checked is whole");
+        store.replace(loading).expect("a snapshot that a node made or checked is whole");
+        let digest = u64::from_be_bytes(store.digest().0[..8].try_into().expect("eight bytes"));
+        self.digest(id.slot.0, digest, node);
+    }
+
+    /// Whether all these nodes have applied the same, have nothing left to do, and have equal digests.
+    pub fn are_equal(&self, nodes: &[Node], live: &[usize]) -> bool {
+        let standing = |node: &usize| {
+            let life = nodes[*node].life.as_ref()?;
+            let (applied, slot) = (life.store.applied.get(), life.store.digest_slot.get());
+            (applied == slot && applied == self.applied).then(|| life.store.digest.get())
+        };
+        let mut digests = live.iter().map(standing);
+        let first = digests.next().flatten();
+        first.is_some() && digests.all(|digest| digest == first)
+    }
+
+    /// Holds what clients were told against the specification. Gives back how many keys are undecided.
+    pub fn clients(&self, history: &History) -> u64 {
+        let report = check(history, Some(Model::Any), &mut Steps(STEPS_MAX)).expect("our own verbs");
+        if report.verdict == Verdict::NotLinearizable {
+            let offence = report.offences.first();
+            panic!("linearizability: {:?} of {} keys: {offence:#?}", report.failed.len(), history.keys.len());
+        }
+        report.undecided.len() as u64
+    }
+}
+
+/// A number of steps.
+struct Steps(u64);
+
+impl Limits for Steps {
+    fn go_on(&mut self, steps: u64, _: f64) -> bool {
+        self.0 = self.0.saturating_sub(steps);
+        0 < self.0
+    }
+    fn memory(&self) -> usize {
+        64 << 20
+    }
+}
+
+/// Looks at gauges that have a limit.
+struct Bounds;
+
+impl Report for Bounds {
+    fn counter(&mut self, _: &'static str, _: &'static str, _: &[(&'static str, &str)], _: u64) {}
+    fn gauge(&mut self, name: &'static str, _: &'static str, _: &[(&'static str, &str)], value: f64) {
+        let limit = BOUNDED.iter().find(|(bounded, _)| *bounded == name);
+        assert!(limit.is_none_or(|(_, most)| value <= *most), "{name} is {value}");
+    }
+    fn latency(&mut self, _: &'static str, _: &'static str, _: &[(&'static str, &str)], _: &Histogram<u64>) {}
+}

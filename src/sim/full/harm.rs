@@ -1,0 +1,139 @@
+//! What goes wrong: drawn after every event, with the chances of the seed's mixture.
+
+use super::sockets::Segment;
+use super::swarm::Swarm;
+use super::world::{Event, MS, World};
+use crate::base::Prng;
+
+/// Rot hits what has lain for so long: before that a log cannot tell rot from a write that never came to rest.
+const ROTS_AFTER_MS: u64 = 3_000;
+
+impl World {
+    fn any_node(&mut self) -> usize {
+        self.prng.below(self.nodes.len() as u64) as usize
+    }
+
+    /// Perhaps something goes wrong now.
+    pub(super) fn harm(&mut self) {
+        let one_in = |prng: &mut Prng, chance| 0 < chance && prng.chance(chance, 100_000);
+        let Swarm { crash, blackout, pause, split, reset, drain, step, .. } = self.swarm;
+        if one_in(&mut self.prng, crash) {
+            let node = self.any_node();
+            let power = self.draw_power();
+            self.crash(node, power);
+        }
+        if one_in(&mut self.prng, blackout) {
+            let power = self.draw_power();
+            (0..self.nodes.len()).for_each(|node| self.crash(node, power));
+        }
+        if one_in(&mut self.prng, pause) {
+            let node = self.any_node();
+            self.outside[node].paused_until = self.after_us(1_500_000);
+            let (at, life) = (self.outside[node].paused_until, self.nodes[node].lives);
+            self.plan(at, Event::GoOn { node, life });
+        }
+        if one_in(&mut self.prng, split) {
+            if self.is_broken {
+                self.network.heal();
+            } else {
+                self.network.break_somehow(&mut self.prng);
+            }
+            self.is_broken = !self.is_broken;
+        }
+        if one_in(&mut self.prng, reset) {
+            self.reset();
+        }
+        if one_in(&mut self.prng, drain) {
+            self.drain();
+        }
+        if one_in(&mut self.prng, step) {
+            let node = self.any_node();
+            let wall = self.nodes[node].wall;
+            self.nodes[node].wall = (wall + self.prng.below(20_000)).saturating_sub(10_000);
+        }
+        self.harm_disks();
+    }
+    fn draw_power(&mut self) -> bool {
+        self.prng.chance(self.swarm.power_of_ten, 10)
+    }
+
+    fn harm_disks(&mut self) {
+        let one_in = |prng: &mut Prng, chance| 0 < chance && prng.chance(chance, 100_000);
+        let Swarm { error, full, slow, flip, wear, .. } = self.swarm;
+        // Rot keeps to a minority, so that a quorum without damage is left.
+        let minority = (self.nodes.len() as u64 - 1) / 2;
+        if one_in(&mut self.prng, error) {
+            let node = self.any_node();
+            let of_log = self.prng.chance(1, 2);
+            let node = &mut self.nodes[node];
+            if of_log { node.disk().errors_due = 1 } else { node.shelf.errors_due = 1 }
+        }
+        if one_in(&mut self.prng, full) {
+            let node = self.any_node();
+            let room = self.prng.below(64 << 10) as usize;
+            let disk = self.nodes[node].disk();
+            disk.capacity = Some(disk.held() + room);
+            self.nodes[node].shelf.capacity = Some(self.nodes[node].shelf.held() + room);
+            self.plan_within(5_000_000, Event::DiskWell { node });
+        }
+        if one_in(&mut self.prng, slow) {
+            let node = self.any_node();
+            self.outside[node].slow = true;
+            self.plan_within(3_000_000, Event::DiskWell { node });
+        }
+        if 0 < minority && one_in(&mut self.prng, flip) {
+            let node = self.prng.below(minority) as usize;
+            self.rot(node, true);
+        }
+        if 0 < minority && one_in(&mut self.prng, wear) {
+            let node = self.prng.below(minority) as usize;
+            self.rot(node, false);
+        }
+    }
+    fn rot(&mut self, node: usize, flips: bool) {
+        if self.nodes[node].life.is_none() {
+            return;
+        }
+        let of_log = self.prng.chance(3, 4);
+        let (node, prng) = (&mut self.nodes[node], &mut self.prng);
+        let disk = if of_log { node.disk() } else { &mut node.shelf };
+        if flips {
+            disk.flip(ROTS_AFTER_MS, prng);
+        } else {
+            disk.wear(ROTS_AFTER_MS, prng);
+        }
+    }
+
+    /// A connection is cut in the midst of whatever travels over it: both sides hear of it.
+    fn reset(&mut self) {
+        if self.streams.is_empty() {
+            return;
+        }
+        let at = self.prng.below(self.streams.len() as u64) as usize;
+        let id = self.streams.nth(at).expect("within the number");
+        self.resets += 1;
+        self.void(id);
+    }
+    fn void(&mut self, id: u64) {
+        for side in 0..2 {
+            let Some(stream) = self.streams.get(id) else { return };
+            stream.pipes[side].flight.clear();
+            stream.pipes[side].closed = true;
+        }
+        for side in 0..2 {
+            self.launch(super::driver::Connection { id, side }, Segment::Reset);
+        }
+    }
+
+    /// A node is told to go down in order, and is gone when it is done or a little later.
+    fn drain(&mut self) {
+        let node = self.any_node();
+        let Some(life) = &self.nodes[node].life else { return };
+        life.ending.drain.set(1);
+        self.outside[node].draining = true;
+        let life = self.nodes[node].lives;
+        self.plan_within(1_000, Event::GoOn { node, life });
+        let at = self.now + 2_000 * MS;
+        self.plan(at, Event::Gone { node, life });
+    }
+}
