@@ -404,6 +404,7 @@ pub fn base_config(cluster: Cluster) -> Resolved {
             uncommitted_bytes_max: 1 << 20,
             tail_bytes: 1 << 20,
             snapshot_threshold: 100,
+            snapshot_threshold_bytes: 1 << 20,
             snapshot_keep: 20,
             snapshot_piece_bytes: 16 << 10,
             snapshot_bytes_per_s: 1 << 30,

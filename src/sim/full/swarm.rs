@@ -91,6 +91,7 @@ struct Raft {
     window_appends: usize,
     tail_bytes: usize,
     snapshot_threshold: u64,
+    snapshot_bytes: u64,
     snapshot_keep: u64,
     piece_bytes: usize,
     encrypt: bool,
@@ -155,7 +156,6 @@ impl Swarm {
             errands_max,
             few,
             log_batch_bytes: log_batch_bytes.min(self.segment as usize - 4096),
-            snapshot_bytes: often(&[500, 8 << 10, 1 << 20]),
             ..self.sizes
         };
         self.raft = Raft {
@@ -164,6 +164,7 @@ impl Swarm {
             window_appends: often(&[1, 2, 8, 64]) as usize,
             tail_bytes: often(&[128, 4096, 1 << 20]) as usize,
             snapshot_threshold: often(&[3, 10, 40, 200, 10_000]),
+            snapshot_bytes: often(&[500, 8 << 10, 1 << 20]),
             snapshot_keep: often(&[1, 5, 50]),
             piece_bytes: often(&[64, 512, 16 << 10]) as usize,
             encrypt: often(&[0, 0, 1]) == 1,
@@ -186,7 +187,6 @@ impl Swarm {
                 few: 64,
                 body_max: 12 << 10,
                 log_batch_bytes: 32 << 10,
-                snapshot_bytes: 1 << 20,
                 bucket_bits: 5,
             },
             manners: Manners {
@@ -226,6 +226,7 @@ impl Swarm {
                 window_appends: 64,
                 tail_bytes: 1 << 20,
                 snapshot_threshold: 100,
+                snapshot_bytes: 1 << 20,
                 snapshot_keep: 20,
                 piece_bytes: 16 << 10,
                 encrypt: false,
@@ -264,12 +265,13 @@ impl Swarm {
     pub fn config(&self, cluster: Cluster) -> Resolved {
         let mut config = base_config(cluster);
         let Raft { entries_per_append, append_bytes, window_appends, tail_bytes, .. } = self.raft;
-        let Raft { snapshot_threshold, snapshot_keep, piece_bytes, encrypt, .. } = self.raft;
+        let Raft { snapshot_threshold, snapshot_bytes, snapshot_keep, piece_bytes, encrypt, .. } = self.raft;
         config.raft.max_log_entries_per_append = entries_per_append;
         config.raft.append_bytes_max = append_bytes;
         config.raft.window_appends = window_appends;
         config.raft.tail_bytes = tail_bytes;
         config.raft.snapshot_threshold = snapshot_threshold;
+        config.raft.snapshot_threshold_bytes = snapshot_bytes;
         config.raft.snapshot_keep = snapshot_keep;
         config.raft.snapshot_piece_bytes = piece_bytes;
         config.peer.encrypt = encrypt;
