@@ -8,6 +8,7 @@
 use super::node::Node;
 use crate::meter::Report;
 use crate::sim::history::{History, Limits, Model, Verdict, check};
+use crate::sim::violation::{fail, hold};
 use crate::store::{self, Store};
 use crate::wire::hop::SnapshotId;
 use hdrhistogram::Histogram;
@@ -21,8 +22,18 @@ const KEPT_MAX: usize = 4096;
 const STEPS_MAX: u64 = 4_000_000;
 /// Events between two looks at what agents count.
 const LOOK_EVERY: u64 = 1024;
+/// Every queue has a limit.
+const BOUNDED_MEMORY: &str = "bounded memory";
 /// What agents hold back: a figure and its limit.
-const BOUNDED: &[(&str, f64)] = &[];
+const BOUNDED: &[(&str, f64)] = &[
+    // `client.pending_bytes_max`, and the batch that passes it.
+    ("quorate_client_pending_bytes", 68.0 * 1024.0),
+    ("quorate_client_connections", 64.0),
+    // What a client sends at once, of all connections.
+    ("quorate_client_unfinished_bytes", 64.0 * 1024.0),
+    // `peer.queue_bytes_max`, and the share of votes and heartbeats.
+    ("quorate_peer_queue_bytes", 320.0 * 1024.0),
+];
 
 /// See the module.
 pub struct Checks {
@@ -72,8 +83,9 @@ impl Checks {
             let digest = life.store.digest.get();
             self.digest(slot, digest, index);
         }
-        assert!(life.driver.outstanding() <= OPERATIONS_MAX, "{} operations", life.driver.outstanding());
-        assert!(life.keeper.waiting() <= KEPT_MAX, "{} values wait at the keeper", life.keeper.waiting());
+        let (operations, kept) = (life.driver.outstanding(), life.keeper.waiting());
+        hold!(BOUNDED_MEMORY, operations <= OPERATIONS_MAX, "{operations} operations on files");
+        hold!(BOUNDED_MEMORY, kept <= KEPT_MAX, "{kept} values wait at the keeper");
         for (id, bytes) in std::mem::take(&mut life.keeper.published) {
             self.snapshot(id, &bytes, index);
         }
@@ -85,9 +97,10 @@ impl Checks {
 
     fn digest(&mut self, slot: u64, digest: u64, node: usize) {
         let (known, first) = *self.digests.entry(slot).or_insert((digest, node));
-        assert!(
+        hold!(
+            "state machine safety",
             known == digest || self.lenient,
-            "state machine safety: at slot {slot} node {} has {known:x}, node {} has {digest:x}",
+            "at slot {slot} node {} has {known:x}, node {} has {digest:x}",
             first + 1,
             node + 1
         );
@@ -118,7 +131,8 @@ impl Checks {
         let report = check(history, Some(Model::Any), &mut Steps(STEPS_MAX)).expect("our own verbs");
         if report.verdict == Verdict::NotLinearizable {
             let offence = report.offences.first();
-            panic!("linearizability: {:?} of {} keys: {offence:#?}", report.failed.len(), history.keys.len());
+            let (failed, keys) = (report.failed.len(), history.keys.len());
+            fail("linearizability", format_args!("{failed} of {keys} keys have no order: {offence:#?}"));
         }
         report.undecided.len() as u64
     }
@@ -144,7 +158,7 @@ impl Report for Bounds {
     fn counter(&mut self, _: &'static str, _: &'static str, _: &[(&'static str, &str)], _: u64) {}
     fn gauge(&mut self, name: &'static str, _: &'static str, _: &[(&'static str, &str)], value: f64) {
         let limit = BOUNDED.iter().find(|(bounded, _)| *bounded == name);
-        assert!(limit.is_none_or(|(_, most)| value <= *most), "{name} is {value}");
+        hold!(BOUNDED_MEMORY, limit.is_none_or(|(_, most)| value <= *most), "{name} is {value}");
     }
     fn latency(&mut self, _: &'static str, _: &'static str, _: &[(&'static str, &str)], _: &Histogram<u64>) {}
 }

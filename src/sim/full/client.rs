@@ -8,7 +8,11 @@ use super::driver::Connection;
 use crate::base::Prng;
 use crate::sim::history::event::{Builder, Invocation};
 use crate::sim::history::{History, Literal, Outcome, Verb};
+use crate::sim::violation::{fail, hold};
 use std::collections::{BTreeMap, VecDeque};
+
+/// Of what was appended.
+const EXACTLY_ONCE: &str = "exactly once";
 
 /// Operations after which a key gives way to a fresh one.
 const KEY_OPERATIONS_MAX: u64 = 40;
@@ -239,6 +243,11 @@ impl Account {
         client.inbox.extend_from_slice(bytes);
         let before = self.acknowledged;
         while let Some(reply) = take_reply(&mut client.inbox) {
+            if matches!(&reply, Reply::Error(text) if text.starts_with("ERR max number of clients")) {
+                // Said to a connection that is not taken in; what it has sent is not read.
+                self.lose(client, now);
+                break;
+            }
             let asked = client.asked.pop_front();
             let asked = asked.unwrap_or_else(|| panic!("a reply without a command: {reply:?}"));
             self.told(client.index, asked, reply, now);
@@ -344,13 +353,13 @@ impl Appended {
                 left.retain(|part| part != text);
                 match (fate, before - left.len()) {
                     (Fate::Acknowledged, 1) | (Fate::Unknown, 0 | 1) | (Fate::Refused, 0) => (),
-                    (fate, times) => panic!(
-                        "exactly once: {text} was appended to {key} {times} times, and its client was told \
-                         {fate:?}; the value is {value}"
+                    (fate, times) => fail(
+                        EXACTLY_ONCE,
+                        format_args!("{text} stands {times} times in {key}, told was {fate:?}: {value}"),
                     ),
                 }
             }
-            assert!(left.is_empty(), "{key} holds {left:?}, which nobody appended");
+            hold!(EXACTLY_ONCE, left.is_empty(), "{key} holds {left:?}, which nobody appended");
         }
     }
 }

@@ -4,6 +4,7 @@ use super::sockets::Segment;
 use super::swarm::Swarm;
 use super::world::{Event, MS, World};
 use crate::base::Prng;
+use crate::sim::network::Break;
 
 /// Rot hits what has lain for so long: before that a log cannot tell rot from a write that never came to rest.
 const ROTS_AFTER_MS: u64 = 3_000;
@@ -33,12 +34,12 @@ impl World {
             self.plan(at, Event::GoOn { node, life });
         }
         if one_in(&mut self.prng, split) {
-            if self.is_broken {
+            if self.network.is_broken() {
                 self.network.heal();
             } else {
-                self.network.break_somehow(&mut self.prng);
+                let way = Break::ALL[self.prng.below(Break::ALL.len() as u64) as usize];
+                self.network.break_as(way, &mut self.prng);
             }
-            self.is_broken = !self.is_broken;
         }
         if one_in(&mut self.prng, reset) {
             self.reset();

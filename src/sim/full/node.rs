@@ -62,6 +62,8 @@ pub struct Life {
     pub ending: Ending,
     links: Consumer<LinkEvent>,
     completions: Vec<Completion>,
+    /// In how many passes of the last turn each agent had something to do, the keeper last.
+    restless: [u64; 10],
 }
 
 /// Why a node is not running.
@@ -275,6 +277,7 @@ impl Node {
             ending: wired.ending,
             links: wired.links,
             completions: Vec::new(),
+            restless: [0; 10],
         });
     }
 
@@ -315,7 +318,14 @@ fn is_passing(error: &RunError) -> bool {
 }
 
 impl Life {
+    /// The agents that never came to an end of their work in a whole turn, with how often they worked in it.
+    pub fn restless(&self) -> Vec<(&'static str, u64)> {
+        let names = self.agents.iter().map(|agent| agent.name()).chain(["keeper"]);
+        names.zip(self.restless).filter(|(_, passes)| PASSES_MAX as u64 <= 2 * passes).collect()
+    }
+
     fn turn(&mut self, shelf: &mut Disk, prng: &mut Prng, skip_per_mille: u64) -> Turn {
+        self.restless = [0; 10];
         for _ in 0..PASSES_MAX {
             let (done, skipped) = self.pass(shelf, prng, skip_per_mille);
             if let Some(failure) = self.agents.iter().find_map(|agent| agent.failure()) {
@@ -350,9 +360,13 @@ impl Life {
             }
             let agent = &mut self.agents[usize::from(index)];
             place::enter_agent(agent.name());
-            done += agent.work(&mut self.driver);
+            let worked = agent.work(&mut self.driver);
+            self.restless[usize::from(index)] += u64::from(0 < worked);
+            done += worked;
         }
-        done += self.keeper.work(self.driver.now, shelf);
+        let kept = self.keeper.work(self.driver.now, shelf);
+        self.restless[9] += u64::from(0 < kept);
+        done += kept;
         while self.links.pop().is_some() {}
         (done, skipped)
     }

@@ -194,9 +194,12 @@ impl World {
                 let client = &mut self.clients[index];
                 let (node, len) = (client.node, bytes.len());
                 self.outside[node].written += self.account.hear(client, self.now, &bytes);
-                let is_busy = self.clients[index].is_busy();
                 self.took(connection, len);
-                if !is_busy {
+                let client = &self.clients[index];
+                if client.connection.is_none() {
+                    self.say(connection, Segment::End);
+                }
+                if !self.clients[index].is_busy() {
                     self.clients[index].deadline = None;
                     let pause = self.think();
                     self.set_timer(index, pause);
@@ -269,9 +272,9 @@ impl World {
     /// A client's time has come.
     pub(super) fn client(&mut self, index: usize) {
         let client = &self.clients[index];
-        if self.phase == Phase::Rest && !client.is_busy() {
+        if matches!(self.phase, Phase::Settle | Phase::Rest) && !client.is_busy() {
             // It looks again now and then, so that time goes on.
-            return self.set_timer(index, 500 * MS);
+            return self.set_timer(index, 100 * MS);
         }
         match client.connection {
             None => self.client_connects(index),
@@ -313,7 +316,9 @@ impl World {
                     let reads = self.swarm.reads_of_ten;
                     self.account.ask(client, self.now, reads, &mut self.prng, &mut out);
                 }
-                Phase::Audit | Phase::Rest => self.account.ask_audit(client, self.now, &mut out),
+                Phase::Settle | Phase::Audit | Phase::Rest => {
+                    self.account.ask_audit(client, self.now, &mut out)
+                }
             }
         }
         if out.is_empty() {

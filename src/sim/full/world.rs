@@ -11,6 +11,7 @@ use crate::base::Prng;
 use crate::io::Token;
 use crate::sim::machine::mix;
 use crate::sim::network::Network;
+use crate::sim::violation::{self, fail};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
@@ -20,6 +21,8 @@ pub(super) const MS: u64 = 1_000_000;
 const HEALING_MAX: u64 = 120_000 * MS;
 /// How long a cluster without a live majority is watched.
 const WATCHED: u64 = 3_000 * MS;
+/// What a healed cluster owes.
+const PROGRESS: &str = "progress after healing";
 /// Starts in vain, all faults healed, after which a node is taken to refuse.
 const VAIN_STARTS_MAX: u32 = 3;
 
@@ -96,6 +99,8 @@ pub(super) struct Outside {
 pub(super) enum Phase {
     /// Whatever they like.
     Work,
+    /// Nothing, until all that was asked is answered.
+    Settle,
     /// They read every key once.
     Audit,
     /// Nothing more.
@@ -160,7 +165,7 @@ pub struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) outside: Vec<Outside>,
     pub(super) network: Network,
-    pub(super) is_broken: bool,
+    is_healing: bool,
     pub(super) streams: Streams,
     pub(super) clients: Vec<Client>,
     pub(super) timers: Vec<u64>,
@@ -209,7 +214,7 @@ impl World {
             now: 0,
             outside: vec![Outside::default(); nodes.len()],
             network: Network::new(nodes.len()),
-            is_broken: false,
+            is_healing: false,
             streams: Streams::default(),
             clients: (0..swarm.clients).map(Client::new).collect(),
             timers: vec![0; swarm.clients],
@@ -279,6 +284,7 @@ impl World {
             return self.plan(paused, event);
         }
         self.events += 1;
+        violation::at(self.events);
         self.happen(event);
     }
 
@@ -352,7 +358,7 @@ impl World {
             }
             None if self.nodes[node].down == Some(Down::Crashed) => {
                 outside.vain_starts += 1;
-                if self.phase != Phase::Work && VAIN_STARTS_MAX < outside.vain_starts {
+                if self.is_healing && VAIN_STARTS_MAX < outside.vain_starts {
                     self.nodes[node].down = Some(Down::Refused("it cannot read or write its disk".into()));
                     self.refusals += 1;
                 } else {
@@ -443,7 +449,8 @@ impl World {
             let behind = live.iter().find(|node| self.outside[**node].written == written[**node]);
             let busy = self.clients.iter().any(Client::is_busy);
             match self.phase {
-                Phase::Work if behind.is_none() => {
+                Phase::Work if behind.is_none() => self.phase = Phase::Settle,
+                Phase::Settle if !busy => {
                     self.account.begin_audit();
                     self.phase = Phase::Audit;
                 }
@@ -460,7 +467,7 @@ impl World {
     fn calm(&mut self) {
         self.swarm.heal();
         self.network.heal();
-        self.is_broken = false;
+        self.is_healing = true;
         for node in 0..self.nodes.len() {
             self.outside[node].paused_until = 0;
             self.outside[node].vain_starts = 0;
@@ -479,7 +486,7 @@ impl World {
         let standing = |node: &Node| match &node.life {
             None => format!("node {}: down, {:?}", node.index + 1, node.down),
             Some(life) => format!(
-                "node {}: leader {} term {} commit {} last {} applied {} digest of {} {:x}",
+                "node {}: leader {} term {} commit {} last {} applied {} digest of {} {:x}, turns that went on and on {:?}",
                 node.index + 1,
                 life.told.leader.get(),
                 life.told.term.get(),
@@ -488,15 +495,17 @@ impl World {
                 life.store.applied.get(),
                 life.store.digest_slot.get(),
                 life.store.digest.get(),
+                life.restless(),
             ),
         };
         let nodes: Vec<String> = self.nodes.iter().map(standing).collect();
         let missing = match (self.phase, behind) {
             (Phase::Work, Some(node)) => format!("a write at node {} takes no effect", node + 1),
+            (Phase::Settle, _) => "clients wait for answers".to_string(),
             (Phase::Audit, _) => format!("{} keys cannot be read", self.account.audit_left()),
             _ => "the nodes differ".to_string(),
         };
-        panic!("no progress after healing: {missing}\n{}", nodes.join("\n"))
+        fail(PROGRESS, format_args!("{missing}\n{}", nodes.join("\n")))
     }
 
     /// The checks of everything that clients were told, and the sums.
