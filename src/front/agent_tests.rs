@@ -1,5 +1,6 @@
 //! Take and reply together over sockets in memory, with a store in between that answers `+OK` to everything when it is told to.
 
+use super::gather::LINGER_MAX;
 use super::plan::Settled;
 use super::session::tests::view;
 use super::{Options, Reply, Take, TakePorts};
@@ -246,6 +247,11 @@ impl Front {
             self.answers.push(answer).unwrap();
         }
     }
+    /// Turns until what gathers behind a batch that is on its way has left.
+    fn linger(&mut self) {
+        self.driver.now = self.driver.now.after(LINGER_MAX);
+        self.run();
+    }
     /// Turns until nothing happens any more. Returns the number of turns.
     fn run(&mut self) -> usize {
         for turn in 0..10_000 {
@@ -314,6 +320,7 @@ fn what_was_sent_before_the_end_is_answered_before_the_close() {
     front.driver.at(fd).ended = true;
     front.say(fd, "SET k v\r\n".repeat(5).as_bytes());
     assert!(!front.driver.at(fd).closed);
+    front.linger();
     front.answer();
     front.run();
     assert_eq!(front.heard(fd), "+OK\r\n".repeat(5));
@@ -420,6 +427,7 @@ fn a_pipeline_of_long_replies_is_carried_out_as_its_replies_have_room() {
         let fd = front.connect();
         front.driver.at(fd).stalled = true;
         front.say(fd, format!("{before}{}", command.repeat(1000)).as_bytes());
+        front.linger();
         let most = 3 + usize::from(!before.is_empty());
         assert_eq!(asked(&front), most, "{before:?} {command:?}: three of a megabyte and a little have room");
         let mut answered = 0;
@@ -432,6 +440,7 @@ fn a_pipeline_of_long_replies_is_carried_out_as_its_replies_have_room() {
             assert_eq!(asked(&front), 0, "nothing more before the client reads");
             front.driver.at(fd).stalled = false;
             front.run();
+            front.linger();
             front.driver.at(fd).stalled = true;
             front.driver.at(fd).output.clear();
         }

@@ -1,12 +1,20 @@
-//! Gathers the commands of a turn, from all connections, into one write batch and one read batch.
+//! Gathers the commands of all connections into one write batch and one read batch.
 //!
 //! A command is copied once, here. Batches of a road are numbered from 1 without holes.
+//!
+//! A batch costs every node a write to its log, two messages and a few wake-ups, however small it is. So while a write batch is on its
+//! way, what comes meanwhile is gathered into the next one, which leaves when the one before is answered, when it is full, or after
+//! [`LINGER_MAX`]. A client that is alone never waits; under load batches are as large as the time that one takes makes them.
 
-use crate::base::Body;
+use crate::base::{Body, Instant};
 use crate::resp::{Op, batch};
 use crate::wire::hop::Demand;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How long commands are gathered at most while a batch is on its way: a quorum that is far away must not make batches rare.
+pub(super) const LINGER_MAX: Duration = Duration::from_millis(1);
 
 /// One of the two roads to the store.
 #[derive(Debug)]
@@ -150,11 +158,13 @@ impl Mark {
 pub(super) struct Gather {
     pub writes: Road,
     pub reads: Road,
+    /// When the gathered writes were first found waiting; none while there are none.
+    lingering_since: Option<Instant>,
 }
 
 impl Gather {
     pub fn new() -> Gather {
-        Gather { writes: Road::new(), reads: Road::new() }
+        Gather { writes: Road::new(), reads: Road::new(), lingering_since: None }
     }
     /// Moves the reads that came after `mark` behind the gathered writes. Returns how many they are.
     pub fn demote(&mut self, mark: &Mark) -> u32 {
@@ -168,8 +178,22 @@ impl Gather {
         self.reads.cost.reply = mark.reply;
         moved
     }
+    /// Closes the write batch, if it holds anything and need not wait for more.
+    pub fn leave_due_writes(&mut self, now: Instant) -> Option<Demand> {
+        if self.writes.count == 0 {
+            return None;
+        }
+        self.lingering_since.get_or_insert(now);
+        let due = self.writes.pending.is_empty() || self.due().is_some_and(|at| at <= now);
+        if due { self.leave_writes() } else { None }
+    }
+    /// When gathered writes leave whatever happens.
+    pub fn due(&self) -> Option<Instant> {
+        self.lingering_since.map(|since| since.after(LINGER_MAX))
+    }
     /// Closes the write batch, if it holds anything.
     pub fn leave_writes(&mut self) -> Option<Demand> {
+        self.lingering_since = None;
         let (sequence, bytes, growth) = self.writes.leave()?;
         Some(Demand::Write { sequence, body: Body::new(bytes), growth })
     }
@@ -232,6 +256,30 @@ mod tests {
         assert_eq!((gather.pending_bytes(), gather.pending_growth(), gather.is_settled()), (13, 100, false));
         gather.settled(3, 0);
         assert!(gather.is_settled() && gather.pending_reply() == 0);
+    }
+
+    #[test]
+    fn writes_gather_while_a_batch_is_on_its_way_but_not_for_long() {
+        let mut gather = Gather::new();
+        let start = Instant(1_000_000);
+        assert_eq!((gather.leave_due_writes(start), gather.due()), (None, None));
+        gather.writes.add(Op::Incr, 0, cost(0, 0), key("alone"));
+        assert!(gather.leave_due_writes(start).is_some(), "nothing is on its way");
+        gather.writes.add(Op::Incr, 0, cost(0, 0), key("second"));
+        assert_eq!(gather.leave_due_writes(start), None);
+        gather.writes.add(Op::Incr, 0, cost(0, 0), key("third"));
+        assert_eq!(gather.leave_due_writes(Instant(start.0 + 1)), None);
+        assert_eq!(gather.due(), Some(start.after(LINGER_MAX)));
+        gather.settled(1, 0);
+        let Some(Demand::Write { sequence: 2, body, .. }) = gather.leave_due_writes(Instant(start.0 + 2))
+        else {
+            panic!("the one before is answered")
+        };
+        assert_eq!((Reader::new(body.bytes()).count(), gather.due()), (2, None));
+        gather.writes.add(Op::Incr, 0, cost(0, 0), key("late"));
+        let later = start.after(LINGER_MAX);
+        assert_eq!(gather.leave_due_writes(later), None);
+        assert!(gather.leave_due_writes(later.after(LINGER_MAX)).is_some(), "it has lingered long enough");
     }
 
     #[test]

@@ -341,10 +341,10 @@ impl Take {
         }
     }
 
-    /// Hands the turn's batches to the replica.
+    /// Hands the batches to the replica that are to leave.
     fn hand_demands(&mut self) -> usize {
         let desk = &mut self.desk;
-        desk.demands.extend(desk.gather.leave_writes());
+        desk.demands.extend(desk.gather.leave_due_writes(desk.now));
         desk.demands.extend(desk.gather.leave_reads());
         let count = desk.demands.len();
         desk.counters.batches += count as u64;
@@ -443,7 +443,7 @@ impl Agent for Take {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.wake
+        self.wake.into_iter().chain(self.desk.gather.due()).min()
     }
 
     fn failure(&self) -> Option<String> {

@@ -70,6 +70,10 @@ pub struct BenchArgs {
     /// Reads in a hundred commands
     #[arg(long, default_value_t = 0, value_name = "PERCENT")]
     pub reads: u8,
+    /// Open loop: so many commands that fall due one after another go to one connection, as a pipelining client sends them; as many as
+    /// may be in flight unless said otherwise
+    #[arg(long, value_name = "COMMANDS")]
+    pub pipeline: Option<usize>,
     /// Load before measuring
     #[arg(long, default_value = "2s", value_parser = parse_duration, value_name = "TIME")]
     pub warm_up: Duration,
@@ -150,6 +154,7 @@ impl BenchArgs {
         let plan = Plan {
             connections: self.connections,
             in_flight: self.in_flight,
+            pipeline: self.pipeline.unwrap_or(self.in_flight),
             value_bytes: self.value_bytes,
             keys: self.keys,
             key_prefix: self.key_prefix(),
@@ -333,7 +338,7 @@ mod tests {
         )
         .unwrap();
         let options = args.options();
-        assert_eq!(options.plan.rate, Some(10_000));
+        assert_eq!((options.plan.rate, options.plan.pipeline), (Some(10_000), 4));
         assert_eq!((options.plan.connections, options.plan.in_flight, options.plan.value_bytes), (3, 4, 64));
         assert_eq!(
             (options.plan.duration, options.plan.warm_up),

@@ -1,11 +1,12 @@
 //! The load generator: one thread, one ring, many connections. Its principal function is [`generate`].
 //!
 //! Closed loop: each connection keeps `in_flight` commands outstanding and sends as many as were just answered, in one send.
-//! Open loop: command `i` is due at `i / rate` on connection `i mod connections`, and its latency counts from then whether it could be
-//! sent or not - a stalled server is charged for what it kept waiting (no coordinated omission). What is due needs no queue: it
-//! follows from the clock.
+//! Open loop: command `i` is due at `i / rate`, on connection `i / pipeline mod connections`, and its latency counts from then whether it
+//! could be sent or not - a stalled server is charged for what it kept waiting (no coordinated omission). What is due needs no queue:
+//! it follows from the clock.
 
 use super::connection::{Connection, State};
+use super::deal::{Deal, intended};
 use super::plan::Plan;
 use super::record::{Recorder, TICK};
 use super::reply::{Answer, Errors, ReplyReader};
@@ -23,8 +24,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// A lost connection is made anew after this time.
 const RECONNECT_AFTER: Duration = Duration::from_millis(10);
-/// In an open loop, what falls due within this time is sent together: a finer pace would measure the generator's system calls.
-const PACE: Duration = Duration::from_micros(50);
+/// In an open loop, what falls due within this time is sent together, and the wait is part of its latency: a finer pace would measure
+/// the generator's system calls, which take the nodes' cores on a small machine.
+const PACE: Duration = Duration::from_micros(200);
 
 /// The name of every operation is its connection; sends have this bit set.
 const SENDING: u64 = 1 << 32;
@@ -304,10 +306,8 @@ impl<'a> Generator<'a> {
 
     /// Commands of a connection that have fallen due and were not sent.
     fn unsent(&self, index: usize) -> u64 {
-        let stride = self.plan.connections as u64;
-        // Its commands are `index`, `index + stride` and so on; this many of them are below `due`.
-        let fallen = (self.due + stride - 1).saturating_sub(index as u64) / stride;
-        fallen.saturating_sub(self.connections[index].issued)
+        let deal = Deal::of(self.plan);
+        deal.fallen(index as u64, self.due).saturating_sub(self.connections[index].issued)
     }
 
     fn take(&mut self, completions: &mut Vec<Completion>) -> Result<(), GenerateError> {
@@ -352,7 +352,7 @@ impl<'a> Generator<'a> {
             return;
         }
         let room = self.plan.in_flight - connection.outstanding;
-        let stride = self.plan.connections as u64;
+        let deal = Deal::of(self.plan);
         match self.plan.rate {
             None if self.end <= now => return,
             None => {
@@ -366,7 +366,7 @@ impl<'a> Generator<'a> {
             }
             Some(rate) => {
                 for _ in 0..room {
-                    let number = index as u64 + connection.issued * stride;
+                    let number = deal.number(index as u64, connection.issued);
                     if self.due <= number {
                         break;
                     }
@@ -388,12 +388,12 @@ impl<'a> Generator<'a> {
         // Commands whose time is at or before `now`, and before `end`: `i / rate <= elapsed`.
         let elapsed = now.min(Instant(self.end.0 - 1)).since(self.start).as_nanos();
         let due = (elapsed * u128::from(rate) / 1_000_000_000) as u64 + 1;
-        let stride = self.plan.connections as u64;
-        // Each connection once, however many of its commands are due.
-        let fresh = due.saturating_sub(self.due).min(stride);
-        let first = self.due;
+        let Deal { connections, pipeline } = Deal::of(self.plan);
+        let first = self.due / pipeline;
         self.due = due.max(self.due);
-        (first..first + fresh).for_each(|number| self.issue((number % stride) as usize));
+        // Each connection once, however many of its commands are due.
+        let last = self.due.div_ceil(pipeline).min(first + connections);
+        (first..last).for_each(|turn| self.issue((turn % connections) as usize));
     }
 
     /// Takes in that replies have come, and sends as many commands anew.
@@ -567,9 +567,4 @@ impl<'a> Generator<'a> {
 /// Answers are kept only for somebody who holds them against what was asked.
 fn reader(testimony: &Option<Testimony<'_>>) -> ReplyReader {
     if testimony.is_some() { ReplyReader::keeping() } else { ReplyReader::default() }
-}
-
-/// When the command of this number is due.
-fn intended(start: Instant, number: u64, rate: u64) -> Instant {
-    Instant(start.0 + (u128::from(number) * 1_000_000_000 / u128::from(rate)) as u64)
 }

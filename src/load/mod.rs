@@ -32,6 +32,7 @@ pub mod ask;
 pub mod error;
 
 mod connection;
+mod deal;
 #[cfg(test)]
 mod tests;
 

@@ -31,6 +31,8 @@ pub struct Plan {
     pub read_percent: u8,
     /// Open loop: commands a second, each with a time at which it is due; latency counts from then. `None`: closed loop.
     pub rate: Option<u64>,
+    /// Open loop: so many commands that fall due one after another go to one connection, then as many to the next.
+    pub pipeline: usize,
     /// Load that is not measured.
     pub warm_up: Duration,
     /// Load that is.
@@ -54,6 +56,7 @@ impl Plan {
         let limits = [
             ("connections", self.connections as u64, 1, CONNECTIONS_MAX as u64),
             ("in-flight", self.in_flight as u64, 1, IN_FLIGHT_MAX as u64),
+            ("pipeline", self.pipeline as u64, 1, IN_FLIGHT_MAX as u64),
             ("value-bytes", self.value_bytes as u64, 0, VALUE_BYTES_MAX as u64),
             ("keys", self.keys, 1, 1_000_000_000_000),
             ("reads", u64::from(self.read_percent), 0, 100),
@@ -76,7 +79,10 @@ impl Plan {
             reads => format!("{reads}% read"),
         };
         let keys = if self.distribution == Distribution::Zipf { "zipf" } else { "uniform" };
-        let pace = if self.rate.is_some() { "open loop" } else { "closed loop" };
+        let pace = match self.rate {
+            Some(_) => format!("open loop in pipelines of {}", self.pipeline),
+            None => "closed loop".to_string(),
+        };
         format!("{mix}, {} {keys} keys, {pace}", self.keys)
     }
 }

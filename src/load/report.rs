@@ -61,6 +61,8 @@ pub struct Report {
     /// The texts of errors, and how often each came.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub error_texts: Vec<(String, u64)>,
+    /// How it went, in tenths of a second.
+    pub timeline: Vec<Moment>,
     /// The machine.
     pub host: Host,
     /// What was typed.
@@ -93,6 +95,32 @@ impl Verified {
         format!(
             "{verdict}: {operations} operations on {keys} keys, {unknown} with unknown outcome, checked in {seconds:.1} s"
         )
+    }
+}
+
+/// A tenth of a second of a run.
+#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq)]
+pub struct Moment {
+    /// Milliseconds since the measured time began.
+    pub at_ms: u64,
+    /// Commands that were answered without an error.
+    pub ok: u64,
+    /// Commands that were answered with an error, or not.
+    pub bad: u64,
+    /// Half of those that were answered took at most this, in microseconds.
+    pub p50_us: f64,
+    /// 99 of a hundred.
+    pub p99_us: f64,
+    /// All.
+    pub max_us: f64,
+}
+
+impl Moment {
+    /// Of a point of the recorder's timeline.
+    pub fn of(tick: &Tick) -> Moment {
+        let us = |nanos: u64| nanos as f64 / 1e3;
+        let (p50_us, p99_us, max_us) = (us(tick.p50), us(tick.p99), us(tick.max));
+        Moment { at_ms: tick.at.as_millis() as u64, ok: tick.ok, bad: tick.bad, p50_us, p99_us, max_us }
     }
 }
 
@@ -282,6 +310,7 @@ pub(super) fn sample() -> Report {
         verified: None,
         recovery_ms: None,
         error_texts: vec![("ERR no & <why>".into(), 1)],
+        timeline: vec![Moment { at_ms: 0, ok: 100_000, bad: 0, p50_us: 1.0, p99_us: 3.0, max_us: 5.0 }],
         host: Host {
             kernel: "6.1".into(),
             cpu: "a cpu".into(),
@@ -301,7 +330,7 @@ mod tests {
     fn the_names_in_json_are_stable() {
         let json = sample().to_json();
         let names = "protocol nodes durability workload value_bytes connections in_flight offered_per_s achieved_per_s errors \
-            indeterminate latency_us limit_per_s share_of_limit cpu_us_per_op memory_bytes_per_node core_round_trip_ns host command";
+            indeterminate latency_us limit_per_s share_of_limit cpu_us_per_op memory_bytes_per_node core_round_trip_ns host command timeline";
         for name in names.split_whitespace() {
             assert!(json.get(name).is_some(), "{name}");
         }

@@ -9,7 +9,7 @@ use super::place::Place;
 use super::plan::Plan;
 use super::proxy::Shape;
 use super::readback::read_back;
-use super::report::{CpuPerOperation, Latency, Report, RoundTrip};
+use super::report::{CpuPerOperation, Latency, Moment, Report, RoundTrip};
 use super::witness::Witness;
 use super::workload::{FRESH_BYTES, Workload};
 use crate::io::{Uring, UringOptions, clock, process};
@@ -290,6 +290,7 @@ impl Options {
             verified: None,
             recovery_ms: measured.recovery.map(|time| time.as_secs_f64() * 1e3),
             error_texts: measured.texts.clone().into_iter().collect(),
+            timeline: measured.recorder.ticks().iter().map(Moment::of).collect(),
             host,
             command: self.command.clone(),
         }

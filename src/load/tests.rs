@@ -18,6 +18,7 @@ fn plan() -> Plan {
     Plan {
         connections: 4,
         in_flight: 3,
+        pipeline: 1,
         value_bytes: 32,
         keys: 100,
         key_prefix: KEY_PREFIX.into(),
@@ -129,6 +130,7 @@ fn an_open_loop_charges_a_stalled_server_for_all_that_fell_due() {
     let plan = Plan {
         connections: 1,
         in_flight: 1,
+        pipeline: 1,
         rate: Some(rate),
         read_percent: 0,
         warm_up: Duration::ZERO,

@@ -207,6 +207,7 @@ mod tests {
         Plan {
             connections: 1,
             in_flight: 1,
+            pipeline: 1,
             value_bytes: 16,
             keys: 1000,
             key_prefix: KEY_PREFIX.into(),

@@ -205,8 +205,6 @@ pub fn wire(
         tx: rings.send_links.0,
         events: rings.link_events.0,
     };
-    let triggers =
-        Triggers { entries: config.raft.snapshot_threshold, bytes: config.raft.snapshot_threshold_bytes };
     let rx = make_rx(config, Identified { secret, origin, entropy }, &numbers, rx_rings);
     let open = Open::new(rings.incoming.1, rings.opened.0, numbers.clone());
     let seal_settings = SealSettings {
@@ -224,7 +222,7 @@ pub fn wire(
     let sight = ReplicaSight::new(config.node.id, &told, &store_told, &view, log_told);
     let replica = make_replica(config, origin, engine, replica_ports, heard, told);
     let told_by_store = store_told.clone();
-    let store = StoreAgent::new(store, origin, store_ports, store_told, triggers);
+    let store = StoreAgent::new(store, origin, store_ports, store_told, triggers(config));
     let agents: Vec<(Role, Box<dyn NodeAgent>)> = vec![
         (Role::Rx, Box::new(rx)),
         (Role::Open, Box::new(open)),
@@ -262,6 +260,17 @@ fn heard(
         settled: store.settled.clone(),
         lost: peers.iter().map(|(peer, numbers)| (*peer, numbers.lost.clone())).collect(),
         drain: ending.drain.clone(),
+    }
+}
+
+/// When this node makes snapshots: as often as the others, and ahead of them by its place among the members, so that they take turns.
+fn triggers(config: &Resolved) -> Triggers {
+    let members = &config.cluster.members;
+    let place = members.iter().filter(|m| m.id < config.node.id).count();
+    Triggers {
+        entries: config.raft.snapshot_threshold,
+        bytes: config.raft.snapshot_threshold_bytes,
+        ahead: (place * 1000 / members.len().max(1)) as u64,
     }
 }
 

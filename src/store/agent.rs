@@ -90,6 +90,15 @@ pub struct Triggers {
     pub entries: u64,
     /// Or after so many bytes of bodies.
     pub bytes: u64,
+    /// How far the first snapshot is ahead, in thousandths of both. Nodes differ in it: as all apply the same entries, they would
+    /// else all make their snapshots at one moment, and no majority would be free of that work.
+    pub ahead: u64,
+}
+
+impl Triggers {
+    fn head_start(&self, whole: u64) -> u64 {
+        (u128::from(whole) * u128::from(self.ahead.min(1000)) / 1000) as u64
+    }
 }
 
 /// Where the own snapshot stands.
@@ -158,8 +167,8 @@ impl StoreAgent {
             damage: None,
             snapshot: Snapshot::None,
             full: false,
-            entries_since: 0,
-            bytes_since: 0,
+            entries_since: triggers.head_start(triggers.entries),
+            bytes_since: triggers.head_start(triggers.bytes),
             last_change: Instant::ZERO,
             made: 0,
             replies_hint: (0, 0),

@@ -42,7 +42,7 @@ fn bench(triggers: Triggers, capacity: usize) -> Bench {
     Bench { agent, told, decided, loads, answers, keeps, now: Instant::ZERO }
 }
 
-const NEVER: Triggers = Triggers { entries: u64::MAX, bytes: u64::MAX };
+const NEVER: Triggers = Triggers { entries: u64::MAX, bytes: u64::MAX, ahead: 0 };
 
 fn entry(slot: u64, origin: Origin, sequence: u64, line: &str) -> Entry {
     let mut body = Vec::new();
@@ -195,7 +195,7 @@ fn a_damaged_load_is_told_and_leaves_the_state_alone() {
 
 #[test]
 fn snapshots_are_made_when_due_however_slowly_they_are_taken() {
-    let mut bench = bench(Triggers { entries: 100, bytes: u64::MAX }, 1);
+    let mut bench = bench(Triggers { entries: 100, bytes: u64::MAX, ahead: 0 }, 1);
     let (mut chunks, mut ids, mut whole) = (Vec::new(), Vec::new(), 0);
     let value = "v".repeat(5_000);
     for slot in 1..=1_000 {
@@ -221,6 +221,27 @@ fn snapshots_are_made_when_due_however_slowly_they_are_taken() {
     }
     assert_eq!(ids[0], 100);
     assert!(5 <= whole, "{whole} of {ids:?}");
+}
+
+#[test]
+fn nodes_take_turns_at_their_snapshots() {
+    let slots = |ahead| {
+        let mut bench = bench(Triggers { entries: 100, bytes: u64::MAX, ahead }, 1024);
+        let mut begun = Vec::new();
+        for slot in 1..=350 {
+            bench.commit(entry(slot, ORIGIN, slot, "SET k v"));
+            bench.run();
+            while bench.answers.pop().is_some() {}
+            begun.extend(std::iter::from_fn(|| bench.keeps.pop()).filter_map(|keep| match keep {
+                Keep::Begin(id) => Some(id.slot.0),
+                _ => None,
+            }));
+        }
+        begun
+    };
+    assert_eq!(slots(0), [100, 200, 300]);
+    assert_eq!(slots(400), [60, 160, 260]);
+    assert_eq!(slots(800), [20, 120, 220, 320]);
 }
 
 #[test]
