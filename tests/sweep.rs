@@ -1,51 +1,103 @@
 //! Many seeds through the simulated world. `QUORATE_SEED` names the first (the gate takes it from the commit), `QUORATE_SEEDS` how
-//! many, `QUORATE_EVENTS` how long each runs. One seed repeats a finding:
-//! `QUORATE_SEED=N QUORATE_SEEDS=1 cargo test --profile ci sweep`, or the command that the failure names.
+//! many, `QUORATE_EVENTS` how long each runs. Every finding names the command that repeats it.
+//!
+//! - `seeds.txt`: every seed that ever found something, with its cause
+//! - `transcripts.txt`: hashes of some runs as they were recorded; `QUORATE_REWRITE=1` records them anew, which is right only when the
+//!   protocol or the simulator was meant to change
 
-use quorate::sim::{self, Coverage, Options, Violation};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use clap::Parser;
+use quorate::cli::sim::SimArgs;
+use quorate::sim::sweep::{Finding, Sweep, Tally, sweep};
+use quorate::sim::{self, Coverage, Options, Reached};
+use std::path::{Path, PathBuf};
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
+fn file(name: &str) -> (PathBuf, String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    (path, text)
+}
+
+fn describe(findings: &[Finding]) -> String {
+    findings.iter().map(|f| format!("\n{}\n  {}", f.violation, f.command())).collect()
+}
+
+fn missing(coverage: &Coverage) -> Vec<&'static str> {
+    coverage.missing().into_iter().map(Reached::name).collect()
+}
+
 #[test]
 fn no_property_is_violated_under_random_faults() {
     let first = setting("QUORATE_SEED", 1);
-    let (seeds, events) = (setting("QUORATE_SEEDS", 400), setting("QUORATE_EVENTS", 20_000));
-    let next = AtomicU64::new(first);
-    let bad: Mutex<Vec<(u64, Violation)>> = Mutex::default();
-    let sums: Mutex<(u64, u64, Coverage)> = Mutex::default();
-    let worker = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if first.wrapping_add(seeds) <= seed || 10 <= bad.lock().unwrap().len() {
-                return;
-            }
-            match sim::run(seed, &Options::of(events)) {
-                Ok(outcome) => {
-                    let mut sums = sums.lock().unwrap();
-                    sums.0 += outcome.events;
-                    sums.1 += outcome.faults;
-                    sums.2.add(&outcome.coverage);
-                }
-                Err(violation) => bad.lock().unwrap().push((seed, violation)),
-            }
-        }
-    };
+    let (count, events) = (setting("QUORATE_SEEDS", 400), setting("QUORATE_EVENTS", 20_000));
     let begun = std::time::Instant::now();
-    std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(worker))));
-    let (ran, faults, coverage) = *sums.lock().unwrap();
-    println!("{seeds} seeds from {first}: {ran} events in {:?}", begun.elapsed());
-    let bad = bad.into_inner().unwrap();
-    let lines = bad.iter().map(|(seed, violation)| format!("\nseed {seed}: {violation}"));
-    assert!(bad.is_empty(), "{}", lines.collect::<String>());
-    assert_eq!(faults, 0, "an honest node was accused");
+    let (goes_on, done) = (|| true, |_: &Tally| ());
+    let tally = sweep(&Sweep {
+        seeds: first..first.saturating_add(count),
+        options: Options::of(events),
+        jobs: 2,
+        findings_max: 10,
+        goes_on: &goes_on,
+        done: &done,
+    });
+    println!("{count} seeds from {first}: {} events in {:?}", tally.events, begun.elapsed());
+    assert!(tally.findings.is_empty(), "{}", describe(&tally.findings));
+    assert_eq!(tally.faults, 0, "an honest node was accused");
     // A sweep that reaches nothing proves nothing.
-    if 100 <= seeds && 10_000 <= events {
-        let missing: Vec<&str> = coverage.missing().into_iter().map(|reached| reached.name()).collect();
+    if 100 <= count && 10_000 <= events {
+        let missing = missing(&tally.coverage);
         assert!(missing.is_empty(), "the sweep no longer reaches {missing:?}");
     }
+}
+
+/// A line of `seeds.txt` is the command that the finding named.
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: SimArgs,
+}
+
+#[test]
+fn no_seed_that_ever_found_something_finds_it_again() {
+    let (path, text) = file("seeds.txt");
+    let mut ran = 0;
+    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let (command, cause) = line.split_once(" # ").unwrap_or_else(|| panic!("no cause: {line}"));
+        assert!(!cause.trim().is_empty(), "no cause: {line}");
+        let words = command.split_whitespace().skip_while(|word| *word != "sim");
+        let Line { args } = Line::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
+        for seed in args.range() {
+            if let Err(violation) = sim::run(seed, &args.options()) {
+                panic!("{cause}: again {violation}\n  {command}");
+            }
+            ran += 1;
+        }
+    }
+    assert!(0 < ran, "{} holds no seed", path.display());
+}
+
+/// What `transcripts.txt` should say, if the runs happen on threads of their own.
+fn transcripts() -> String {
+    let runs: Vec<_> = (1..=8_u64)
+        .map(|seed| std::thread::spawn(move || sim::run(seed, &Options::of(2_000)).expect("all holds")))
+        .collect();
+    let outcomes = runs.into_iter().map(|run| run.join().expect("a run does not panic"));
+    (1..).zip(outcomes).map(|(seed, outcome)| format!("{seed} {:016x}\n", outcome.transcript)).collect()
+}
+
+#[test]
+fn a_seed_has_one_transcript_on_every_thread_and_every_machine() {
+    let (path, recorded) = file("transcripts.txt");
+    let now = transcripts();
+    assert_eq!(now, transcripts(), "two runs of a seed differ");
+    if std::env::var_os("QUORATE_REWRITE").is_some() {
+        std::fs::write(&path, now).unwrap();
+        return;
+    }
+    let cure = "if the protocol or the simulator was meant to change, record them with QUORATE_REWRITE=1";
+    assert_eq!(recorded, now, "runs are not what was recorded; {cure}");
 }

@@ -17,6 +17,7 @@ pub mod panic;
 pub mod proxy;
 pub mod scratch;
 pub mod settings;
+pub mod sim;
 pub mod start;
 pub mod verify;
 pub mod version;
@@ -63,6 +64,8 @@ enum Command {
     /// Check a configuration, or show where each value comes from
     #[command(subcommand)]
     Config(configure::ConfigCommand),
+    /// Run seeds through the simulated world. Exit 7: a property does not hold
+    Sim(Box<sim::SimArgs>),
     /// Check what was recorded
     #[command(subcommand)]
     Check(check::CheckCommand),
@@ -104,6 +107,7 @@ impl Cli {
             Command::Ctl(args) => ctl::run(args, self.output),
             Command::Inspect(command) => inspect::run(command, self.output),
             Command::Config(command) => configure::run(command, self.output),
+            Command::Sim(args) => sim::run(args, self.output),
             Command::Check(command) => check::run(command, self.output),
             Command::Completions(args) => completions::run(args),
             Command::Version => version::run(self.output),

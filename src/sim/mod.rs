@@ -21,7 +21,9 @@ pub mod network;
 pub mod options;
 pub mod render;
 pub mod script;
+pub mod shrink;
 pub mod swarm;
+pub mod sweep;
 pub mod violation;
 pub mod world;
 
@@ -42,9 +44,23 @@ use crate::base::canary::Canary;
 /// # Panics
 /// When a canary is asked for in a build without the feature `canaries`.
 pub fn run(seed: u64, options: &Options) -> Result<Outcome, Violation> {
-    let play = || match options.level {
+    catch(options, || match options.level {
         Level::One => World::run(seed, options),
-    };
+    })
+}
+
+/// The same run; `line` is called with each input and each effect.
+pub fn run_traced(
+    seed: u64,
+    options: &Options,
+    line: impl FnMut(&str) + 'static,
+) -> Result<Outcome, Violation> {
+    catch(options, || match options.level {
+        Level::One => World::run_traced(seed, options, line),
+    })
+}
+
+fn catch(options: &Options, play: impl FnOnce() -> Outcome) -> Result<Outcome, Violation> {
     violation::catch(|| match options.canary {
         None => play(),
         Some(bug) => with(bug, play),

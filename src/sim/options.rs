@@ -136,10 +136,11 @@ pub enum ProtocolName {
 }
 
 /// How much of a node is real.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
 pub enum Level {
     /// The shard and its core; store, log, network and front are models.
     #[default]
+    #[value(name = "1")]
     One,
 }
 
@@ -160,6 +161,24 @@ pub struct Options {
     pub canary: Option<Canary>,
 }
 
+impl ProtocolName {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProtocolName::Raft => "raft",
+        }
+    }
+}
+
+impl Level {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::One => "1",
+        }
+    }
+}
+
 impl Options {
     /// Most nodes of a simulated cluster.
     pub const NODES_MAX: usize = 31;
@@ -174,6 +193,28 @@ impl Options {
             nodes: None,
             canary: None,
         }
+    }
+
+    /// The command that runs this seed.
+    pub fn command(&self, seed: u64) -> String {
+        let Options { protocol, level, events, faults, nodes, canary } = *self;
+        let mut text = format!("quorate sim --seed {seed} --events {events}");
+        if protocol != ProtocolName::default() {
+            text += &format!(" --protocol {}", protocol.name());
+        }
+        if level != Level::default() {
+            text += &format!(" --level {}", level.name());
+        }
+        if faults != Faults::ALL {
+            text += &format!(" --faults {faults}");
+        }
+        if let Some(nodes) = nodes {
+            text += &format!(" --nodes {nodes}");
+        }
+        if let Some(bug) = canary {
+            text += &format!(" --canary {}", bug.name());
+        }
+        text
     }
 }
 
