@@ -70,7 +70,15 @@ impl Reads {
     }
     /// Whether more may be submitted.
     pub fn has_room(&self) -> bool {
-        self.waiting.len() + self.asked.len() + self.granted.len() < self.options.demands_max
+        self.len() < self.options.demands_max
+    }
+    /// How many wait here.
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.asked.len() + self.granted.len()
+    }
+    /// Whether none waits here.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
     /// Takes reads of the front.
     pub fn submit(&mut self, now: Instant, id: u64, body: Bytes) {

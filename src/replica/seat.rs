@@ -76,6 +76,10 @@ impl<E: Lead> Seat<E> {
         }
     }
 
+    /// How many batches of this node's clients are outstanding, and how many of their reads wait here.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.route.len(), self.reads.len())
+    }
     /// Who leads, as last seen by `follow`.
     pub fn leader(&self) -> Option<NodeId> {
         self.leader

@@ -123,6 +123,7 @@ impl Script {
             guards: seat::Guards::default(),
         };
         let hosts = (0..nodes).map(|n| Host::new(n, &common, Instant::ZERO, n as u64 + 1)).collect();
+        let checks = Checks::of(&common);
         let mut script = Script {
             clocks: vec![Instant::ZERO; nodes],
             common,
@@ -133,7 +134,7 @@ impl Script {
             reads: vec![0; nodes],
             answered: vec![(0, 0); nodes],
             told: vec![(Role::Follower, 0); nodes],
-            checks: Checks::default(),
+            checks,
             is_running: false,
             text,
         };

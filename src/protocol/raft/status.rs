@@ -94,6 +94,10 @@ impl Raft {
     pub fn holdings(&self) -> impl Iterator<Item = (NodeId, Slot)> {
         self.peers.iter().map(|peer| (peer.id, peer.matched))
     }
+    /// At the leader: how many appends with entries are on their way to each other member.
+    pub fn inflight(&self) -> impl Iterator<Item = usize> {
+        self.peers.iter().map(|peer| peer.inflight())
+    }
     /// The few figures that every protocol has.
     pub fn standing(&self) -> Standing {
         Standing {

@@ -4,6 +4,7 @@
 //! What [`Checks`] holds itself is true of every protocol: one history, equal states, honest answers. What a protocol promises of its
 //! own words stands with it ([`raft`]).
 
+pub mod bounded_queues;
 pub mod durability;
 pub mod election_safety;
 pub mod exactly_once;
@@ -21,7 +22,7 @@ pub mod state_digest;
 pub mod state_machine_safety;
 
 use super::coverage::{Coverage, Reached};
-use super::host::Host;
+use super::host::{Common, Host};
 use crate::base::Slot;
 use crate::protocol::Engine;
 use crate::replica::Effects;
@@ -29,8 +30,8 @@ use crate::wire::hop::Decided;
 use crate::wire::sequence::Verdict;
 
 /// All checkers of a run.
-#[derive(Default)]
 pub struct Checks {
+    common: Common,
     raft: raft::RaftChecks,
     monotonic_commit: monotonic_commit::MonotonicCommit,
     state_digest: state_digest::StateDigest,
@@ -45,13 +46,30 @@ pub struct Checks {
 }
 
 impl Checks {
+    /// Those of a cluster whose nodes have this in common.
+    pub fn of(common: &Common) -> Checks {
+        Checks {
+            common: common.clone(),
+            raft: Default::default(),
+            monotonic_commit: Default::default(),
+            state_digest: Default::default(),
+            coverage: Default::default(),
+            state_machine_safety: Default::default(),
+            exactly_once: Default::default(),
+            linearizability: Default::default(),
+        }
+    }
+
     /// A burst of node `at` has ended with `effects`, none of which has left yet.
     pub fn burst(&mut self, hosts: &[Host], at: usize, effects: &Effects) {
         let host = &hosts[at];
         host.shard.check();
         self.monotonic_commit.observe(host);
         match host.engine() {
-            Engine::Raft(core) => self.raft.burst(host, core, effects, &mut self.coverage),
+            Engine::Raft(core) => {
+                bounded_queues::check(host, core, &self.common);
+                self.raft.burst(host, core, effects, &mut self.coverage);
+            }
         }
         self.commits(hosts, at, effects);
     }

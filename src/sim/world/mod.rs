@@ -198,6 +198,7 @@ impl World {
         }
         let start = |n: usize| Host::new(n, &swarm.common, Instant(outside[n].clock.offset), prng.next_u64());
         let hosts = (0..nodes).map(start).collect();
+        let checks = Checks::of(&swarm.common);
         let hunter = Hunter::new(stream(6), nodes);
         let adversary: Option<Box<dyn Adversary>> = if swarm.hunt { Some(Box::new(hunter)) } else { None };
         World {
@@ -210,7 +211,7 @@ impl World {
             adversary,
             corrupted: NodeSet::default(),
             agenda: Agenda::new(),
-            checks: Checks::default(),
+            checks,
             effects: Effects::default(),
             events: 0,
             transcript: seed,

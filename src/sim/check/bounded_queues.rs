@@ -1,0 +1,40 @@
+//! Bounded memory: "put a limit on everything" (TigerBeetle, TIGER_STYLE; hazards L2). Whatever a peer, a client or a slow disk does, no
+//! queue of a node grows beyond what its options allow.
+
+use crate::base::GROUP_ONE;
+use crate::protocol::raft::Raft;
+use crate::sim::host::{Common, Host};
+use crate::sim::violation::hold;
+
+const PROPERTY: &str = "bounded-queues";
+
+/// Messages that wait for their tickets, beyond those that answer appends with entries: votes, heartbeats and rounds that come
+/// within one slow write.
+const HELD_MAX: usize = 256;
+
+/// Looks at the queues of a node.
+pub fn check(host: &Host, core: &Raft, common: &Common) {
+    let id = host.id();
+    let seat = host.shard.seat(GROUP_ONE).expect("the group is hosted");
+    let (batches, reads) = seat.waiting();
+    let Common { raft: options, route, nodes, .. } = common;
+    hold!(PROPERTY, batches <= route.batches_max, "node {id}: {batches} batches are outstanding");
+    hold!(PROPERTY, reads <= common.reads.demands_max, "node {id}: {reads} reads wait");
+
+    let held = host.shard.held();
+    // Each may come twice, and a leader of an earlier term may have as much under way.
+    let held_max = HELD_MAX + 4 * nodes * options.window_appends_max;
+    hold!(PROPERTY, held <= held_max, "node {id}: {held} messages wait for a write, at most {held_max}");
+
+    let unsettled = core.last().0.saturating_sub(core.durable().0.min(host.machine.applied.0)) as usize;
+    let (cached, cached_max) = (core.tail().len(), unsettled + options.cache_entries_max + 1);
+    hold!(PROPERTY, cached <= cached_max, "node {id}: {cached} entries in memory, at most {cached_max}");
+    for inflight in core.inflight() {
+        let most = options.window_appends_max;
+        hold!(
+            PROPERTY,
+            inflight <= most,
+            "leader {id}: {inflight} appends on their way to one follower, at most {most}"
+        );
+    }
+}
