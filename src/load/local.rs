@@ -6,7 +6,7 @@
 use super::ask;
 use super::error::LoadError;
 use super::proxy::Shape;
-use super::wan::{Site, Wan};
+use super::wan::{self, Site, Wan};
 use crate::base::Prng;
 use crate::io::{clock, process};
 use serde::Deserialize;
@@ -216,6 +216,10 @@ fn spawn(options: &ClusterOptions, node: &NodeLayout, index: usize, pin: bool) -
     command.arg("--set").arg(format!("placement.pin={pin}"));
     // Each node a core of its own; the first is the load's.
     command.arg("--set").arg(format!("placement.first_core={}", if pin { index + 1 } else { 0 }));
+    let far = options.wan.as_ref().map(wan::settings).unwrap_or_default();
+    for (key, value) in far {
+        command.arg("--set").arg(format!("{key}={value}"));
+    }
     for setting in &options.set {
         command.arg("--set").arg(setting);
     }

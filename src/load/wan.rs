@@ -5,6 +5,7 @@
 use super::error::LoadError;
 use super::local::lines_of;
 use super::proxy::Shape;
+use crate::config::units;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +13,9 @@ use std::time::Duration;
 
 /// The proxy must listen within this time.
 const READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// The default of `raft.election_min`: enough for all that is near.
+const ELECTION_MIN: Duration = Duration::from_millis(150);
 
 /// A node as the proxy must know it.
 pub struct Site {
@@ -98,6 +102,20 @@ impl Drop for Wan {
     }
 }
 
+/// Settings that such a network asks for, as (key, value): an election must outlast several journeys there and back (thesis, section
+/// 3.9: the broadcast time has to be far below the election time-out).
+pub fn settings(shape: &Shape) -> Vec<(&'static str, String)> {
+    let farthest = shape.latency + shape.jitter;
+    let election = (5 * farthest).max(ELECTION_MIN);
+    if election == ELECTION_MIN {
+        return Vec::new();
+    }
+    vec![
+        ("raft.election_min", units::show_duration(election)),
+        ("raft.election_max", units::show_duration(2 * election)),
+    ]
+}
+
 /// Lets a node dial other members where `via` says, instead of at their own addresses.
 pub fn redirect(config: &Path, via: impl Fn(u8) -> Option<String>) -> Result<(), LoadError> {
     let file = |source| LoadError::file(config, "rewrite it", source);
@@ -119,6 +137,19 @@ pub fn redirect(config: &Path, via: impl Fn(u8) -> Option<String>) -> Result<(),
 mod tests {
     use super::*;
     use crate::load::place::Place;
+
+    #[test]
+    fn far_networks_get_patient_elections() {
+        let near = Shape::parse("latency=1ms,jitter=1ms").unwrap();
+        assert_eq!(settings(&near), []);
+        let far = settings(&Shape::parse("latency=50ms,jitter=50ms").unwrap());
+        assert_eq!(
+            far,
+            [("raft.election_min", "500ms".to_string()), ("raft.election_max", "1s".to_string())]
+        );
+        let default = crate::config::knobs::find("raft.election_min").unwrap().fallback;
+        assert_eq!(default, crate::config::knobs::Fallback::Value("150ms"));
+    }
 
     #[test]
     fn only_the_members_that_are_named_are_dialled_elsewhere() {

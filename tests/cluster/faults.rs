@@ -1,43 +1,68 @@
-//! Crashes, pauses and full disks under load: nothing acknowledged is lost, nothing stale is read.
+//! Crashes, pauses and full disks under verified load: nothing acknowledged is lost, nothing stale is read, nothing counts twice.
 
 use super::harness::{Client, Cluster, Reply, await_some, http_get};
-use super::load::{Load, verify};
+use super::identity::first_segment;
+use super::load::Load;
+use super::root::{Mounted, is_root};
+
+/// Writes after a fault that show that it is overcome.
+const ENOUGH: usize = 200;
+/// Room for the log between two snapshots, and little more.
+const SMALL_DISK: u64 = 96 << 20;
 
 #[test]
-fn killing_leader_and_follower_under_load_loses_nothing() {
+fn kill_9_of_leader_follower_majority_and_all() {
     let mut cluster = Cluster::start("kill", 5);
     let load = Load::start(&cluster);
-    load.await_more(500);
-    for _ in 0..2 {
-        let leader = cluster.await_leader();
-        let follower = cluster.running().into_iter().find(|n| *n != leader).expect("five nodes");
-        cluster.kill(leader);
-        cluster.kill(follower);
-        load.await_more(500);
-        cluster.start_node(leader);
-        cluster.start_node(follower);
-        load.await_more(500);
-    }
-    let written = load.finish();
-    for node in cluster.running() {
-        verify(&cluster, node, &written);
-    }
+    load.await_more(ENOUGH);
+
+    let leader = cluster.await_leader();
+    let fault = load.fault("kill -9 of the leader");
+    cluster.kill(leader);
+    fault.recovered(ENOUGH);
+    cluster.start_node(leader);
+
+    let leader = cluster.await_leader();
+    let follower = cluster.others(leader)[0];
+    let fault = load.fault("kill -9 of a follower");
+    cluster.kill(follower);
+    fault.recovered(ENOUGH);
+    cluster.start_node(follower);
+
+    let leader = cluster.await_leader();
+    let fallen: Vec<usize> = cluster.others(leader).into_iter().take(2).chain([leader]).collect();
+    let mut fault = load.fault("kill -9 of three of five, the leader among them; started again");
+    fallen.iter().for_each(|node| cluster.kill(*node));
+    fallen.iter().for_each(|node| cluster.start_node(*node));
+    fault.majority_is_back();
+    fault.recovered(ENOUGH);
+
+    let mut fault = load.fault("kill -9 of all five; started again");
+    (1..=5).for_each(|node| cluster.kill(node));
+    (1..=5).for_each(|node| cluster.start_node(node));
+    fault.majority_is_back();
+    fault.recovered(ENOUGH);
+    load.finish(&cluster);
 }
 
 #[test]
-fn all_nodes_killed_at_once_come_back_with_everything_acknowledged() {
-    let mut cluster = Cluster::start("restart", 5);
+fn sigstop_of_the_leader_under_load() {
+    let cluster = Cluster::start("pause", 5);
+    let load = Load::start(&cluster);
+    load.await_more(ENOUGH);
     for round in 1..=2 {
-        let load = Load::start(&cluster);
-        load.await_more(1_000);
-        cluster.running().into_iter().for_each(|node| cluster.kill(node));
-        let written = load.finish();
-        (1..=5).for_each(|node| cluster.start_node(node));
         let leader = cluster.await_leader();
-        verify(&cluster, leader, &written);
-        let mut client = cluster.client(leader);
-        assert_eq!(client.command(&["FLUSHALL"]).expect("the node lives"), Reply::ok(), "round {round}");
+        let fault = load.fault(&format!("SIGSTOP of the leader, SIGCONT after the recovery, round {round}"));
+        cluster.signal(leader, libc::SIGSTOP);
+        let next =
+            await_some(|| cluster.leader_of(&cluster.others(leader)), || "the others elect".to_string());
+        fault.recovered(ENOUGH);
+        assert_ne!(next, leader);
+        // Answers that its clients have waited for all along come now, and must not be of its past.
+        cluster.signal(leader, libc::SIGCONT);
+        load.await_more(ENOUGH);
     }
+    load.finish(&cluster);
 }
 
 #[test]
@@ -67,13 +92,12 @@ fn the_last_node_answers_what_is_pending_and_ends() {
 
 #[test]
 fn a_paused_leader_serves_no_stale_read() {
-    let cluster = Cluster::start("pause", 3);
+    let cluster = Cluster::start("stale", 3);
     let leader = cluster.await_leader();
     let mut old = cluster.client(leader);
     assert_eq!(old.command(&["SET", "k", "before"]).expect("the leader lives"), Reply::ok());
     cluster.signal(leader, libc::SIGSTOP);
-    let other = cluster.running().into_iter().find(|n| *n != leader).expect("three nodes");
-    let mut client = cluster.client(other);
+    let mut client = cluster.client(cluster.others(leader)[0]);
     await_some(
         || (client.command(&["SET", "k", "after"]).ok()? == Reply::ok()).then_some(()),
         || "the other two elect a leader".to_string(),
@@ -92,16 +116,15 @@ fn a_paused_leader_serves_no_stale_read() {
 fn an_orderly_stop_hands_leadership_over_and_answers_what_is_pending() {
     let mut cluster = Cluster::start("orderly", 3);
     let load = Load::start(&cluster);
-    load.await_more(200);
-    for _ in 0..3 {
+    load.await_more(ENOUGH);
+    for round in 1..=3 {
         let leader = cluster.await_leader();
+        let fault = load.fault(&format!("SIGTERM of the leader of three, round {round}"));
         assert_eq!(cluster.stop(leader), Some(0));
-        load.await_more(200);
+        fault.recovered(ENOUGH);
         cluster.start_node(leader);
     }
-    let written = load.finish();
-    let leader = cluster.await_leader();
-    verify(&cluster, leader, &written);
+    load.finish(&cluster);
 }
 
 /// Nobody wakes it: no peer connects, and the harness writes only once it says that it leads.
@@ -133,56 +156,79 @@ fn a_minority_answers_clusterdown_and_is_not_ready() {
 }
 
 #[test]
-fn a_full_disk_stops_one_node_and_loses_nothing() {
-    // SAFETY: plain system call.
-    if unsafe { libc::geteuid() } != 0 {
-        eprintln!("skipped: a full disk needs root to mount a small file system");
+fn a_full_disk_of_a_follower_and_of_the_leader() {
+    if !is_root() {
+        println!("skipped: a full disk needs root to mount a small file system");
         return;
     }
-    let mut cluster = Cluster::init("full", 3);
-    let small = cluster.dir.join("small");
-    let data = cluster.data_dir(3);
+    let mut cluster = Cluster::init("full", 5);
+    let mut mounts: Vec<Mounted> = (1..=5).map(|node| small_disk(&cluster, node)).collect();
+    (1..=5).for_each(|node| cluster.start_node(node));
+    let load = Load::start(&cluster);
+    load.await_more(ENOUGH);
+    let leader = cluster.await_leader();
+    for (role, node) in [("a follower", cluster.others(leader)[0]), ("the leader", leader)] {
+        let fault = load.fault(&format!("the disk of {role} is full"));
+        let filler = mounts[node - 1].path().join("filler");
+        assert!(
+            std::fs::write(&filler, vec![1u8; SMALL_DISK as usize]).is_err(),
+            "it is larger than the disk"
+        );
+        await_some(|| is_full(&cluster, node).then_some(()), || format!("node {node} needs a segment"));
+        fault.recovered(ENOUGH);
+        let fault = load.fault(&format!("the disk of {role} has room again"));
+        std::fs::remove_file(&filler).expect("it is ours");
+        await_some(|| (!is_full(&cluster, node)).then_some(()), || format!("node {node} goes on by itself"));
+        fault.recovered(ENOUGH);
+    }
+    load.finish(&cluster);
+    (1..=5).for_each(|node| cluster.kill(node));
+    mounts.clear();
+}
+
+/// Puts the data of a node that does not run yet on a small file system.
+fn small_disk(cluster: &Cluster, node: usize) -> Mounted {
+    let small = cluster.dir.join(format!("small-{node}"));
+    let data = cluster.data_dir(node);
     std::fs::create_dir_all(&small).expect("a directory");
-    let mount = Mounted::tmpfs(&small, 24 << 20);
+    let mount = Mounted::tmpfs(&small, SMALL_DISK);
     let moved = small.join("data");
     let copied = std::process::Command::new("cp").arg("-a").arg(&data).arg(&moved).status().expect("cp runs");
     assert!(copied.success());
     std::fs::remove_dir_all(&data).expect("it was copied");
     std::os::unix::fs::symlink(&moved, &data).expect("a link");
-    (1..=3).for_each(|node| cluster.start_node(node));
-    let load = Load::start(&cluster);
-    load.await_more(200);
-    // Fill what the node has not yet taken for itself.
-    let filler = std::fs::write(small.join("filler"), vec![1u8; 32 << 20]);
-    assert!(filler.is_err(), "the file system is smaller than the filler");
-    load.await_more(30_000);
-    let written = load.finish();
-    verify(&cluster, 1, &written);
-    cluster.nodes.iter_mut().flatten().for_each(|child| {
-        let _ = child.kill();
-        let _ = child.wait();
-    });
-    cluster.nodes = (0..3).map(|_| None).collect();
-    drop(mount);
+    mount
 }
 
-/// A small file system, unmounted at the end whatever happens.
-struct Mounted(std::path::PathBuf);
-impl Mounted {
-    fn tmpfs(at: &std::path::Path, bytes: u64) -> Mounted {
-        let done = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
-            .arg(at)
-            .status()
-            .expect("mount runs");
-        assert!(done.success());
-        Mounted(at.to_path_buf())
-    }
+fn is_full(cluster: &Cluster, node: usize) -> bool {
+    let metrics = http_get(&cluster.admins[node - 1], "/metrics").map(|(_, text)| text).unwrap_or_default();
+    let mut lines = metrics.lines().filter(|line| line.starts_with("quorate_log_disk_full"));
+    lines.next().is_some_and(|line| line.ends_with(" 1"))
 }
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-    }
+
+#[test]
+fn a_node_whose_log_was_changed_while_it_was_down_refuses_and_the_others_serve() {
+    let mut cluster = Cluster::start("rot", 5);
+    let load = Load::start(&cluster);
+    load.await_more(ENOUGH);
+    let leader = cluster.await_leader();
+    let fault = load.fault("bytes of the leader's log changed while it was down: it refuses");
+    cluster.kill(leader);
+    flip_a_byte_of_the_log(&cluster.data_dir(leader));
+    let ended = cluster.spawn_node(leader).wait().expect("it ends");
+    assert_eq!(ended.code(), Some(6), "{}", cluster.stderr(leader));
+    assert!(cluster.stderr(leader).contains("damaged"), "{}", cluster.stderr(leader));
+    fault.recovered(ENOUGH);
+    load.finish(&cluster);
+}
+
+/// Changes a byte of the first value in the log: what everybody has acknowledged long ago.
+fn flip_a_byte_of_the_log(data: &std::path::Path) {
+    let segment = first_segment(data);
+    let mut bytes = std::fs::read(&segment).expect("a segment");
+    let middle = bytes.windows(8).position(|value| value == b"xxxxxxxx").expect("a padded value");
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).expect("it is ours");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A cluster of real processes on loopback, and a client of few lines that trusts nothing of the crate.
 
+use super::root::Network;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// Waits are generous: they end on a condition, and only a broken node meets this bound.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A leader answers within this time, or is asked again.
+const LEADER_ANSWERS: Duration = Duration::from_secs(3);
 
 /// Each cluster gets ports of its own: those of the last one may linger.
 static NEXT_BASE: AtomicU16 = AtomicU16::new(0);
@@ -25,6 +29,10 @@ pub struct Cluster {
     pub clients: Vec<String>,
     /// Service plane addresses.
     pub admins: Vec<String>,
+    /// Flags of `start`, by node, from its next start on.
+    pub flags: Vec<Vec<String>>,
+    /// The network namespace of each node, where it has one.
+    spaces: Vec<Option<String>>,
 }
 
 pub fn quorate() -> Command {
@@ -34,6 +42,27 @@ pub fn quorate() -> Command {
 impl Cluster {
     /// `count` nodes, made by `quorate init` and not yet started.
     pub fn init(name: &str, count: usize) -> Cluster {
+        Cluster::init_on(name, count, &[])
+    }
+
+    /// `count` nodes that serve, each in its network namespace.
+    pub fn start_apart(name: &str, count: usize, network: &Network) -> Cluster {
+        let hosts: Vec<String> = (1..=count).map(|node| network.host(node)).collect();
+        let mut cluster = Cluster::init_on(name, count, &hosts);
+        for node in 1..=count {
+            let mut config = cluster.config(node);
+            config["client"].as_table_mut().expect("a section").remove("password_file");
+            std::fs::write(cluster.config_path(node), config.to_string()).expect("the file is ours");
+            cluster.set(node, "client", "insecure", true);
+            cluster.set(node, "placement", "pin", false);
+            cluster.spaces[node - 1] = Some(network.space(node));
+        }
+        (1..=count).for_each(|node| cluster.start_node(node));
+        cluster.await_leader();
+        cluster
+    }
+
+    fn init_on(name: &str, count: usize, hosts: &[String]) -> Cluster {
         // A test that failed inside its turn has poisoned nothing that matters.
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = std::env::temp_dir().join(format!("quorate-test-{}-{name}", std::process::id()));
@@ -51,6 +80,7 @@ impl Cluster {
                 "--dir",
             ])
             .arg(&dir)
+            .args(hosts.iter().flat_map(|host| ["--hosts", host.as_str()]))
             .output()
             .expect("quorate runs");
         assert!(out.status.success(), "init: {}", String::from_utf8_lossy(&out.stderr));
@@ -60,11 +90,12 @@ impl Cluster {
             nodes: (0..count).map(|_| None).collect(),
             clients: Vec::new(),
             admins: Vec::new(),
+            flags: vec![Vec::new(); count],
+            spaces: vec![None; count],
         };
         for node in 1..=count {
-            let config = cluster.config(node);
-            cluster.clients.push(address_of(&config, node, "client"));
-            cluster.admins.push(address_of(&config, node, "admin"));
+            cluster.clients.push(cluster.member(node, "client"));
+            cluster.admins.push(cluster.member(node, "admin"));
         }
         cluster
     }
@@ -90,6 +121,10 @@ impl Cluster {
         let table = config.entry(section).or_insert_with(|| toml::Table::new().into());
         table.as_table_mut().expect("a section").insert(key.to_string(), value.into());
         std::fs::write(self.config_path(node), config.to_string()).expect("the file is ours");
+    }
+    /// An address of a node, as its own configuration says it.
+    pub fn member(&self, node: usize, kind: &str) -> String {
+        address_of(&self.config(node), node, kind)
     }
     pub fn data_dir(&self, node: usize) -> PathBuf {
         self.path_of(&self.dir, node, "dir")
@@ -133,9 +168,19 @@ impl Cluster {
             .append(true)
             .open(self.stderr_path(node))
             .expect("a file");
-        quorate()
+        let mut command = match &self.spaces[node - 1] {
+            None => quorate(),
+            Some(space) => {
+                // It becomes the node: the process is the same.
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", space, env!("CARGO_BIN_EXE_quorate")]);
+                command
+            }
+        };
+        command
             .args(["start", "--config"])
             .arg(self.config_path(node))
+            .args(&self.flags[node - 1])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -165,6 +210,11 @@ impl Cluster {
         (1..=self.nodes.len()).filter(|n| self.nodes[n - 1].is_some()).collect()
     }
 
+    /// All nodes that run, but this one.
+    pub fn others(&self, node: usize) -> Vec<usize> {
+        self.running().into_iter().filter(|other| *other != node).collect()
+    }
+
     pub fn client(&self, node: usize) -> Client {
         await_some(
             || Client::connect(&self.clients[node - 1]).ok(),
@@ -178,15 +228,29 @@ impl Cluster {
     }
     /// The node that says that it leads, if it takes a write.
     pub fn leader(&self) -> Option<usize> {
+        self.leader_of(&self.running())
+    }
+    /// The same of some of them.
+    pub fn leader_of(&self, nodes: &[usize]) -> Option<usize> {
         let leads = |node: &usize| {
             let mut client = Client::connect(&self.clients[node - 1]).ok()?;
+            // One that is paused or cut off answers late; then it is not the one.
+            client.stream.get_ref().set_read_timeout(Some(LEADER_ANSWERS)).ok()?;
             let Ok(Reply::Array(role)) = client.command(&["ROLE"]) else { return None };
             if role.first() != Some(&Reply::Bulk(Some(b"master".to_vec()))) {
                 return None;
             }
             client.command(&["SET", "harness:probe", "1"]).ok().filter(|r| *r == Reply::ok())
         };
-        self.running().into_iter().find(|node| leads(node).is_some())
+        nodes.iter().copied().find(|node| leads(node).is_some())
+    }
+    /// Waits until every node that runs answers a read, which must be linearizable: all of them are one cluster again.
+    pub fn await_all(&self) {
+        for node in self.running() {
+            let read = || self.client(node).command(&["GET", "harness:probe"]).ok();
+            let serves = || read().filter(|reply| matches!(reply, Reply::Bulk(_)));
+            await_some(serves, || format!("node {node} serves: {:?}", read()));
+        }
     }
 }
 

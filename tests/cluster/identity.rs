@@ -58,7 +58,8 @@ fn damage_in_the_middle_of_the_log_is_refused_with_its_place() {
     assert_eq!(client.command(&["GET", "k7"]).expect("the others serve"), Reply::bulk(&"v".repeat(500)));
 }
 
-fn first_segment(data: &std::path::Path) -> std::path::PathBuf {
+/// The first segment of a log that holds any value.
+pub fn first_segment(data: &std::path::Path) -> std::path::PathBuf {
     let mut found: Vec<_> =
         walk(data).into_iter().filter(|p| p.extension().is_some_and(|e| e == "wal")).collect();
     found.sort();

@@ -1,133 +1,299 @@
-//! Writers that remember what was acknowledged, and the check that nothing of it is lost.
+//! Load whose every answer is written down and held against what a store may answer: a lost write, a stale read, an increment that
+//! counts twice has no place in a linearizable history.
+//!
+//! The clients are those of the harness, and share nothing with the program but the checker.
 
 use super::harness::{Client, Cluster, Reply, await_some};
-use std::sync::Arc;
+use quorate::base::Prng;
+use quorate::sim::history::{
+    self, Limits, Model, Outcome, Pen, Record, Recorder, Told, Verb, Verdict, formats,
+};
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-/// What one writer knows: each key is written once; a counter is incremented once a key.
-#[derive(Default)]
-pub struct Written {
-    pub acknowledged: Vec<u64>,
-    /// Sent, and no honest answer came: it may have happened or not, but once.
-    pub unknown: Vec<u64>,
+/// Clients a node.
+const CLIENTS: usize = 2;
+/// Keys that are in use at a time: few enough that clients meet on them.
+const KEYS: u64 = 40;
+/// Operations after which other keys are used: a short history a key is soon checked.
+const OPERATIONS: u64 = 800;
+/// Bytes that pad a value.
+const PADDING: usize = 200;
+/// Between two commands of a client, so that a small machine has time for its nodes.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Until a history is undecided.
+const CHECK_WITHIN: Duration = Duration::from_secs(120);
+
+/// A write that was acknowledged: when it was asked, and when it was answered.
+#[derive(Clone, Copy)]
+struct Written {
+    asked: Instant,
+    answered: Instant,
 }
 
+/// What all clients share.
+struct Shared {
+    begun: Instant,
+    stop: AtomicBool,
+    operations: AtomicU64,
+    written: Mutex<Vec<Written>>,
+}
+
+/// A running load.
 pub struct Load {
-    stop: Arc<AtomicBool>,
-    count: Arc<AtomicU64>,
-    writers: Vec<JoinHandle<Written>>,
+    shared: Arc<Shared>,
+    recorder: Recorder,
+    history: Shelf,
+    clients: Vec<JoinHandle<()>>,
+}
+
+/// A history in memory.
+#[derive(Clone, Default)]
+struct Shelf(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shelf {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("nobody panics in it").write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Load {
-    /// Two writers a node, each on a connection to it; a writer whose node is down goes on with the next.
+    /// Each client begins at a node of its own; when that goes away it goes on with the next.
     pub fn start(cluster: &Cluster) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
-        let count = Arc::new(AtomicU64::new(0));
-        let writers = (0..2 * cluster.clients.len())
-            .map(|writer| {
-                let (addresses, stop, count) = (cluster.clients.clone(), stop.clone(), count.clone());
-                std::thread::spawn(move || write(writer, &addresses, &stop, &count))
-            })
-            .collect();
-        Load { stop, count, writers }
+        let history = Shelf::default();
+        let recorder = Recorder::new(history.clone(), Some(Model::Any)).expect("memory takes everything");
+        let shared = Arc::new(Shared {
+            begun: Instant::now(),
+            stop: AtomicBool::new(false),
+            operations: AtomicU64::new(0),
+            written: Mutex::new(Vec::new()),
+        });
+        let spawn = |number: usize| {
+            let worker = Worker {
+                number: number as u64,
+                addresses: cluster.clients.clone(),
+                node: number % cluster.clients.len(),
+                client: None,
+                random: Prng::from_seed(number as u64),
+                writes: 0,
+                pen: recorder.pen(),
+                shared: shared.clone(),
+            };
+            std::thread::spawn(move || worker.run())
+        };
+        let clients = (0..CLIENTS * cluster.clients.len()).map(spawn).collect();
+        Load { shared, recorder, history, clients }
     }
-    /// Number of acknowledged writes so far.
-    pub fn acknowledged(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
-    }
-    /// Waits until `more` further writes are acknowledged.
-    pub fn await_more(&self, more: u64) {
+
+    /// Waits until so many further writes are acknowledged.
+    pub fn await_more(&self, more: usize) {
         let goal = self.acknowledged() + more;
         await_some(
             || (goal <= self.acknowledged()).then_some(()),
             || format!("{goal} writes are acknowledged, so far {}", self.acknowledged()),
         );
     }
-    /// Ends the load; what each writer knows.
-    pub fn finish(self) -> Vec<Written> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.writers.into_iter().map(|w| w.join().expect("a writer that ends")).collect()
+
+    fn acknowledged(&self) -> usize {
+        self.shared.written.lock().expect("nobody panics in it").len()
+    }
+
+    /// A fault begins now.
+    pub fn fault(&self, name: &str) -> Fault<'_> {
+        Fault { load: self, name: name.to_string(), since: Instant::now() }
+    }
+
+    /// Ends the load, reads every key through every node that runs, and checks the history of all of it.
+    pub fn finish(self, cluster: &Cluster) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.clients.into_iter().for_each(|client| client.join().expect("a client that ends"));
+        let begun = self.shared.begun;
+        let epochs = self.shared.operations.load(Ordering::Relaxed) / OPERATIONS;
+        let keys: Vec<String> =
+            (0..=epochs).flat_map(|epoch| (0..KEYS).map(move |key| name(epoch, key))).collect();
+        for node in cluster.running() {
+            read_all(cluster, node, &keys, begun, self.recorder.pen());
+        }
+        self.recorder.finish().expect("memory takes everything");
+        judge(&self.history.0.lock().expect("nobody panics in it"));
     }
 }
 
-fn write(writer: usize, addresses: &[String], stop: &AtomicBool, count: &AtomicU64) -> Written {
-    let mut written = Written::default();
-    let mut node = writer % addresses.len();
-    let mut client = None;
-    let mut next = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let Some(connected) = client.as_mut() else {
-            client = Client::connect(&addresses[node]).ok();
-            node = (node + 1) % addresses.len();
-            continue;
+/// A fault, from its beginning to the recovery.
+pub struct Fault<'a> {
+    load: &'a Load,
+    name: String,
+    since: Instant,
+}
+
+impl Fault<'_> {
+    /// Only from now on a majority is there: the time before does not count as recovery.
+    pub fn majority_is_back(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Waits until so many writes are acknowledged that were asked since, and prints the line of the fault: how long at most no such
+    /// write was acknowledged. (When the first one was would say less: a partition takes a moment to be made, and lets some pass.)
+    pub fn recovered(self, writes: usize) {
+        let since = || -> Vec<Written> {
+            let written = self.load.shared.written.lock().expect("nobody panics in it");
+            written.iter().filter(|write| self.since <= write.asked).copied().collect()
         };
-        let (key, counter) = (format!("w{writer}:{next}"), format!("count{writer}"));
-        let connected: &mut Client = connected;
-        // One pipeline: the counter's increment follows the key's write in one batch.
-        let sent = connected
-            .send(&["SET", &key, &value(writer, next)])
-            .and_then(|()| connected.send(&["INCR", &counter]));
-        let replies = sent.and_then(|()| Ok((connected.reply()?, connected.reply()?)));
-        match replies {
-            Ok((Reply::Simple(_), Reply::Integer(_))) => {
-                written.acknowledged.push(next);
-                count.fetch_add(1, Ordering::Relaxed);
-                next += 1;
+        let done = || Some(since()).filter(|done| writes <= done.len());
+        let done =
+            await_some(done, || format!("{}: {writes} writes after it, so far {}", self.name, since().len()));
+        let mut answered: Vec<Instant> = done.iter().map(|write| write.answered).collect();
+        answered.sort_unstable();
+        let gaps = answered.windows(2).map(|pair| pair[1] - pair[0]);
+        let pause = gaps.chain([answered[0] - self.since]).max().expect("one at least");
+        println!("fault | {:<64} | {:>6.0} ms |", self.name, pause.as_secs_f64() * 1e3);
+    }
+}
+
+struct Worker {
+    number: u64,
+    addresses: Vec<String>,
+    node: usize,
+    client: Option<Client>,
+    random: Prng,
+    writes: u64,
+    pen: Pen,
+    shared: Arc<Shared>,
+}
+
+fn name(epoch: u64, key: u64) -> String {
+    // Every fourth counts.
+    let kind = if key.is_multiple_of(4) { "counter" } else { "register" };
+    format!("{kind}:{epoch}:{key}")
+}
+
+impl Worker {
+    fn run(mut self) {
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            std::thread::sleep(PAUSE);
+            if self.client.is_none() {
+                self.client = Client::connect(&self.addresses[self.node]).ok();
+                self.node = (self.node + 1) % self.addresses.len();
+                continue;
             }
-            // Certainly not appended: the same key may be tried again.
-            Ok((set, incr)) if retryable(&set) && retryable(&incr) => (),
-            Ok((set, incr)) => {
-                let honest =
-                    |r: &Reply| retryable(r) || r.is_error("INDETERMINATE") || !matches!(r, Reply::Error(_));
-                assert!(honest(&set) && honest(&incr), "unexpected replies {set:?} {incr:?}");
-                written.unknown.push(next);
-                next += 1;
-            }
-            Err(_) => {
-                written.unknown.push(next);
-                next += 1;
-                client = None;
-            }
+            let epoch = self.shared.operations.fetch_add(1, Ordering::Relaxed) / OPERATIONS;
+            let key = self.random.below(KEYS);
+            self.operate(&name(epoch, key), key.is_multiple_of(4));
         }
     }
-    written
-}
 
-fn retryable(reply: &Reply) -> bool {
-    ["CLUSTERDOWN", "LOADING", "TRYAGAIN", "OVERLOADED"].iter().any(|prefix| reply.is_error(prefix))
-}
-
-fn value(writer: usize, key: u64) -> String {
-    format!("value of {writer} and {key} {}", "x".repeat((key % 300) as usize))
-}
-
-/// Reads everything back through `node`: each acknowledged write is there, each counter moved once a write.
-pub fn verify(cluster: &Cluster, node: usize, written: &[Written]) {
-    let mut client = cluster.client(node);
-    for (writer, written) in written.iter().enumerate() {
-        for chunk in written.acknowledged.chunks(200) {
-            chunk
-                .iter()
-                .for_each(|key| client.send(&["GET", &format!("w{writer}:{key}")]).expect("the node lives"));
-            for key in chunk {
-                let reply = client.reply().expect("the node lives");
-                assert_eq!(reply, Reply::bulk(&value(writer, *key)), "acknowledged write w{writer}:{key}");
-            }
-        }
-        let count = match client.command(&["GET", &format!("count{writer}")]).expect("the node lives") {
-            Reply::Bulk(Some(text)) => {
-                String::from_utf8(text).expect("digits").parse::<u64>().expect("digits")
-            }
-            other => {
-                assert_eq!(other, Reply::Bulk(None));
-                0
-            }
+    /// Asks one thing and writes down what was answered.
+    fn operate(&mut self, key: &str, counts: bool) {
+        let is_read = self.random.chance(1, 2);
+        self.writes += 1;
+        let value = format!("{}-{} {}", self.number, self.writes, "x".repeat(PADDING));
+        let (verb, words) = match (is_read, counts) {
+            (true, _) => (Verb::Read, vec!["GET", key]),
+            (false, true) => (Verb::Add, vec!["INCR", key]),
+            (false, false) => (Verb::Write, vec!["SET", key, &value]),
         };
-        let (least, most) = (written.acknowledged.len(), written.acknowledged.len() + written.unknown.len());
-        assert!(
-            (least as u64..=most as u64).contains(&count),
-            "count{writer} is {count}, not within {least}..={most}"
-        );
+        let asked = Instant::now();
+        let client = self.client.as_mut().expect("checked by `run`");
+        let reply = client.command(&words);
+        let answered = Instant::now();
+        let (outcome, result) = match &reply {
+            Ok(Reply::Error(text)) => (refused_or_unknown(text), None),
+            Ok(Reply::Bulk(Some(value))) => (Outcome::Ok, Some(Told::Text(value))),
+            Ok(Reply::Bulk(None)) => (Outcome::Ok, Some(Told::Nil)),
+            Ok(Reply::Integer(sum)) => (Outcome::Ok, Some(Told::Integer(*sum))),
+            Ok(Reply::Simple(_)) => (Outcome::Ok, None),
+            Ok(Reply::Array(_)) => panic!("{words:?} is answered with {reply:?}"),
+            Err(_) => (Outcome::Unknown, None),
+        };
+        let args = match verb {
+            Verb::Add => vec![Told::Integer(1)],
+            Verb::Write => vec![Told::Text(value.as_bytes())],
+            _ => vec![],
+        };
+        let nanos = |at: Instant| (at - self.shared.begun).as_nanos() as u64;
+        let (start, end) = (nanos(asked), nanos(answered));
+        let key = key.as_bytes();
+        self.pen.record(&Record { client: self.number, key, verb, args: &args, outcome, result, start, end });
+        if outcome == Outcome::Ok && !is_read {
+            self.shared.written.lock().expect("nobody panics in it").push(Written { asked, answered });
+        }
+        if reply.is_err() {
+            self.client = None;
+        }
     }
+}
+
+/// An error says that nothing happened, or that nobody knows; no other error may come.
+fn refused_or_unknown(text: &str) -> Outcome {
+    let refusals = ["CLUSTERDOWN", "LOADING", "TRYAGAIN", "OVERLOADED"];
+    match text.split(' ').next().unwrap_or_default() {
+        "INDETERMINATE" => Outcome::Unknown,
+        word => {
+            assert!(refusals.contains(&word), "unexpected error {text:?}");
+            Outcome::Fail
+        }
+    }
+}
+
+/// Reads all keys through a node, asking again what was refused.
+fn read_all(cluster: &Cluster, node: usize, keys: &[String], begun: Instant, mut pen: Pen) {
+    for chunk in keys.chunks(200) {
+        let read = || {
+            let mut client = cluster.client(node);
+            let start = begun.elapsed().as_nanos() as u64;
+            chunk.iter().try_for_each(|key| client.send(&["GET", key])).ok()?;
+            let replies: Vec<Reply> = chunk.iter().map(|_| client.reply()).collect::<Result<_, _>>().ok()?;
+            let bulk = replies.iter().all(|reply| matches!(reply, Reply::Bulk(_)));
+            bulk.then(|| (start, begun.elapsed().as_nanos() as u64, replies))
+        };
+        let (start, end, replies) = await_some(read, || format!("node {node} reads"));
+        for (key, reply) in chunk.iter().zip(&replies) {
+            let result = match reply {
+                Reply::Bulk(Some(value)) => Told::Text(value),
+                _ => Told::Nil,
+            };
+            pen.record(&Record {
+                client: 1_000 + node as u64,
+                key: key.as_bytes(),
+                verb: Verb::Read,
+                args: &[],
+                outcome: Outcome::Ok,
+                result: Some(result),
+                start,
+                end,
+            });
+        }
+    }
+}
+
+/// Ends a check that takes too long; that is then no proof of anything.
+struct Bounded(Instant);
+
+impl Limits for Bounded {
+    fn go_on(&mut self, _steps: u64, _passed: f64) -> bool {
+        self.0.elapsed() < CHECK_WITHIN
+    }
+    fn memory(&self) -> usize {
+        1 << 30
+    }
+}
+
+fn judge(bytes: &[u8]) {
+    let (history, _) = formats::read(bytes, None, &mut |_| ()).expect("what was recorded is read again");
+    let report = history::check(&history, None, &mut Bounded(Instant::now())).expect("verbs of the model");
+    if report.verdict != Verdict::Linearizable {
+        let kept = std::env::temp_dir().join(format!("quorate-test-history-{}.jsonl", std::process::id()));
+        let saved = std::fs::write(&kept, bytes);
+        panic!("{}; see {} ({saved:?}): {:?}", report.verdict.name(), kept.display(), report.offences);
+    }
+    let (operations, keys, unknown) = (history.operations.len(), history.keys.len(), history.unknown());
+    println!(
+        "history | linearizable: {operations} operations on {keys} keys, {unknown} with unknown outcome"
+    );
 }

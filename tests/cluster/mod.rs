@@ -2,9 +2,13 @@
 
 mod bench;
 mod clients;
+mod clocks;
 mod faults;
 pub mod harness;
 mod identity;
 pub mod load;
 mod memory;
+mod partitions;
 mod recovery;
+mod root;
+mod slow_network;
