@@ -14,6 +14,8 @@ const PIECE_REPLY: u8 = 6;
 const READ_INDEX: u8 = 7;
 const READ_INDEX_REPLY: u8 = 8;
 const TIMEOUT_NOW: u8 = 9;
+const HEARTBEAT: u8 = 10;
+const HEARTBEAT_REPLY: u8 = 11;
 
 #[derive(Archive, Serialize, Deserialize)]
 struct VoteHead {
@@ -93,6 +95,17 @@ struct ReadIndexReplyHead {
 struct TimeoutNowHead {
     term: u64,
 }
+#[derive(Archive, Serialize, Deserialize)]
+struct HeartbeatHead {
+    term: u64,
+    commit: u64,
+    round: u64,
+}
+#[derive(Archive, Serialize, Deserialize)]
+struct HeartbeatReplyHead {
+    term: u64,
+    round: u64,
+}
 const _: () = assert!(size_of::<ArchivedPieceHead>() <= OWN_HEAD_MAX);
 const _: () = assert!(size_of::<ArchivedAppendReplyHead>() <= OWN_HEAD_MAX);
 
@@ -116,6 +129,14 @@ pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
         Message::AppendReply { term, outcome, round } => {
             put(out, &append_reply(*term, *outcome, *round));
             APPEND_REPLY
+        }
+        Message::Heartbeat { term, commit, round } => {
+            put(out, &HeartbeatHead { term: term.0, commit: commit.0, round: *round });
+            HEARTBEAT
+        }
+        Message::HeartbeatReply { term, round } => {
+            put(out, &HeartbeatReplyHead { term: term.0, round: *round });
+            HEARTBEAT_REPLY
         }
         Message::Piece { term, slot, slot_term, stamp, offset, total, body } => {
             let head = PieceHead {
@@ -174,6 +195,14 @@ pub(super) fn decode(
     }
     match kind {
         VOTE | VOTE_REPLY | TIMEOUT_NOW => decode_election(kind, bytes),
+        HEARTBEAT => {
+            let HeartbeatHead { term, commit, round } = take(bytes)?;
+            Ok(Message::Heartbeat { term: Term(term), commit: Slot(commit), round })
+        }
+        HEARTBEAT_REPLY => {
+            let HeartbeatReplyHead { term, round } = take(bytes)?;
+            Ok(Message::HeartbeatReply { term: Term(term), round })
+        }
         READ_INDEX | READ_INDEX_REPLY => decode_read(kind, bytes),
         PIECE | PIECE_REPLY => decode_piece(kind, bytes, bodies),
         APPEND => {

@@ -28,7 +28,7 @@ pub enum Message {
         /// Answers a trial run.
         pre: bool,
     },
-    /// AppendEntries (3.5). Without entries a heartbeat.
+    /// AppendEntries (3.5). Without entries the question whether the logs agree at `prev_slot`.
     Append {
         /// The leader's term.
         term: Term,
@@ -50,6 +50,22 @@ pub enum Message {
         /// Whether `prev` matched.
         outcome: AppendOutcome,
         /// Echo of `Append::round`.
+        round: u64,
+    },
+    /// The leader lives (3.4). It says nothing of where the follower's log should stand, so it may overtake any amount of data.
+    Heartbeat {
+        /// The leader's term.
+        term: Term,
+        /// The leader's commit index, as far as the follower is known to agree.
+        commit: Slot,
+        /// The newest round of leadership confirmation (6.4); echoed in the reply.
+        round: u64,
+    },
+    /// The answer. It acknowledges no entry.
+    HeartbeatReply {
+        /// The follower's term.
+        term: Term,
+        /// Echo of `Heartbeat::round`.
         round: u64,
     },
     /// A piece of a snapshot (5.1), for a follower whose next entry has left the leader's log.

@@ -86,6 +86,8 @@ fn raft_message() -> impl Strategy<Value = raft::Message> {
             outcome,
             round: n[1]
         }),
+        any::<[u64; 3]>().prop_map(|n| M::Heartbeat { term: Term(n[0]), commit: Slot(n[1]), round: n[2] }),
+        any::<[u64; 2]>().prop_map(|n| M::HeartbeatReply { term: Term(n[0]), round: n[1] }),
         (any::<[u64; 6]>(), body()).prop_map(|(n, body)| M::Piece {
             term: Term(n[0]),
             slot: Slot(n[1]),

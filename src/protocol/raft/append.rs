@@ -76,6 +76,30 @@ impl Raft {
         });
     }
 
+    /// The leader lives. What it says is committed is so here as far as this log is known to agree with its own: no more than that may
+    /// commit (3.5), and nothing is cut, however many entries are still on their way behind it.
+    pub(super) fn on_heartbeat(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        term: Term,
+        commit: Slot,
+        round: u64,
+        out: &mut Outbox,
+    ) {
+        let is_leader = self.accept_leader(now, from, term, out);
+        if is_leader {
+            let known = if canary::on(Canary::CommitUnverified) { self.tail.last() } else { self.verified };
+            self.verified = self.verified.max(known);
+            self.commit_to(commit.min(known), out);
+            self.round_echoed = self.round_echoed.max(round);
+        } else if self.term == term {
+            return;
+        }
+        let round = if is_leader { round } else { 0 };
+        self.reply(Target::One(from), Message::HeartbeatReply { term: self.term, round }, out);
+    }
+
     /// A message that only a leader sends has come: false if it is of an older term, or of a second leader.
     pub(super) fn accept_leader(&mut self, now: Instant, from: NodeId, term: Term, out: &mut Outbox) -> bool {
         assert!(term <= self.term, "a later term was entered");

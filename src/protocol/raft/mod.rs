@@ -229,6 +229,14 @@ impl Raft {
                     self.on_append_reply(now, from, outcome, round, out);
                 }
             }
+            Message::Heartbeat { term, commit, round } => {
+                self.on_heartbeat(now, from, term, commit, round, out)
+            }
+            Message::HeartbeatReply { term, round } => {
+                if self.role == Role::Leader && term == self.term {
+                    self.on_heartbeat_reply(now, from, round);
+                }
+            }
             Message::Piece { term, slot, slot_term, stamp, offset, total, body } => {
                 let mark = Mark { slot, term: slot_term, stamp };
                 self.on_piece(now, from, term, mark, offset, total, body, out);
@@ -412,6 +420,8 @@ fn term_of(message: &Message) -> Term {
         | Message::VoteReply { term, .. }
         | Message::Append { term, .. }
         | Message::AppendReply { term, .. }
+        | Message::Heartbeat { term, .. }
+        | Message::HeartbeatReply { term, .. }
         | Message::Piece { term, .. }
         | Message::PieceReply { term, .. }
         | Message::ReadIndex { term, .. }

@@ -67,6 +67,19 @@ impl Progress {
         }
     }
 
+    /// It has answered, and knows of that round.
+    pub fn hears(&mut self, now: Instant, round: u64) {
+        self.heard = now;
+        if round <= self.round_sent {
+            self.round = self.round.max(round);
+        }
+    }
+
+    /// Whether it waits for news of a commit index that rose to `commit`.
+    pub fn is_untold(&self, commit: Slot) -> bool {
+        self.told < self.wanted && self.told < commit
+    }
+
     /// Appends under way.
     pub fn inflight(&self) -> usize {
         self.inflight.len()

@@ -23,12 +23,31 @@ impl Raft {
             }
             let sent = self.feed(now, peer, out);
             let p = &self.peers[peer];
-            let waits = p.round_sent < self.reads.round() || (p.told < p.wanted && p.told < self.commit);
-            // A heartbeat leaves even when the window is full: no amount of data may cost a leader its followers.
-            if !sent && (beat || waits) {
+            let waits =
+                p.round_sent < self.reads.round() || (p.is_untold(self.commit) && self.commit <= p.matched);
+            // A heartbeat leaves even when the window is full, and ahead of what is in it: no amount of data may cost a leader its
+            // followers.
+            if beat || waits {
+                self.send_heartbeat(peer, out);
+            }
+            // What is on its way may be lost: the follower is asked, behind it, whether it has come.
+            let p = &self.peers[peer];
+            let is_probed = matches!(p.mode, Mode::Probe { .. });
+            let is_unsure = beat && (is_probed || p.matched.next() < p.next);
+            if !sent && !matches!(p.mode, Mode::Snapshot(_)) && (is_unsure || p.is_untold(self.commit)) {
                 self.send_empty(peer, out);
             }
         }
+    }
+
+    /// The commit index goes along as far as the follower is known to agree (3.5).
+    fn send_heartbeat(&mut self, peer: usize, out: &mut Outbox) {
+        let (term, round) = (self.term, self.reads.round());
+        let p = &mut self.peers[peer];
+        let commit = self.commit.min(p.matched);
+        p.round_sent = round;
+        p.told = p.told.max(commit);
+        out.send(Target::One(p.id), Message::Heartbeat { term, commit, round });
     }
 
     /// Sends what the follower lacks, as far as the window allows. True if an append has left.
@@ -81,9 +100,7 @@ impl Raft {
 
     /// An append that carries news only: term, commit index, round, and the question whether the logs agree so far.
     fn send_empty(&mut self, peer: usize, out: &mut Outbox) {
-        let p = &self.peers[peer];
-        // Whom a snapshot is on its way to is asked nothing: slot 0 always agrees.
-        let prev = if matches!(p.mode, Mode::Snapshot(_)) { Slot::ZERO } else { p.next.prev() };
+        let prev = self.peers[peer].next.prev();
         self.send_append(peer, prev, Vec::new(), out);
     }
 
@@ -139,6 +156,11 @@ impl Raft {
         }
     }
 
+    pub(super) fn on_heartbeat_reply(&mut self, now: Instant, from: NodeId, round: u64) {
+        let Some(peer) = self.peer(from) else { return };
+        self.peers[peer].hears(now, round);
+    }
+
     pub(super) fn on_append_reply(
         &mut self,
         now: Instant,
@@ -149,11 +171,7 @@ impl Raft {
     ) {
         assert_eq!(self.role, Role::Leader);
         let Some(peer) = self.peer(from) else { return };
-        let p = &mut self.peers[peer];
-        p.heard = now;
-        if round <= p.round_sent {
-            p.round = p.round.max(round);
-        }
+        self.peers[peer].hears(now, round);
         match outcome {
             AppendOutcome::Matched { slot } if self.tail.last() < slot => {
                 out.fault(from, FaultKind::AcknowledgesUnsent { slot, last: self.tail.last() });

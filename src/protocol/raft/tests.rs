@@ -1,6 +1,8 @@
 //! One core alone, its outbox compared with what the rules say. Whole clusters are in `sim`.
 
 use super::*;
+#[cfg(feature = "canaries")]
+use crate::base::canary::{self, Canary};
 use crate::base::{Body, GROUP_ONE, Origin, Ticket};
 use crate::protocol::{Fault, Fetch, Send, Target};
 use crate::wire::raft::AppendOutcome;
@@ -229,9 +231,54 @@ fn a_window_bounds_what_is_on_its_way_and_heartbeats_pass_it() {
     assert_eq!(to_b(bed.sent()), [2]);
     bed.now = bed.raft.deadline().unwrap();
     bed.input(Input::Timeout);
-    assert_eq!(bed.sent().len(), 2, "a heartbeat each");
+    let sent: Vec<_> = bed.sent().into_iter().filter(|s| s.1 == B).map(|s| s.2).collect();
+    // The heartbeat passes all that waits; the question whether that has come goes behind it.
+    assert!(matches!(sent[0], Message::Heartbeat { term: Term(1), commit: Slot(0), round: 0 }), "{sent:?}");
+    assert!(matches!(&sent[1], Message::Append { prev_slot: Slot(2), entries, .. } if entries.is_empty()));
+    assert_eq!(sent.len(), 2);
+    bed.hear(B, Message::HeartbeatReply { term: Term(1), round: 0 });
+    assert!(bed.sent().is_empty(), "it acknowledges no entry");
     bed.acknowledge(B, 2, 0);
     assert_eq!(to_b(bed.sent()), [3, 4]);
+}
+
+#[test]
+fn a_heartbeat_ahead_of_data_cuts_nothing_and_commits_only_what_is_known_to_agree() {
+    // Three entries of an old leader, of which the new one has said nothing yet.
+    let overtaken = || {
+        let mut bed = Bed::follower();
+        bed.append(1, (0, 0), 0, &[1, 1, 1]);
+        bed.durable();
+        bed.clear();
+        bed.hear(C, Message::Heartbeat { term: Term(2), commit: Slot(2), round: 0 });
+        bed
+    };
+    let mut bed = overtaken();
+    assert_eq!((bed.raft.commit(), bed.raft.last(), bed.committed()), (Slot(0), Slot(3), vec![]));
+    bed.durable();
+    let beat = |commit| Message::Heartbeat { term: Term(2), commit: Slot(commit), round: 4 };
+    let append = |prev: (u64, u64), entries: Vec<Entry>| Message::Append {
+        term: Term(2),
+        prev_slot: Slot(prev.0),
+        prev_term: Term(prev.1),
+        commit: Slot(0),
+        entries,
+        round: 0,
+    };
+    bed.clear();
+    bed.hear(C, append((1, 1), vec![entry(2, 2)]));
+    bed.hear(C, beat(2));
+    assert_eq!((bed.terms(), bed.committed()), (vec![1, 2], vec![1, 2]));
+    let answer = Message::HeartbeatReply { term: Term(2), round: 4 };
+    assert!(bed.sent().iter().any(|(after, to, m)| (*after, *to) == (None, C) && *m == answer));
+    // One of a leader that was replaced is told so, and changes nothing.
+    bed.hear(B, Message::Heartbeat { term: Term(1), commit: Slot(2), round: 9 });
+    assert_eq!(bed.sent(), [(None, B, Message::HeartbeatReply { term: Term(2), round: 0 })]);
+    #[cfg(feature = "canaries")]
+    {
+        let wrong = canary::with(Canary::CommitUnverified, overtaken);
+        assert_ne!(wrong.raft.commit(), Slot(0), "the canary commits what nobody agreed to");
+    }
 }
 
 #[test]
@@ -242,7 +289,7 @@ fn reads_of_a_burst_share_a_round_and_wait_for_an_entry_of_the_own_term() {
     bed.raft.step(bed.now, Input::Read { id: 2 }, &mut bed.out);
     bed.acknowledge(B, 1, 0);
     assert_eq!(bed.committed(), [1]);
-    let rounds = bed.sent().iter().filter(|s| matches!(s.2, Message::Append { round: 1, .. })).count();
+    let rounds = bed.sent().iter().filter(|s| matches!(s.2, Message::Heartbeat { round: 1, .. })).count();
     assert_eq!((rounds, bed.out.reads.len()), (2, 0));
     bed.acknowledge(C, 1, 1);
     let granted: Vec<_> = bed.out.reads.drain(..).map(|r| (r.id, r.slot)).collect();
