@@ -66,6 +66,15 @@ fn raft_text(message: &Raft) -> String {
             let round = if *round == 0 { String::new() } else { format!(" round {round}") };
             format!("AppendReply term {term} {outcome}{round}")
         }
+        Raft::Heartbeat { term, commit, round } => {
+            let round = if *round == 0 { String::new() } else { format!(" round {round}") };
+            format!("Heartbeat term {term} commit {commit}{round}")
+        }
+        Raft::HeartbeatReply { term, round, lags } => {
+            let round = if *round == 0 { String::new() } else { format!(" round {round}") };
+            let lags = if *lags { " lags" } else { "" };
+            format!("HeartbeatReply term {term}{round}{lags}")
+        }
         Raft::Piece { term, slot, offset, total, body, .. } => {
             format!("Piece term {term} of {slot}: {offset}..{} of {total}", offset + body.len() as u64)
         }

@@ -105,6 +105,8 @@ struct HeartbeatHead {
 struct HeartbeatReplyHead {
     term: u64,
     round: u64,
+    lags: bool,
+    zero: [u8; 7],
 }
 const _: () = assert!(size_of::<ArchivedPieceHead>() <= OWN_HEAD_MAX);
 const _: () = assert!(size_of::<ArchivedAppendReplyHead>() <= OWN_HEAD_MAX);
@@ -134,8 +136,8 @@ pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
             put(out, &HeartbeatHead { term: term.0, commit: commit.0, round: *round });
             HEARTBEAT
         }
-        Message::HeartbeatReply { term, round } => {
-            put(out, &HeartbeatReplyHead { term: term.0, round: *round });
+        Message::HeartbeatReply { term, round, lags } => {
+            put(out, &HeartbeatReplyHead { term: term.0, round: *round, lags: *lags, zero: [0; 7] });
             HEARTBEAT_REPLY
         }
         Message::Piece { term, slot, slot_term, stamp, offset, total, body } => {
@@ -200,8 +202,9 @@ pub(super) fn decode(
             Ok(Message::Heartbeat { term: Term(term), commit: Slot(commit), round })
         }
         HEARTBEAT_REPLY => {
-            let HeartbeatReplyHead { term, round } = take(bytes)?;
-            Ok(Message::HeartbeatReply { term: Term(term), round })
+            let HeartbeatReplyHead { term, round, lags, zero } = take(bytes)?;
+            all_zero(&zero)?;
+            Ok(Message::HeartbeatReply { term: Term(term), round, lags })
         }
         READ_INDEX | READ_INDEX_REPLY => decode_read(kind, bytes),
         PIECE | PIECE_REPLY => decode_piece(kind, bytes, bodies),

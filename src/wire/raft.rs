@@ -67,6 +67,8 @@ pub enum Message {
         term: Term,
         /// Echo of `Heartbeat::round`.
         round: u64,
+        /// The follower does not know that its log agrees up to what the heartbeat calls committed: it has started anew.
+        lags: bool,
     },
     /// A piece of a snapshot (5.1), for a follower whose next entry has left the leader's log.
     Piece {

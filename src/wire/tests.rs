@@ -87,7 +87,11 @@ fn raft_message() -> impl Strategy<Value = raft::Message> {
             round: n[1]
         }),
         any::<[u64; 3]>().prop_map(|n| M::Heartbeat { term: Term(n[0]), commit: Slot(n[1]), round: n[2] }),
-        any::<[u64; 2]>().prop_map(|n| M::HeartbeatReply { term: Term(n[0]), round: n[1] }),
+        any::<([u64; 2], bool)>().prop_map(|(n, lags)| M::HeartbeatReply {
+            term: Term(n[0]),
+            round: n[1],
+            lags
+        }),
         (any::<[u64; 6]>(), body()).prop_map(|(n, body)| M::Piece {
             term: Term(n[0]),
             slot: Slot(n[1]),

@@ -96,8 +96,9 @@ impl Raft {
         } else if self.term == term {
             return;
         }
+        let lags = is_leader && self.verified < commit;
         let round = if is_leader { round } else { 0 };
-        self.reply(Target::One(from), Message::HeartbeatReply { term: self.term, round }, out);
+        self.reply(Target::One(from), Message::HeartbeatReply { term: self.term, round, lags }, out);
     }
 
     /// A message that only a leader sends has come: false if it is of an older term, or of a second leader.

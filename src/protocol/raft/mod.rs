@@ -160,8 +160,10 @@ impl Protocol for Raft {
         self.acknowledge(out);
         if self.role == Role::Leader {
             self.count(out);
+            self.confirm_rounds(out);
             self.begin_round();
             self.replicate(now, out);
+            // Of a group of one, nobody has to confirm the round that has just begun.
             self.confirm_rounds(out);
             self.hand_over(now, out);
         } else {
@@ -232,9 +234,9 @@ impl Raft {
             Message::Heartbeat { term, commit, round } => {
                 self.on_heartbeat(now, from, term, commit, round, out)
             }
-            Message::HeartbeatReply { term, round } => {
+            Message::HeartbeatReply { term, round, lags } => {
                 if self.role == Role::Leader && term == self.term {
-                    self.on_heartbeat_reply(now, from, round);
+                    self.on_heartbeat_reply(now, from, round, lags);
                 }
             }
             Message::Piece { term, slot, slot_term, stamp, offset, total, body } => {

@@ -156,9 +156,13 @@ impl Raft {
         }
     }
 
-    pub(super) fn on_heartbeat_reply(&mut self, now: Instant, from: NodeId, round: u64) {
+    pub(super) fn on_heartbeat_reply(&mut self, now: Instant, from: NodeId, round: u64, lags: bool) {
         let Some(peer) = self.peer(from) else { return };
         self.peers[peer].hears(now, round);
+        // It is asked already, or gets a snapshot, in the other modes.
+        if lags && self.peers[peer].mode == Mode::Replicate {
+            self.ask_anew(from);
+        }
     }
 
     pub(super) fn on_append_reply(

@@ -236,7 +236,7 @@ fn a_window_bounds_what_is_on_its_way_and_heartbeats_pass_it() {
     assert!(matches!(sent[0], Message::Heartbeat { term: Term(1), commit: Slot(0), round: 0 }), "{sent:?}");
     assert!(matches!(&sent[1], Message::Append { prev_slot: Slot(2), entries, .. } if entries.is_empty()));
     assert_eq!(sent.len(), 2);
-    bed.hear(B, Message::HeartbeatReply { term: Term(1), round: 0 });
+    bed.hear(B, Message::HeartbeatReply { term: Term(1), round: 0, lags: false });
     assert!(bed.sent().is_empty(), "it acknowledges no entry");
     bed.acknowledge(B, 2, 0);
     assert_eq!(to_b(bed.sent()), [3, 4]);
@@ -269,11 +269,11 @@ fn a_heartbeat_ahead_of_data_cuts_nothing_and_commits_only_what_is_known_to_agre
     bed.hear(C, append((1, 1), vec![entry(2, 2)]));
     bed.hear(C, beat(2));
     assert_eq!((bed.terms(), bed.committed()), (vec![1, 2], vec![1, 2]));
-    let answer = Message::HeartbeatReply { term: Term(2), round: 4 };
+    let answer = Message::HeartbeatReply { term: Term(2), round: 4, lags: false };
     assert!(bed.sent().iter().any(|(after, to, m)| (*after, *to) == (None, C) && *m == answer));
     // One of a leader that was replaced is told so, and changes nothing.
     bed.hear(B, Message::Heartbeat { term: Term(1), commit: Slot(2), round: 9 });
-    assert_eq!(bed.sent(), [(None, B, Message::HeartbeatReply { term: Term(2), round: 0 })]);
+    assert_eq!(bed.sent(), [(None, B, Message::HeartbeatReply { term: Term(2), round: 0, lags: false })]);
     #[cfg(feature = "canaries")]
     {
         let wrong = canary::with(Canary::CommitUnverified, overtaken);
