@@ -82,8 +82,8 @@ canaries! {
     WindowOverrun = "window-overrun", "Raft thesis 10.2.1";
 
     // Raft: snapshots.
-    /// An append to slot 0, as one gets during a snapshot, vouches for the whole log.
-    PrevZeroVouches = "prev-zero-vouches", "hazard R12; WRaft#118";
+    /// A heartbeat, which asks nothing of a follower's log, vouches for the whole of it.
+    HeartbeatVouches = "heartbeat-vouches", "hazard R12; WRaft#118";
     /// A snapshot takes its last entry's term for the present one.
     TermFromSnapshot = "term-from-snapshot", "hazard R13; WRaft#118";
     /// A follower that needs what has left the log is sent entries all the same.

@@ -39,6 +39,25 @@ pub fn committed_entries_stay() {
     assert_eq!(hear(3, 2, 1, 2, &[2]), Some(Term(1)), "a committed entry was replaced");
 }
 
+/// A heartbeat of a new leader comes ahead of its first append: nobody knows yet what of the old leader's entries it has.
+pub fn a_heartbeat_vouches_for_nothing() {
+    let members = (1..=3).map(NodeId).collect();
+    let setup = Setup { me: NodeId(1), members, options: Options::default(), seed: 1 };
+    let mut raft = Raft::new(setup, Instant::ZERO);
+    let mut out = Outbox::default();
+    let mut hear = |from: u8, message: Message| {
+        raft.step(Instant::ZERO, Input::Receive { from: NodeId(from), message }, &mut out);
+        raft.settle(Instant::ZERO, &mut out);
+        raft.check();
+        raft.commit()
+    };
+    let entries = (1..=3).map(|slot| Entry { term: Term(1), slot: Slot(slot), ..Entry::default() }).collect();
+    let (prev_slot, prev_term) = (Slot::ZERO, Term::ZERO);
+    hear(2, Message::Append { term: Term(1), prev_slot, prev_term, commit: Slot(1), entries, round: 0 });
+    let commit = hear(3, Message::Heartbeat { term: Term(2), commit: Slot(3), round: 0 });
+    assert_eq!(commit, Slot(1), "committed what the new leader may not have");
+}
+
 /// A recorder between two nodes plays a frame again.
 pub fn a_frame_opens_once() {
     let keys = || DirectionKeys::derive(&[7; 32], false);

@@ -35,7 +35,7 @@ pub const FINDERS: &[(Canary, Finder)] = &[
     (Canary::ConflictCutsCommitted, room!(rooms::committed_entries_stay)),
     (Canary::CutKeepsWrites, Scenario("writes_of_cut_entries_do_not_count")),
     (Canary::WindowOverrun, Scenario("window_holds_after_a_reconnection")),
-    (Canary::PrevZeroVouches, Scenario("snapshot_on_its_way_vouches_for_nothing")),
+    (Canary::HeartbeatVouches, room!(rooms::a_heartbeat_vouches_for_nothing)),
     (Canary::TermFromSnapshot, Seeds { typical: 9, property: "monotonic" }),
     (Canary::CompactionForgetsFollower, Seeds { typical: 8, property: "assertion" }),
     (Canary::SnapshotOverNewer, room!(rooms::an_older_snapshot_changes_nothing)),

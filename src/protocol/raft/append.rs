@@ -48,11 +48,8 @@ impl Raft {
             self.refuse_append(from, conflict, round, out);
             return;
         }
-        let is_heartbeat = entries.is_empty();
-        let end = match prev_slot {
-            Slot::ZERO if is_heartbeat && canary::on(Canary::PrevZeroVouches) => self.tail.last(),
-            _ => Slot(prev_slot.0 + entries.len() as u64),
-        };
+        let is_question = entries.is_empty();
+        let end = Slot(prev_slot.0 + entries.len() as u64);
         if !self.take_entries(from, entries, out) {
             return;
         }
@@ -72,7 +69,7 @@ impl Raft {
         self.acknowledgement = Some(Acknowledgement {
             to: from,
             round: earlier_round.max(round),
-            is_urgent: is_heartbeat || earlier_round < round || earlier.is_some_and(|a| a.is_urgent),
+            is_urgent: is_question || earlier_round < round || earlier.is_some_and(|a| a.is_urgent),
         });
     }
 
@@ -89,9 +86,10 @@ impl Raft {
     ) {
         let is_leader = self.accept_leader(now, from, term, out);
         if is_leader {
-            let known = if canary::on(Canary::CommitUnverified) { self.tail.last() } else { self.verified };
-            self.verified = self.verified.max(known);
-            self.commit_to(commit.min(known), out);
+            if canary::on(Canary::HeartbeatVouches) {
+                self.verified = self.tail.last();
+            }
+            self.commit_to(commit.min(self.verified), out);
             self.round_echoed = self.round_echoed.max(round);
         } else if self.term == term {
             return;

@@ -276,7 +276,7 @@ fn a_heartbeat_ahead_of_data_cuts_nothing_and_commits_only_what_is_known_to_agre
     assert_eq!(bed.sent(), [(None, B, Message::HeartbeatReply { term: Term(2), round: 0, lags: false })]);
     #[cfg(feature = "canaries")]
     {
-        let wrong = canary::with(Canary::CommitUnverified, overtaken);
+        let wrong = canary::with(Canary::HeartbeatVouches, overtaken);
         assert_ne!(wrong.raft.commit(), Slot(0), "the canary commits what nobody agreed to");
     }
 }
