@@ -283,9 +283,10 @@ impl Log {
         self.figures.seals += 1;
         true
     }
-    /// When `seal` is due.
+    /// When `seal` is due. Not while it could do nothing: whoever waits for it would not sleep.
     pub fn seal_at(&self) -> Option<Instant> {
-        if self.sealed { None } else { self.seal_at }
+        let has_room = ALIGN <= self.active().room() || !self.spares.is_empty();
+        if self.sealed || !self.flights.is_empty() || !has_room { None } else { self.seal_at }
     }
 
     /// A buffer for a batch whose first record takes `need` bytes; a new segment if it does not fit. `None` if there is none.

@@ -260,7 +260,7 @@ impl Account {
         let (outcome, result) = match (verb, reply) {
             (_, Reply::Error(text)) if text.starts_with("INDETERMINATE") => (Outcome::Unknown, None),
             (_, Reply::Error(text)) => {
-                let known = ["CLUSTERDOWN", "OVERLOADED", "OOM", "LOADING"];
+                let known = ["CLUSTERDOWN", "OVERLOADED", "OOM", "LOADING", "TRYAGAIN"];
                 assert!(known.iter().any(|k| text.starts_with(k)), "an unexpected error: {text}");
                 (Outcome::Fail, None)
             }

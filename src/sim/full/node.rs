@@ -80,6 +80,8 @@ pub enum Down {
 pub struct Turn {
     /// Somebody still has something to do.
     pub unfinished: bool,
+    /// Nobody had anything to do.
+    pub was_idle: bool,
     /// An agent cannot go on: the node ends.
     pub failure: Option<String>,
 }
@@ -326,16 +328,16 @@ impl Life {
 
     fn turn(&mut self, shelf: &mut Disk, prng: &mut Prng, skip_per_mille: u64) -> Turn {
         self.restless = [0; 10];
-        for _ in 0..PASSES_MAX {
+        for pass in 0..PASSES_MAX {
             let (done, skipped) = self.pass(shelf, prng, skip_per_mille);
             if let Some(failure) = self.agents.iter().find_map(|agent| agent.failure()) {
-                return Turn { unfinished: false, failure: Some(failure) };
+                return Turn { failure: Some(failure), ..Turn::default() };
             }
             if done == 0 {
-                return Turn { unfinished: skipped, failure: None };
+                return Turn { unfinished: skipped, was_idle: pass == 0, failure: None };
             }
         }
-        Turn { unfinished: true, failure: None }
+        Turn { unfinished: true, was_idle: false, failure: None }
     }
 
     /// Lets every agent work once, in any order; a slow one perhaps not.
@@ -371,6 +373,13 @@ impl Life {
         (done, skipped)
     }
 
+    /// Who wants to be called at once.
+    pub fn impatient(&self) -> Vec<&'static str> {
+        let due = |agent: &&Box<dyn NodeAgent>| agent.deadline().is_some_and(|at| at <= self.driver.now);
+        let agents = self.agents.iter().filter(due).map(|agent| agent.name());
+        let keeper = self.keeper.deadline().is_some_and(|at| at <= self.driver.now).then_some("keeper");
+        agents.chain(keeper).collect()
+    }
     /// When it is to be called although nothing has happened.
     pub fn deadline(&self) -> Option<Instant> {
         self.agents.iter().filter_map(|agent| agent.deadline()).chain(self.keeper.deadline()).min()

@@ -11,7 +11,7 @@ use crate::base::Prng;
 use crate::io::Token;
 use crate::sim::machine::mix;
 use crate::sim::network::Network;
-use crate::sim::violation::{self, fail};
+use crate::sim::violation::{self, fail, hold};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
@@ -23,6 +23,8 @@ const HEALING_MAX: u64 = 120_000 * MS;
 const WATCHED: u64 = 3_000 * MS;
 /// What a healed cluster owes.
 const PROGRESS: &str = "progress after healing";
+/// Turns in a row, a microsecond apart, that an agent may ask for and do nothing in: a core would burn for as long.
+const VAIN_WAKES_MAX: u32 = 1000;
 /// Starts in vain, all faults healed, after which a node is taken to refuse.
 const VAIN_STARTS_MAX: u32 = 3;
 
@@ -90,6 +92,8 @@ pub(super) struct Outside {
     /// Writes that clients of this node were told of.
     pub(super) written: u64,
     vain_starts: u32,
+    /// Times in a row that an agent asked to be called at once and had nothing to do.
+    vain_wakes: u32,
     /// Bytes may have been lost that it had acknowledged.
     pub(super) has_lied: bool,
 }
@@ -281,6 +285,11 @@ impl World {
             _ => 0,
         };
         if at < paused {
+            // It goes on when the pause is over, and then finds out anew when it is to be called.
+            if let Event::Wake { node, .. } = event {
+                self.outside[node].wake_at = None;
+                return;
+            }
             return self.plan(paused, event);
         }
         self.events += 1;
@@ -389,6 +398,11 @@ impl World {
             return self.plan_within(20, Event::GoOn { node, life });
         }
         let Some(due) = running.deadline() else { return };
+        let in_vain = turn.was_idle && due <= running.driver.now;
+        let outside = &mut self.outside[node];
+        outside.vain_wakes = if in_vain { outside.vain_wakes + 1 } else { 0 };
+        let rests = outside.vain_wakes < VAIN_WAKES_MAX;
+        hold!("no busy waiting", rests, "node {}: {:?} with nothing to do", node + 1, running.impatient());
         let at = self.nodes[node].world_time(due).max(self.now + 1000);
         if self.outside[node].wake_at.is_none_or(|planned| at < planned) {
             self.outside[node].wake_at = Some(at);
