@@ -2,8 +2,8 @@
 
 use super::exit::{Exit, Failure};
 use super::output::{Output, columns};
-use crate::admin::Facts;
 use crate::admin::client::{Client, ClientError};
+use crate::admin::{Facts, Token};
 use crate::config::Layers;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -31,7 +31,24 @@ enum Ask {
     /// Who is in the cluster, and whose links are up
     Members,
     /// Who leads
-    Leader,
+    Leader {
+        #[command(subcommand)]
+        change: Option<LeaderAsk>,
+    },
+}
+
+/// What to change about the leader.
+#[derive(Subcommand, Debug)]
+enum LeaderAsk {
+    /// Hand leadership over, in order and without a time-out
+    Transfer {
+        /// Which node is to lead; without it whoever is furthest
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+        to: Option<u8>,
+        /// The file that `quorate init` wrote; without it the one that the configuration names
+        #[arg(long, env = "QUORATE_TOKEN_FILE", value_name = "FILE")]
+        token_file: Option<PathBuf>,
+    },
 }
 
 /// How long one step of a request may take.
@@ -53,13 +70,18 @@ pub fn run(args: &CtlArgs, output: Output) -> Result<(), Failure> {
     match &args.what {
         Ask::Status => status(&nodes.ask(), output),
         Ask::Members => members(&nodes.any()?, output),
-        Ask::Leader => leader(&nodes.ask(), output),
+        Ask::Leader { change: None } => leader(&nodes.ask(), output),
+        Ask::Leader { change: Some(LeaderAsk::Transfer { to, token_file }) } => {
+            transfer(&nodes, *to, token_file.as_ref().or(nodes.token_file.as_ref()), output)
+        }
     }
 }
 
 /// The service planes that are known.
 struct Nodes {
     addresses: Vec<String>,
+    /// As the configuration names it.
+    token_file: Option<PathBuf>,
 }
 
 /// One node's answer.
@@ -67,16 +89,19 @@ type Answered = (String, Result<Facts, ClientError>);
 
 impl Nodes {
     fn of(args: &CtlArgs) -> Result<Nodes, Failure> {
-        let mut addresses = args.endpoints.clone();
-        if let (Some(path), true) = (&args.config, addresses.is_empty()) {
+        let (mut addresses, mut token_file) = (args.endpoints.clone(), None);
+        if let Some(path) = &args.config {
             let config = Layers::from_file(path)?.resolve()?;
-            addresses = config.cluster.members.iter().filter_map(|m| m.admin.clone()).collect();
+            if addresses.is_empty() {
+                addresses = config.cluster.members.iter().filter_map(|m| m.admin.clone()).collect();
+            }
+            token_file = Some(config.admin.token_file);
         }
         if addresses.is_empty() {
             let message = "no node is named; say --endpoints HOST:PORT or --config FILE";
             return Err(Failure::new(Exit::Usage, message));
         }
-        Ok(Nodes { addresses })
+        Ok(Nodes { addresses, token_file })
     }
 
     fn ask(&self) -> Vec<Answered> {
@@ -205,6 +230,34 @@ fn leader(answers: &[Answered], output: Output) -> Result<(), Failure> {
     output.print(
         || format!("node {leader} leads term {}", term.unwrap_or_default()),
         || json!({"leader": leader, "term": term}),
+    );
+    Ok(())
+}
+
+/// Asks the leader to let another node lead.
+fn transfer(
+    nodes: &Nodes,
+    to: Option<u8>,
+    token_file: Option<&PathBuf>,
+    output: Output,
+) -> Result<(), Failure> {
+    let path = token_file.ok_or_else(|| {
+        Failure::new(Exit::Usage, "changes need the token; say --token-file FILE or --config FILE")
+    })?;
+    let token = Token::read(path).map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
+    let answers = nodes.ask();
+    let leader = agreed(&answers).ok_or_else(|| no_leader(&answers))?;
+    let leads = |answered: &&Answered| answered.1.as_ref().is_ok_and(|facts| facts.node == leader);
+    let (address, _) = answers.iter().find(leads).ok_or_else(|| {
+        let message = format!("node {leader} leads and was not asked; name its service plane too");
+        Failure::new(Exit::Usage, message)
+    })?;
+    let path = to.map_or("/leader/transfer".to_string(), |to| format!("/leader/transfer?to={to}"));
+    let reply = Client::new(address, PATIENCE, Some(token)).post(&path)?;
+    let outcome: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+    output.print(
+        || outcome["outcome"].as_str().unwrap_or("done").to_string(),
+        || json!({"from": leader, "outcome": outcome["outcome"]}),
     );
     Ok(())
 }

@@ -3,37 +3,37 @@
 use crate::admin::bell::Give;
 use crate::admin::{Answer, Ask, Probe};
 use crate::io::driver::Doorbell;
-use crate::replica::agent::Probe as ReadProbe;
+use crate::replica::agent::Question;
 use crossbeam::channel::Sender;
 use std::sync::Arc;
 
 /// Hands questions to the replica's core.
 pub struct DataPlaneProbe {
-    ask: Sender<ReadProbe>,
+    ask: Sender<Question>,
     doorbell: Arc<dyn Doorbell>,
 }
 
 impl DataPlaneProbe {
     /// The replica takes from the other end of `ask`; `doorbell` wakes its core.
-    pub fn new(ask: Sender<ReadProbe>, doorbell: Arc<dyn Doorbell>) -> DataPlaneProbe {
+    pub fn new(ask: Sender<Question>, doorbell: Arc<dyn Doorbell>) -> DataPlaneProbe {
         DataPlaneProbe { ask, doorbell }
     }
 }
 
 impl Probe for DataPlaneProbe {
     fn ask(&self, ask: Ask, answer: Give<Answer>) {
-        match ask {
+        let question = match ask {
             Ask::LinearizableRead => {
                 let could = move || answer.give(Ok("a linearizable read was made".to_string()));
-                // A full channel drops the question, which tells the asker.
-                if self.ask.try_send(Box::new(could)).is_ok() {
-                    self.doorbell.ring();
-                }
+                Question::Read(Box::new(could))
             }
-            Ask::TransferLeader { .. } => {
-                let why = "leadership moves when its node is stopped in order (SIGTERM)".to_string();
-                answer.give(Err(why));
+            Ask::TransferLeader { to } => {
+                Question::Transfer { to, answer: Box::new(|verdict| answer.give(verdict)) }
             }
+        };
+        // A full channel drops the question, which tells the asker.
+        if self.ask.try_send(question).is_ok() {
+            self.doorbell.ring();
         }
     }
 }

@@ -167,14 +167,14 @@ pub fn wire(
         to_store: rings.loads.0,
         data_plane: vec![doorbells(Role::Replica), doorbells(Role::Store)],
     };
-    let (ask, probes) = crossbeam::channel::bounded(sizes.errands_max);
+    let (ask, questions) = crossbeam::channel::bounded(sizes.errands_max);
     let (durable, log_told) = (Number::default(), LogTold::default());
     let replica_ports = ReplicaPorts {
         opened: rings.opened.1,
         demands: rings.demands.1,
         fetched: rings.fetched.1,
         kept: rings.kept.1,
-        probes,
+        questions,
         outgoing: rings.outgoing.0,
         records: rings.records.0,
         fetches: rings.fetches.0,

@@ -35,6 +35,7 @@ impl Protocol for Engine {
                     Input::Rewound { slot, next } => Input::Rewound { slot, next },
                     Input::Lost { peer } => Input::Lost { peer },
                     Input::Drain => Input::Drain,
+                    Input::Transfer { to } => Input::Transfer { to },
                     Input::Timeout => Input::Timeout,
                 };
                 raft.step(now, input, out);
@@ -91,6 +92,11 @@ impl Lead for Engine {
                     |Follower { id, matched, heard, mode, .. }| FollowerStanding { id, matched, heard, mode };
                 raft.status().followers.into_iter().map(standing).collect()
             }
+        }
+    }
+    fn is_transferring(&self) -> bool {
+        match self {
+            Engine::Raft(raft) => raft.is_transferring(),
         }
     }
     fn is_drained(&self) -> bool {

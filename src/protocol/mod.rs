@@ -94,6 +94,11 @@ pub enum Input<M> {
     },
     /// Orderly shutdown: hand leadership over.
     Drain,
+    /// An operator wishes that another replica leads. It is given up when it does not come true soon.
+    Transfer {
+        /// Which; `None` for whoever is furthest.
+        to: Option<NodeId>,
+    },
     /// The deadline that this core asked for has passed.
     Timeout,
 }
@@ -150,6 +155,8 @@ pub trait Lead: Protocol<Message = crate::wire::Message> {
     fn standing(&self) -> Standing;
     /// At the leader, how far the others are.
     fn followers(&self) -> Vec<FollowerStanding>;
+    /// Whether this replica leads and is handing that over as `Input::Transfer` wished.
+    fn is_transferring(&self) -> bool;
     /// Whether leadership, if it was held, has been handed over after `Input::Drain`.
     fn is_drained(&self) -> bool;
 }

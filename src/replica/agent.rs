@@ -34,8 +34,23 @@ const TELL_EVERY: Duration = Duration::from_millis(50);
 /// Reads whose id has this bit are the node's own probes, not a client's.
 const PROBE: u64 = 1 << 63;
 
+/// What the service plane asks of the replica.
+pub enum Question {
+    /// Could a linearizable read be made that begins now?
+    Read(Probe),
+    /// Let another replica lead.
+    Transfer {
+        /// Which; `None` for whoever is furthest.
+        to: Option<NodeId>,
+        /// Told what came of it, in a sentence either way.
+        answer: Verdict,
+    },
+}
+
 /// Asks for one linearizable read; called when it could be made, dropped when it could not.
 pub type Probe = Box<dyn FnOnce() + std::marker::Send>;
+/// Hears what became of a transfer.
+pub type Verdict = Box<dyn FnOnce(Result<String, String>) + std::marker::Send>;
 
 /// The ends of the rings and channels that meet in this agent.
 pub struct Ports {
@@ -47,8 +62,8 @@ pub struct Ports {
     pub fetched: Consumer<LogFetched>,
     /// From the keeper of snapshots.
     pub kept: Consumer<Kept>,
-    /// From the service plane: each asks for one linearizable read.
-    pub probes: Receiver<Probe>,
+    /// From the service plane.
+    pub questions: Receiver<Question>,
     /// To `auth::seal`.
     pub outgoing: Producer<Outgoing>,
     /// To the log.
@@ -134,6 +149,8 @@ pub struct ReplicaAgent<E> {
     installing: Option<(SnapshotId, u64)>,
     probes: Vec<(u64, Option<Slot>, Probe)>,
     probe_next: u64,
+    /// A transfer is under way: to whom it was wished, and who waits for its end.
+    transfer: Option<(Option<NodeId>, Verdict)>,
     messages_in: u64,
     messages_dropped: u64,
     pieces_dropped: u64,
@@ -164,6 +181,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             installing: None,
             probes: Vec::new(),
             probe_next: PROBE,
+            transfer: None,
             messages_in: 0,
             messages_dropped: 0,
             pieces_dropped: 0,
@@ -232,14 +250,61 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             self.kept(now, kept);
             count += 1;
         }
-        while let Ok(probe) = self.ports.probes.try_recv() {
-            self.probe_next += 1;
-            self.probes.push((self.probe_next, None, probe));
-            let demand = Demand::Read { id: self.probe_next, body: bytes::Bytes::new() };
-            self.shard.demand(now, GROUP_ONE, demand);
+        while let Ok(question) = self.ports.questions.try_recv() {
+            match question {
+                Question::Read(probe) => {
+                    self.probe_next += 1;
+                    self.probes.push((self.probe_next, None, probe));
+                    let demand = Demand::Read { id: self.probe_next, body: bytes::Bytes::new() };
+                    self.shard.demand(now, GROUP_ONE, demand);
+                }
+                Question::Transfer { to, answer } => self.begin_transfer(now, to, answer),
+            }
             count += 1;
         }
         count
+    }
+
+    fn begin_transfer(&mut self, now: Instant, to: Option<NodeId>, answer: Verdict) {
+        let Some(seat) = self.shard.seat(GROUP_ONE) else { return };
+        let known = |id: NodeId| self.told.members.iter().any(|(member, _)| *member == id);
+        let refusal = match (to, seat.engine.standing().leader) {
+            _ if self.draining => {
+                Some("this node is shutting down and hands leadership over anyway".to_string())
+            }
+            _ if self.transfer.is_some() => Some("another transfer is under way".to_string()),
+            (_, None) => Some("no leader is known".to_string()),
+            (_, Some(leader)) if !seat.engine.is_leader() => Some(format!("node {leader} leads; ask it")),
+            (Some(to), Some(leader)) if to == leader => Some(format!("node {to} leads already")),
+            (Some(to), _) if !known(to) => Some(format!("node {to} is no member of the group")),
+            (None, _) if self.told.members.is_empty() => Some("there is no other member".to_string()),
+            _ => None,
+        };
+        if let Some(why) = refusal {
+            return answer(Err(why));
+        }
+        self.shard.transfer(now, GROUP_ONE, to);
+        self.transfer = Some((to, answer));
+    }
+
+    /// Tells whoever has wished for another leader what has come of it, once something has.
+    fn end_transfer(&mut self) {
+        let Some(seat) = self.shard.seat(GROUP_ONE).filter(|seat| !seat.engine.is_transferring()) else {
+            return;
+        };
+        let standing = seat.engine.standing();
+        // Between two leaders nothing can be said yet.
+        let Some(leader) = standing.leader else { return };
+        if let Some((to, answer)) = self.transfer.take() {
+            let leads = format!("node {leader} leads term {}", standing.term);
+            let wished =
+                to.map_or("no other node took over".to_string(), |to| format!("node {to} did not take over"));
+            answer(match to {
+                _ if seat.engine.is_leader() => Err(format!("{wished} in time; {leads} as before")),
+                Some(to) if to != leader => Err(format!("{leads}, not node {to}")),
+                _ => Ok(leads),
+            });
+        }
     }
 
     fn kept(&mut self, now: Instant, kept: Kept) {
@@ -427,6 +492,9 @@ impl<E: Lead + Send> Agent for ReplicaAgent<E> {
         self.shard.settle(now, clock, &mut self.effects);
         self.hand_over();
         self.tell(now);
+        if self.transfer.is_some() {
+            self.end_transfer();
+        }
         count
     }
     fn deadline(&self) -> Option<Instant> {

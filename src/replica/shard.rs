@@ -211,6 +211,11 @@ impl<E: Lead> Shard<E> {
         self.answers.extend(failed.into_iter().map(|(sequence, why)| Answer::WriteFailed { sequence, why }));
     }
 
+    /// An operator wishes that another replica leads the group: `to`, or whoever is furthest.
+    pub fn transfer(&mut self, now: Instant, group: GroupId, to: Option<NodeId>) {
+        self.step(now, group, |_| Input::Transfer { to });
+    }
+
     /// Ends the burst: time-outs that are due, one settle a touched group, all lanes.
     pub fn settle(&mut self, now: Instant, clock: Stamp, effects: &mut Effects) {
         while let Some(group) = self.deadlines.pop_due(now) {

@@ -15,6 +15,7 @@
 //! crash A, restart A         what was not durable is lost
 //! snapshot A                 A's store makes a snapshot, which is durable at once
 //! drain A                    A is shut down in order
+//! transfer A [B]             an operator wishes that B, or anybody, leads instead of A
 //! lost A B                   the link from A to B came up anew, as A sees it
 //! log A                      prints A's place and log
 //! expect A KEY VALUE ...     role, term, commit, last, leader, applied, reads (answered), writes (answered)
@@ -160,6 +161,10 @@ impl Script {
             "crash" => self.crash(node(1)),
             "restart" => self.restart(node(1)),
             "snapshot" => self.snapshot(node(1)),
+            "transfer" => {
+                let to = words.get(2).map(|to| NodeId(number(to) as u8));
+                self.touch(node(1), |host, now| host.shard.transfer(now, GROUP_ONE, to));
+            }
             "drain" => self.touch(node(1), |host, now| host.shard.drain(now)),
             "lost" => {
                 let peer = NodeId(number(words[2]) as u8);

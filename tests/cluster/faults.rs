@@ -69,7 +69,7 @@ fn sigstop_of_the_leader_under_load() {
 fn the_last_node_answers_what_is_pending_and_ends() {
     let mut cluster = Cluster::init("last", 3);
     // Whoever waited this out would make the test fail.
-    (1..=3).for_each(|node| cluster.configure(node, "[times]\ndrain_within = \"10min\""));
+    (1..=3).for_each(|node| cluster.set(node, "times", "drain_within", "10min"));
     (1..=3).for_each(|node| cluster.start_node(node));
     let leader = cluster.await_leader();
     let mut clients: Vec<Client> = (0..3).map(|_| cluster.client(leader)).collect();

@@ -136,11 +136,6 @@ impl Cluster {
         // Absolute, or relative to the file that says it.
         dir.join(self.config_at(dir, node)["node"][key].as_str().expect("a path"))
     }
-    /// Adds lines to the end of a node's configuration.
-    pub fn configure(&self, node: usize, lines: &str) {
-        let file = std::fs::OpenOptions::new().append(true).open(self.config_path(node));
-        write!(file.expect("init wrote it"), "\n{lines}\n").expect("a file takes it");
-    }
     pub fn config_path(&self, node: usize) -> PathBuf {
         self.dir.join(format!("node-{node}.toml"))
     }

@@ -8,6 +8,7 @@ pub mod harness;
 mod identity;
 pub mod load;
 mod memory;
+mod operator;
 mod partitions;
 mod recovery;
 mod root;

@@ -51,6 +51,7 @@ scenarios! {
     own_entry_not_durable,
     pre_vote_rejoiner_does_not_disturb,
     leadership_transfer,
+    leadership_wish,
     read_index_on_a_deposed_leader_refuses,
     late_vote_of_an_earlier_term,
     late_acknowledgement_of_an_earlier_term,

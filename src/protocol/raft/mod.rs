@@ -151,6 +151,7 @@ impl Protocol for Raft {
             Input::Rewound { slot, next } => self.rewound(slot, next, out),
             Input::Lost { peer } => self.lost(peer, out),
             Input::Drain => self.transfer.drain(),
+            Input::Transfer { to } => self.wish(now, to),
             Input::Timeout => self.timeout(now, out),
         }
     }
@@ -319,7 +320,7 @@ impl Raft {
         let last = self.tail.last_mark();
         let refusal = if self.role != Role::Leader {
             Some(RefusalKind::NotLeader { leader: self.leader })
-        } else if self.transfer.is_draining() {
+        } else if self.transfer.is_under_way() {
             Some(RefusalKind::Draining)
         } else if self.options.uncommitted_entries_max <= last.slot.0 - self.commit.0 {
             Some(RefusalKind::Overloaded)

@@ -56,7 +56,7 @@ impl Raft {
     }
     /// Who leads, as far as is known. This replica only while it takes proposals.
     pub fn leader(&self) -> Option<NodeId> {
-        self.leader.filter(|leader| *leader != self.me || !self.transfer.is_draining())
+        self.leader.filter(|leader| *leader != self.me || !self.transfer.is_under_way())
     }
     /// What it is.
     pub fn role(&self) -> Role {
@@ -97,6 +97,10 @@ impl Raft {
     /// At the leader: how many appends with entries are on their way to each other member.
     pub fn inflight(&self) -> impl Iterator<Item = usize> {
         self.peers.iter().map(|peer| peer.inflight())
+    }
+    /// Whether this replica leads and tries to have another lead, as `Input::Transfer` wished.
+    pub fn is_transferring(&self) -> bool {
+        self.transfer.is_wished()
     }
     /// The few figures that every protocol has.
     pub fn standing(&self) -> Standing {

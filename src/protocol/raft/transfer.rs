@@ -1,6 +1,6 @@
-//! Handing leadership over when the node is shut down in order (thesis 3.10).
+//! Handing leadership over (thesis 3.10): when the node is shut down in order, and when an operator wishes it.
 
-use super::Raft;
+use super::{Raft, Role};
 use crate::base::{Instant, NodeId, Term};
 use crate::protocol::{Outbox, Target};
 use crate::wire::raft::Message;
@@ -10,8 +10,18 @@ use crate::wire::raft::Message;
 pub(super) struct Transfer {
     /// The node goes down: it neither takes proposals nor stands for election any more.
     draining: bool,
+    /// Somebody else is wished for as the leader. Only at the leader.
+    wish: Option<Wish>,
     /// Who was told to stand for election, and when.
     told: Option<(NodeId, Instant)>,
+}
+
+/// That another replica leads.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    /// Which; `None` for whoever is furthest.
+    to: Option<NodeId>,
+    since: Instant,
 }
 
 impl Transfer {
@@ -21,17 +31,35 @@ impl Transfer {
     pub(super) fn is_draining(&self) -> bool {
         self.draining
     }
+    /// Whether this replica, if it leads, is about to lead no more: "the prior leader stops accepting new client requests" (3.10).
+    pub(super) fn is_under_way(&self) -> bool {
+        self.draining || self.wish.is_some()
+    }
+    /// Whether somebody waits to hear what becomes of a wish.
+    pub(super) fn is_wished(&self) -> bool {
+        self.wish.is_some()
+    }
     /// This replica no longer leads.
     pub(super) fn cease(&mut self) {
-        self.told = None;
+        (self.wish, self.told) = (None, None);
     }
 }
 
 impl Raft {
+    /// An operator wishes that `to`, or whoever is furthest, leads.
+    pub(super) fn wish(&mut self, now: Instant, to: Option<NodeId>) {
+        let can = |id: NodeId| self.peers.iter().any(|p| p.id == id);
+        if self.role == Role::Leader && to.map_or(!self.peers.is_empty(), can) {
+            self.transfer.wish = Some(Wish { to, since: now });
+            self.transfer.told = None;
+        }
+    }
+
     /// Ends a leader's burst: "the prior leader sends a TimeoutNow request to the target server" once "the target server's log
     /// matches its own" (3.10). A target that does nothing with it is passed over for another after an election time-out.
     pub(super) fn hand_over(&mut self, now: Instant, out: &mut Outbox) {
-        if !self.transfer.draining {
+        self.give_up_wish(now);
+        if !self.transfer.is_under_way() {
             return;
         }
         let told = self.transfer.told;
@@ -40,12 +68,23 @@ impl Raft {
         }
         let last = self.tail.last();
         let alive = |heard: Instant| now.since(heard) < self.options.election_max;
-        let ready = self.peers.iter().filter(|p| p.matched == last && alive(p.heard));
+        let wished = self.transfer.wish.and_then(|wish| wish.to);
+        let fits = |id: NodeId| wished.is_none_or(|to| to == id);
+        let ready = self.peers.iter().filter(|p| p.matched == last && alive(p.heard) && fits(p.id));
         // Who was heard last; who has been told already comes last.
         let target = ready.max_by_key(|p| (told.is_none_or(|(id, _)| id != p.id), p.heard)).map(|p| p.id);
         if let Some(target) = target {
             self.transfer.told = Some((target, now));
             out.send(Target::One(target), Message::TimeoutNow { term: self.term });
+        }
+    }
+
+    /// "If leadership transfer does not complete after about an election timeout, the prior leader aborts the transfer and resumes
+    /// accepting client requests" (3.10).
+    fn give_up_wish(&mut self, now: Instant) {
+        let late = |wish: &mut Wish| self.options.election_max <= now.since(wish.since);
+        if self.transfer.wish.take_if(late).is_some() {
+            self.transfer.told = None;
         }
     }
 
