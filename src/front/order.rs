@@ -119,6 +119,9 @@ fn text(why: Failure) -> &'static str {
             "-CLUSTERDOWN no leader within the time that a command may wait; it was not carried out\r\n"
         }
         Failure::Overloaded => "-OVERLOADED too many commands are in flight; try again later\r\n",
+        Failure::DiskFull => {
+            "-OVERLOADED the disk is full: nothing is written until it has space again; reads go on\r\n"
+        }
         Failure::OutOfMemory => "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
         Failure::Indeterminate => {
             "-INDETERMINATE the outcome is unknown: the command may or may not have taken effect; \

@@ -29,8 +29,8 @@ pub struct Rings {
 /// What the log publishes of its space.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    /// Bytes of batches that fit into prepared segments. Whoever accepts writes refuses them when it falls below what may still be on
-    /// its way (disk full): nothing is half written then, and the node goes on when there is space again.
+    /// While the disk is full, bytes of batches that fit into prepared segments; else `u64::MAX`. Whoever accepts writes refuses them when
+    /// it falls below what may still be on its way: nothing is half written then, and the node goes on when there is space again.
     pub room: Number,
     /// Segments that are needed.
     pub segments: Number,
@@ -50,7 +50,7 @@ impl LogAgent {
     /// For a recovered log.
     pub fn new(log: Log, rings: Rings) -> LogAgent {
         rings.durable.set(0);
-        rings.told.room.set(log.room());
+        rings.told.room.set(log.room_known());
         LogAgent { log, rings }
     }
     /// The log.
@@ -79,7 +79,7 @@ impl LogAgent {
         segments.set(self.log.segment_count() as u64);
         bytes.set(self.log.needed_bytes());
         first.set(self.log.first(GROUP_ONE).0);
-        for (number, value) in [(&self.rings.durable, self.log.durable().0), (room, self.log.room())] {
+        for (number, value) in [(&self.rings.durable, self.log.durable().0), (room, self.log.room_known())] {
             if number.get() != value {
                 number.set(value);
                 told += 1;

@@ -155,8 +155,9 @@ impl Log {
         preparing.in_flight = false;
         match outcome {
             Outcome::Written(buffer) => {
-                self.disk_full = false;
                 let whole = bytes <= preparing.filled;
+                // A disk that has space for a piece may not have it for a segment.
+                self.disk_full &= !whole;
                 preparing.filled += buffer.len as u32;
                 preparing.not_before = driver.now().after(PACE);
                 if whole {

@@ -229,6 +229,10 @@ impl Log {
         let spares = self.spares.iter().map(|s| s.room() as u64).sum::<u64>();
         spares + self.active().room() as u64
     }
+    /// The same while it can only fall; there is always more while segments can be made.
+    pub fn room_known(&self) -> u64 {
+        if self.disk_full { self.room() } else { u64::MAX }
+    }
     /// Whether making a segment failed for lack of space; tried again every second.
     pub fn is_disk_full(&self) -> bool {
         self.disk_full

@@ -11,6 +11,7 @@ use crate::meter::turn::Turns;
 use crate::meter::{Board, Figures};
 use crate::protocol::FollowerStanding;
 use crate::replica::agent::Told;
+use crate::replica::seat::ROOM_MIN;
 use crate::store::agent::Told as StoreTold;
 use crate::wire::hop::LinkEvent;
 use std::sync::{Arc, PoisonError};
@@ -18,9 +19,6 @@ use std::time::Duration;
 
 /// A turn of an agent that is longer is told as an event: it kept every other agent of its core waiting.
 const STALL: Duration = Duration::from_millis(50);
-
-/// A log with less room than this, over a whole second, cannot prepare its next segment.
-const ROOM_MIN: u64 = 256 << 10;
 
 /// The changes that one core sees first; cores without them watch their figures only.
 #[derive(Default)]
@@ -180,7 +178,8 @@ impl ReplicaSight {
         facts.log.bytes = self.log.bytes.get();
         facts.log.first = self.log.first.get();
         let room = self.log.room.get();
-        let full = || format!("the log has room for {room} more bytes: free space on its disk");
+        let full =
+            || format!("full: the log has room for {room} bytes, nothing is written until it has more");
         facts.disk_error = (room < ROOM_MIN).then(full);
     }
 }

@@ -183,7 +183,7 @@ pub fn wire(
         keeper: bell.clone(),
         answers: rings.refusals.0,
     };
-    let heard = heard(&durable, &store_told, &numbers, &ending);
+    let heard = heard(&durable, &log_told, &store_told, &numbers, &ending);
     let log_rings = LogRings {
         records: rings.records.1,
         fetches: rings.fetches.1,
@@ -248,12 +248,14 @@ struct Identified {
 /// The numbers that flow back to the replica.
 fn heard(
     durable: &Number,
+    log: &LogTold,
     store: &StoreTold,
     peers: &BTreeMap<NodeId, PeerNumbers>,
     ending: &Ending,
 ) -> Heard {
     Heard {
         durable: durable.clone(),
+        room: log.room.clone(),
         applied: store.applied.clone(),
         memory: store.memory.clone(),
         due: store.due.clone(),

@@ -99,6 +99,11 @@ impl Lead for Engine {
             Engine::Raft(raft) => raft.is_transferring(),
         }
     }
+    fn set_short(&mut self, short: bool) {
+        match self {
+            Engine::Raft(raft) => raft.set_short(short),
+        }
+    }
     fn is_drained(&self) -> bool {
         match self {
             Engine::Raft(raft) => raft.is_drained(),

@@ -157,6 +157,8 @@ pub trait Lead: Protocol<Message = crate::wire::Message> {
     fn followers(&self) -> Vec<FollowerStanding>;
     /// Whether this replica leads and is handing that over as `Input::Transfer` wished.
     fn is_transferring(&self) -> bool;
+    /// The log has no room for entries, or has again: whoever leads without room lets another lead, if one can.
+    fn set_short(&mut self, _short: bool) {}
     /// Whether leadership, if it was held, has been handed over after `Input::Drain`.
     fn is_drained(&self) -> bool;
 }

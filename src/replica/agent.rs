@@ -84,6 +84,8 @@ pub struct Ports {
 pub struct Heard {
     /// The log's watermark: a ticket.
     pub durable: Number,
+    /// Bytes that the log can still take; `u64::MAX` while its disk is not full.
+    pub room: Number,
     /// The store's newest slot.
     pub applied: Number,
     /// The store's logical bytes.
@@ -141,6 +143,7 @@ pub struct ReplicaAgent<E> {
     lost_seen: Vec<u64>,
     durable_seen: u64,
     applied_seen: u64,
+    room_seen: u64,
     draining: bool,
     /// When the numbers of followers were last told.
     told_at: Option<Instant>,
@@ -175,6 +178,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             lost_seen,
             durable_seen: 0,
             applied_seen: 0,
+            room_seen: u64::MAX,
             draining: false,
             told_at: None,
             keeps_waiting: VecDeque::new(),
@@ -197,6 +201,12 @@ impl<E: Lead + Send> ReplicaAgent<E> {
         if self.durable_seen < durable {
             self.durable_seen = durable;
             self.shard.durable(now, Ticket(durable));
+            count += 1;
+        }
+        let room = self.heard.room.get();
+        if self.room_seen != room {
+            self.room_seen = room;
+            self.shard.room(room);
             count += 1;
         }
         let applied = self.heard.applied.get();
@@ -516,6 +526,12 @@ impl<E: Lead + Send> Metered for ReplicaAgent<E> {
             "Pieces of a leader's snapshot that found the keeper's ring full.",
             &[],
             self.pieces_dropped,
+        );
+        to.counter(
+            "quorate_messages_without_room_total",
+            "Messages of peers that were not taken in because the disk is full.",
+            &[],
+            self.shard.unroomed(),
         );
         to.counter("quorate_decided_total", "Entries and reads handed to the store.", &[], self.commits);
         to.gauge(

@@ -202,6 +202,7 @@ impl Route {
             Refusal::NotLeader | Refusal::Draining => None,
             Refusal::Overloaded => Some(Failure::Overloaded),
             Refusal::OutOfMemory => Some(Failure::OutOfMemory),
+            Refusal::DiskFull => Some(Failure::DiskFull),
         };
         match fatal {
             Some(failure) if pending.certainly_not_appended() => {

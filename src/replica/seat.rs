@@ -9,6 +9,16 @@ use hdrhistogram::Histogram;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// What the log keeps for itself when its disk is full: votes, floors and what says that things are durable must still fit, and the end
+/// of a segment may be left over.
+pub const LOG_RESERVE: u64 = 1 << 20;
+
+/// Most bytes that an entry takes in the log beside its body, in the worst case a batch of its own.
+const ENTRY_COST: u64 = 2 * crate::io::driver::ALIGN as u64;
+
+/// With less room than this, the largest write is refused.
+pub const ROOM_MIN: u64 = LOG_RESERVE + crate::config::limits::BATCH_BYTES_MAX as u64 + ENTRY_COST;
+
 /// What the leader of a group keeps within bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Guards {
@@ -99,14 +109,18 @@ impl<E: Lead> Seat<E> {
         }
     }
 
-    /// Whether this leader may append the batch.
-    pub(super) fn admit(&self, batch: &Batch) -> Result<(), Refusal> {
+    /// Whether this leader may append the batch, to a log that has `room` for so many bytes.
+    pub(super) fn admit(&self, batch: &Batch, room: u64) -> Result<(), Refusal> {
         if !self.engine.is_leader() {
             return Err(Refusal::NotLeader);
         }
         let memory = self.memory.saturating_add(self.growth).saturating_add(batch.growth);
         if 0 < batch.growth && 0 < self.guards.memory_max && self.guards.memory_max < memory {
             return Err(Refusal::OutOfMemory);
+        }
+        let on_its_way = self.bytes as u64 + self.proposed.len() as u64 * ENTRY_COST;
+        if room < LOG_RESERVE + on_its_way + batch.body.len() as u64 + ENTRY_COST {
+            return Err(Refusal::DiskFull);
         }
         if self.guards.unapplied_bytes_max < self.bytes + batch.body.len() {
             return Err(Refusal::Overloaded);

@@ -7,13 +7,13 @@ use super::deadlines::Deadlines;
 use super::gate::Gate;
 use super::reads;
 use super::route::{self, Dispatch, Route};
-use super::seat::{Guards, Seat};
+use super::seat::{Guards, LOG_RESERVE, Seat};
 use crate::base::canary::{self, Canary};
 use crate::base::{GroupId, Instant, JobId, NodeId, NodeSet, Origin, Slot, Stamp, Ticket, place};
 use crate::protocol::outbox::Refused;
 use crate::protocol::{Fault, Fetch, Fetched, Input, Lead, Outbox, RefusalKind, Send, Target};
 use crate::wire::forward::{self, Refusal};
-use crate::wire::hop::{Answer, Decided, Demand, Keep, LogFetch, Opened, Outgoing, SnapshotId};
+use crate::wire::hop::{Answer, Decided, Demand, Failure, Keep, LogFetch, Opened, Outgoing, SnapshotId};
 use crate::wire::sequence::Verdict;
 use crate::wire::{Batch, Message, Record};
 use std::collections::BTreeMap;
@@ -71,6 +71,10 @@ pub struct Shard<E> {
     /// Refusals that are to be told to other nodes.
     replies: Vec<Outgoing>,
     handed: Ticket,
+    /// Messages that found no room.
+    unroomed: u64,
+    /// Bytes that the log can still take; all there are while its disk is not full.
+    room: u64,
 }
 
 impl<E: Lead> Shard<E> {
@@ -88,6 +92,8 @@ impl<E: Lead> Shard<E> {
             answers: Vec::new(),
             replies: Vec::new(),
             handed: Ticket::ZERO,
+            unroomed: 0,
+            room: u64::MAX,
         }
     }
 
@@ -131,18 +137,46 @@ impl<E: Lead> Shard<E> {
         let Opened { from, group, message, .. } = opened;
         match message {
             Message::Forward(message) => self.forwarded(now, clock, from, group, message),
+            // As if it had been lost on its way: it comes again when there is room. Heartbeats and votes are heard all the same, so this
+            // replica neither loses its leader nor disturbs the others.
+            message if self.is_short() && message.takes_room() => self.unroomed += 1,
             message => self.step(now, group, |_| Input::Receive { from, message }),
         }
     }
 
     /// Commands of this node's clients.
     pub fn demand(&mut self, now: Instant, group: GroupId, demand: Demand) {
+        let is_short = self.is_short();
         let Some(seat) = self.seats.get_mut(&group) else { return };
         match demand {
+            // This node could not apply it, so it could not answer.
+            Demand::Write { sequence, .. } if is_short => {
+                self.answers.push(Answer::WriteFailed { sequence, why: Failure::DiskFull });
+            }
             Demand::Write { sequence, body, growth } => seat.route.submit(now, sequence, body, growth),
             Demand::Read { id, body } => seat.reads.submit(now, id, body),
         }
         self.touched.push(group);
+    }
+
+    /// The log can take so many bytes more; `u64::MAX` while its disk is not full. A replica whose log is short of room takes no entries,
+    /// and hands leadership to one that does.
+    pub fn room(&mut self, bytes: u64) {
+        let was_short = self.is_short();
+        self.room = bytes;
+        if was_short != self.is_short() {
+            for (&group, seat) in &mut self.seats {
+                seat.engine.set_short(!was_short);
+                self.touched.push(group);
+            }
+        }
+    }
+    /// Messages that were not taken in for want of room.
+    pub fn unroomed(&self) -> u64 {
+        self.unroomed
+    }
+    fn is_short(&self) -> bool {
+        self.room < LOG_RESERVE
     }
 
     /// Every record up to `ticket` is on stable storage.
@@ -292,7 +326,7 @@ impl<E: Lead> Shard<E> {
     /// Lets the core append a batch, if this node leads and its bounds allow.
     fn propose(&mut self, now: Instant, clock: Stamp, group: GroupId, batch: Batch) -> Result<(), Refusal> {
         let seat = self.seats.get_mut(&group).ok_or(Refusal::NotLeader)?;
-        seat.admit(&batch)?;
+        seat.admit(&batch, self.room)?;
         let (growth, bytes) = (batch.growth, batch.body.len());
         self.out.enter(group);
         self.touched.push(group);

@@ -44,6 +44,7 @@ enum Why {
     Draining,
     Overloaded,
     OutOfMemory,
+    DiskFull,
 }
 
 pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
@@ -69,6 +70,7 @@ pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
                 Refusal::Draining => Why::Draining,
                 Refusal::Overloaded => Why::Overloaded,
                 Refusal::OutOfMemory => Why::OutOfMemory,
+                Refusal::DiskFull => Why::DiskFull,
             };
             let (boot, sequence, attempt, lane) = (*boot, *sequence, *attempt, *lane);
             put(out, &RefusedHead { boot, sequence, attempt, lane, why, zero: [0; 2] });
@@ -111,6 +113,7 @@ pub(super) fn decode(
                 Why::Draining => Refusal::Draining,
                 Why::Overloaded => Refusal::Overloaded,
                 Why::OutOfMemory => Refusal::OutOfMemory,
+                Why::DiskFull => Refusal::DiskFull,
             };
             let RefusedHead { boot, sequence, attempt, lane, .. } = head;
             Ok(Message::Refused { boot, lane, sequence, attempt, why })

@@ -39,4 +39,6 @@ pub enum Refusal {
     Overloaded = 3,
     /// The store's memory bound would be passed.
     OutOfMemory = 4,
+    /// Its log's disk is full.
+    DiskFull = 5,
 }

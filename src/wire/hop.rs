@@ -261,6 +261,8 @@ pub enum Failure {
     Overloaded,
     /// The memory bound: `-OOM`.
     OutOfMemory,
+    /// The disk of the leader's log, or of this node's, is full: `-OVERLOADED`.
+    DiskFull,
     /// It may have been appended, and may yet take effect: `-INDETERMINATE`.
     Indeterminate,
     /// A read: what it must see is decided, and did not come to this node within `write_wait`: `-TRYAGAIN`.

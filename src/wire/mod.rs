@@ -40,6 +40,12 @@ pub enum Message {
     /// Between fronts and leaders, whatever the protocol.
     Forward(forward::Message),
 }
+impl Message {
+    /// Whether whoever takes it in may have to store much: what it says can be said again when there is room for that.
+    pub fn takes_room(&self) -> bool {
+        matches!(self, Message::Raft(raft::Message::Append { .. }))
+    }
+}
 impl From<forward::Message> for Message {
     fn from(m: forward::Message) -> Message {
         Message::Forward(m)

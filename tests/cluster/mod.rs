@@ -4,6 +4,7 @@ mod bench;
 mod clients;
 mod clocks;
 mod faults;
+mod full_disk;
 pub mod harness;
 mod identity;
 pub mod load;

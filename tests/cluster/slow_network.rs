@@ -1,6 +1,6 @@
 //! Five nodes behind `quorate proxy`, a link for each pair, under verified load.
 
-use super::harness::Cluster;
+use super::harness::{Cluster, Reply, await_some, http_get};
 use super::load::Load;
 use quorate::load::proxy::{Shape, control};
 use quorate::load::wan::{self, Site, Wan};
@@ -64,4 +64,46 @@ fn late_stalled_cut_and_flipped_links() {
     set(&proxy, "*", "clear");
     cluster.await_all();
     load.finish(&cluster);
+}
+
+/// 1,024 commands in flight over links that carry a few megabytes a second: heartbeats and votes pass what waits for them (peers of
+/// this kind lose their leaders here).
+#[test]
+fn a_thousand_in_flight_over_slow_links_keep_their_leader() {
+    const IN_FLIGHT: usize = 1_024;
+    let mut cluster = Cluster::init("slow-links", 3);
+    let site = |node: usize| Site {
+        id: node as u8,
+        peer: cluster.member(node, "peer"),
+        config: cluster.config_path(node),
+    };
+    let sites: Vec<Site> = (1..=3).map(site).collect();
+    let proxy = Wan::start(Path::new(env!("CARGO_BIN_EXE_quorate")), &sites, &Shape::default())
+        .expect("the proxy starts");
+    (1..=3).for_each(|node| cluster.start_node(node));
+    let leader = cluster.await_leader();
+    let term = || {
+        let page = http_get(&cluster.admins[leader - 1], "/metrics").expect("it lives").1;
+        page.lines().find(|line| line.starts_with("quorate_term{")).map(str::to_string)
+    };
+    // Figures are laid out once a second.
+    let before = await_some(|| term().filter(|line| !line.ends_with(" 0")), || "a term is told".to_string());
+    set(&proxy, "*", "bandwidth=8MiB");
+    let mut client = cluster.client(leader);
+    let value = "v".repeat(16 << 10);
+    for round in 0..2 {
+        for command in 0..IN_FLIGHT {
+            client.send(&["SET", &format!("k{command}"), &value]).expect("it lives");
+        }
+        for command in 0..IN_FLIGHT {
+            let reply = client.reply().expect("it lives");
+            // More than `answer_within` may pass on such a link: that is no lie, and no reason for an election.
+            let is_answer =
+                reply == Reply::ok() || reply.is_error("INDETERMINATE") || reply.is_error("OVERLOADED");
+            assert!(is_answer, "command {command} of round {round}: {reply:?}");
+        }
+    }
+    set(&proxy, "*", "clear");
+    assert_eq!(cluster.await_leader(), leader);
+    assert_eq!(term(), Some(before), "nobody stood for election");
 }

@@ -86,6 +86,10 @@ impl Raft {
     pub fn tail(&self) -> &super::tail::Tail {
         &self.tail
     }
+    /// The log has no room for entries, or has again.
+    pub fn set_short(&mut self, short: bool) {
+        self.transfer.set_short(if short { self.members.len() as u8 - 1 } else { 0 });
+    }
     /// Whether leadership, if it was held, has been handed over after `Input::Drain`.
     pub fn is_drained(&self) -> bool {
         self.transfer.is_draining() && (self.role != Role::Leader || self.members.len() == 1)

@@ -1,4 +1,4 @@
-//! Handing leadership over (thesis 3.10): when the node is shut down in order, and when an operator wishes it.
+//! Handing leadership over (thesis 3.10): when the node is shut down in order, when its disk is full, and when an operator wishes it.
 
 use super::{Raft, Role};
 use crate::base::{Instant, NodeId, Term};
@@ -12,6 +12,8 @@ pub(super) struct Transfer {
     draining: bool,
     /// Somebody else is wished for as the leader. Only at the leader.
     wish: Option<Wish>,
+    /// The log has no room for entries: so many others are asked to lead instead. Once each, for theirs may have no more.
+    offers: u8,
     /// Who was told to stand for election, and when.
     told: Option<(NodeId, Instant)>,
 }
@@ -27,6 +29,9 @@ struct Wish {
 impl Transfer {
     pub(super) fn drain(&mut self) {
         self.draining = true;
+    }
+    pub(super) fn set_short(&mut self, offers: u8) {
+        self.offers = offers;
     }
     pub(super) fn is_draining(&self) -> bool {
         self.draining
@@ -59,7 +64,7 @@ impl Raft {
     /// matches its own" (3.10). A target that does nothing with it is passed over for another after an election time-out.
     pub(super) fn hand_over(&mut self, now: Instant, out: &mut Outbox) {
         self.give_up_wish(now);
-        if !self.transfer.is_under_way() {
+        if !self.transfer.is_under_way() && self.transfer.offers == 0 {
             return;
         }
         let told = self.transfer.told;
@@ -75,6 +80,7 @@ impl Raft {
         let target = ready.max_by_key(|p| (told.is_none_or(|(id, _)| id != p.id), p.heard)).map(|p| p.id);
         if let Some(target) = target {
             self.transfer.told = Some((target, now));
+            self.transfer.offers = self.transfer.offers.saturating_sub(1);
             out.send(Target::One(target), Message::TimeoutNow { term: self.term });
         }
     }
