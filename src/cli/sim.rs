@@ -121,7 +121,7 @@ fn list(output: Output) {
 
 fn trace(args: &SimArgs) -> Result<(), Failure> {
     let (seed, options) = (args.range().start, args.options());
-    let result = sim::run_traced(seed, &options, |line| put(line));
+    let result = sim::run_traced(seed, &options, put);
     match result {
         Ok(outcome) => {
             put(&format!("all held: {} events, transcript {:016x}", outcome.events, outcome.transcript));

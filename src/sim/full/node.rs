@@ -375,9 +375,9 @@ impl Life {
 
     /// Who wants to be called at once.
     pub fn impatient(&self) -> Vec<&'static str> {
-        let due = |agent: &&Box<dyn NodeAgent>| agent.deadline().is_some_and(|at| at <= self.driver.now);
-        let agents = self.agents.iter().filter(due).map(|agent| agent.name());
-        let keeper = self.keeper.deadline().is_some_and(|at| at <= self.driver.now).then_some("keeper");
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.driver.now);
+        let agents = self.agents.iter().filter(|agent| is_due(agent.deadline())).map(|agent| agent.name());
+        let keeper = is_due(self.keeper.deadline()).then_some("keeper");
         agents.chain(keeper).collect()
     }
     /// When it is to be called although nothing has happened.
