@@ -373,7 +373,7 @@ impl Session {
             return Some("NOAUTH Authentication required.");
         }
         if desk.loading && !command.flags.has(Flags::LOADING) && !command.flags.has(Flags::NO_AUTH) {
-            return Some("LOADING Redis is loading the dataset in memory");
+            return Some("LOADING this node is loading the dataset; the command was not carried out");
         }
         (desk.draining && matches!(command.kind, Kind::Data(_))).then_some(DRAINING)
     }

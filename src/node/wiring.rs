@@ -379,7 +379,7 @@ fn client_view(config: &Resolved, origin: Origin, told: &Told, store: &StoreTold
             keys: store.keys.clone(),
             expiring: store.expiring.clone(),
             followers: told.members.clone(),
-            loaded: Number::new(1),
+            loaded: told.loaded.clone(),
             drain: ending.drain.clone(),
             connections: Number::default(),
             drained: ending.clients.clone(),

@@ -3,6 +3,7 @@
 //! It does no I/O of its own. What must not be lost (records, decisions, answers) waits here when a ring is full, and no input is
 //! taken meanwhile; what is weak by contract (messages to peers) is dropped and counted.
 
+use super::catch_up::CatchUp;
 use super::shard::{Effects, Shard};
 use crate::base::ring::{Consumer, Producer};
 use crate::base::{GROUP_ONE, GroupId, Instant, NodeId, Number, Slot, Stamp, Ticket};
@@ -117,6 +118,8 @@ pub struct Told {
     pub followers: Arc<Mutex<Vec<FollowerStanding>>>,
     /// The same as numbers, more often.
     pub members: Vec<(NodeId, FollowerNumbers)>,
+    /// 0 while a node that has just started brings its store up to its log (`catch_up`).
+    pub loaded: Number,
     /// 1 when no batch of this node's clients is outstanding and leadership has been handed over.
     pub drained: Number,
 }
@@ -145,6 +148,7 @@ pub struct ReplicaAgent<E> {
     applied_seen: u64,
     room_seen: u64,
     draining: bool,
+    catch_up: CatchUp,
     /// When the numbers of followers were last told.
     told_at: Option<Instant>,
     keeps_waiting: VecDeque<Keep>,
@@ -164,6 +168,8 @@ pub struct ReplicaAgent<E> {
 impl<E: Lead + Send> ReplicaAgent<E> {
     /// `shard` has its groups, recovered; its store has applied up to `applied`.
     pub fn new(shard: Shard<E>, ports: Ports, heard: Heard, told: Told) -> ReplicaAgent<E> {
+        let last = shard.seat(GROUP_ONE).map_or(Slot::ZERO, |seat| seat.engine.last());
+        let catch_up = CatchUp::new(last);
         let lost_seen = heard.lost.iter().map(|(_, n)| n.get()).collect();
         ReplicaAgent {
             shard,
@@ -180,6 +186,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             applied_seen: 0,
             room_seen: u64::MAX,
             draining: false,
+            catch_up,
             told_at: None,
             keeps_waiting: VecDeque::new(),
             installing: None,
@@ -421,6 +428,9 @@ impl<E: Lead + Send> ReplicaAgent<E> {
         self.told.commit.set(standing.commit.0);
         self.told.last.set(standing.last.0);
         self.told.elections.set(standing.elections);
+        let (leads, applied) = (standing.leader.is_some(), Slot(self.heard.applied.get()));
+        let loading = self.catch_up.is_loading(leads, standing.commit, standing.last, applied);
+        self.told.loaded.set(u64::from(!loading));
         let drained = self.draining && self.shard.is_quiet() && seat.engine.is_drained();
         self.told.drained.set(u64::from(drained));
         if seat.engine.is_leader() && self.told_at.is_none_or(|at| TELL_EVERY <= now.since(at)) {

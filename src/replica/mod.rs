@@ -6,6 +6,7 @@
 //! - [`deadlines`]: the next time-out over all groups.
 
 pub mod agent;
+mod catch_up;
 pub mod deadlines;
 pub mod gate;
 pub mod reads;

@@ -33,6 +33,22 @@ fn await_ready(cluster: &Cluster, node: usize) {
     });
 }
 
+/// Until the node answers reads: before, it says why not, and goes on answering what needs no data.
+fn await_loaded(cluster: &Cluster, node: usize) {
+    let mut client = cluster.client(node);
+    let last = WRITES - 1;
+    let read = || {
+        let read = client.command(&["GET", &key(last)]).expect("it lives");
+        if read.is_error("LOADING") {
+            assert_eq!(client.command(&["PING"]).expect("it lives"), Reply::Simple("PONG".to_string()));
+        }
+        let later = ["LOADING", "CLUSTERDOWN", "TRYAGAIN"].iter().any(|prefix| read.is_error(prefix));
+        assert!(later || read == Reply::bulk(&value(last)), "never anything older: {read:?}");
+        (!later).then_some(())
+    };
+    await_some(read, || format!("node {node} has loaded its data"));
+}
+
 #[test]
 fn a_start_reads_a_long_log_in_little_memory() {
     let mut cluster = Cluster::init("long-log", 3);
@@ -54,6 +70,7 @@ fn a_start_reads_a_long_log_in_little_memory() {
         victims.iter().for_each(|node| cluster.kill(*node));
         victims.iter().for_each(|node| cluster.start_node(*node));
         for &node in &victims {
+            await_loaded(&cluster, node);
             await_ready(&cluster, node);
             let mut client = cluster.client(node);
             for write in WRITES - KEYS..WRITES {
