@@ -146,7 +146,7 @@ impl Front {
                 Demand::Write { sequence, body, .. } => {
                     hash.update(&body.digest().0);
                     let (replies, ends) = oks(body.bytes());
-                    Answer::Write { sequence, replies, ends }
+                    Answer::Write { sequence, replies, ends, made: base::Instant::ZERO }
                 }
                 Demand::Read { id, body } => {
                     hash.update(&body);

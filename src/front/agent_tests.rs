@@ -241,7 +241,9 @@ impl Front {
             let replies = Bytes::from(reply.repeat(count));
             let ends = (1..=count).map(|i| (reply.len() * i) as u32).collect();
             let answer = match demand {
-                Demand::Write { sequence, .. } => Answer::Write { sequence, replies, ends },
+                Demand::Write { sequence, .. } => {
+                    Answer::Write { sequence, replies, ends, made: self.driver.now }
+                }
                 Demand::Read { id, .. } => Answer::Read { id, replies, ends },
             };
             self.answers.push(answer).unwrap();

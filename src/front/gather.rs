@@ -185,17 +185,17 @@ impl Gather {
         }
         self.lingering_since.get_or_insert(now);
         let due = self.writes.pending.is_empty() || self.due().is_some_and(|at| at <= now);
-        if due { self.leave_writes() } else { None }
+        if due { self.leave_writes(now) } else { None }
     }
     /// When gathered writes leave whatever happens.
     pub fn due(&self) -> Option<Instant> {
         self.lingering_since.map(|since| since.after(LINGER_MAX))
     }
     /// Closes the write batch, if it holds anything.
-    pub fn leave_writes(&mut self) -> Option<Demand> {
-        self.lingering_since = None;
+    pub fn leave_writes(&mut self, now: Instant) -> Option<Demand> {
+        let left = self.lingering_since.take().unwrap_or(now);
         let (sequence, bytes, growth) = self.writes.leave()?;
-        Some(Demand::Write { sequence, body: Body::new(bytes), growth })
+        Some(Demand::Write { sequence, body: Body::new(bytes), growth, left })
     }
     /// Closes the read batch, if it holds anything.
     pub fn leave_reads(&mut self) -> Option<Demand> {
@@ -245,10 +245,13 @@ mod tests {
     #[test]
     fn batches_are_numbered_without_holes_and_counted_until_settled() {
         let mut gather = Gather::new();
-        assert_eq!(gather.leave_writes(), None);
+        assert_eq!(gather.leave_writes(Instant::ZERO), None);
         for sequence in 1..4 {
             gather.writes.add(Op::Incr, 0, cost(100, 7), key("a"));
-            let Some(Demand::Write { sequence: got, body, growth }) = gather.leave_writes() else { panic!() };
+            let Some(Demand::Write { sequence: got, body, growth, .. }) = gather.leave_writes(Instant::ZERO)
+            else {
+                panic!()
+            };
             assert_eq!((got, growth, body.len()), (sequence, 100, 13));
         }
         assert_eq!((gather.pending_bytes(), gather.pending_growth(), gather.pending_reply()), (39, 300, 21));
@@ -292,7 +295,7 @@ mod tests {
         gather.reads.add(Op::Get, 0, cost(0, 100), key("b"));
         assert_eq!(gather.demote(&mark), 2);
         assert_eq!((gather.writes.reply(), gather.reads.reply()), (201, 10));
-        let Some(Demand::Write { body, .. }) = gather.leave_writes() else { panic!() };
+        let Some(Demand::Write { body, .. }) = gather.leave_writes(Instant::ZERO) else { panic!() };
         let keys: Vec<_> = Reader::new(body.bytes()).map(|c| c.args().next().unwrap()).collect();
         assert_eq!(keys, [&b"w"[..], b"a", b"b"]);
         let Some(Demand::Read { body, .. }) = gather.leave_reads() else { panic!() };

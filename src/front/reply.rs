@@ -7,8 +7,10 @@ use super::plan::{Planned, Settled};
 use crate::base::Instant;
 use crate::base::ring::Consumer;
 use crate::io::{self, Agent, Completion, Driver, Op, Token};
-use crate::meter::{Metered, Report};
+use crate::meter::stages::Stage;
+use crate::meter::{Metered, Report, latencies};
 use crate::wire::hop::Answer;
+use hdrhistogram::Histogram;
 
 /// The agent. See the module.
 pub struct Reply {
@@ -20,6 +22,10 @@ pub struct Reply {
     slot: u8,
     sends: u64,
     bytes_out: u64,
+    /// When the replies of this turn were made, a value a batch of writes.
+    made: Vec<Instant>,
+    /// Nanoseconds from there to the end of the turn, in which they went to the kernel.
+    reply: Histogram<u64>,
 }
 
 impl Reply {
@@ -31,7 +37,17 @@ impl Reply {
         settled: Settled,
     ) -> Reply {
         let answers = [store_answers, replica_answers];
-        Reply { plans, answers, settled, order: Order::new(), slot: 0, sends: 0, bytes_out: 0 }
+        Reply {
+            plans,
+            answers,
+            settled,
+            order: Order::new(),
+            slot: 0,
+            sends: 0,
+            bytes_out: 0,
+            made: Vec::new(),
+            reply: latencies(),
+        }
     }
 
     /// Takes what has come over the rings. The answers that are taken were there before the plans were looked at: whatever is
@@ -45,6 +61,9 @@ impl Reply {
         }
         for (ring, count) in self.answers.iter_mut().zip(counts) {
             for answer in (0..count).map_while(|_| ring.pop()) {
+                if let Answer::Write { made, .. } = &answer {
+                    self.made.push(*made);
+                }
                 take_answer(&mut self.order, answer);
             }
         }
@@ -81,7 +100,7 @@ fn token(slot: u8, seat: u32, life: u32) -> Token {
 
 fn take_answer(order: &mut Order, answer: Answer) {
     match answer {
-        Answer::Write { sequence, replies, ends } => {
+        Answer::Write { sequence, replies, ends, .. } => {
             order.answer_write(sequence, Outcome::Replies(replies, ends));
         }
         Answer::Read { id, replies, ends } => order.answer_read(id, Outcome::Replies(replies, ends)),
@@ -126,6 +145,11 @@ impl Agent for Reply {
             done += 1;
         }
         self.publish();
+        if !self.made.is_empty() {
+            let handed = driver.fresh();
+            let nanos = self.made.drain(..).map(|made| handed.since(made).as_nanos() as u64);
+            nanos.for_each(|nanos| self.reply.saturating_record(nanos));
+        }
         done
     }
 
@@ -139,6 +163,7 @@ impl Metered for Reply {
         to.counter("quorate_commands_answered_total", "Commands answered.", &[], self.order.answered);
         to.counter("quorate_client_sends_total", "Sends to clients.", &[], self.sends);
         to.counter("quorate_client_sent_bytes_total", "Bytes sent to clients.", &[], self.bytes_out);
+        Stage::Reply.report(&self.reply, to);
         let help = "Client connections that could not be sent to, or did not take their replies.";
         to.counter("quorate_client_connections_broken_total", help, &[], self.order.broken);
         let help = "Bytes of replies that are made and not yet sent.";

@@ -124,7 +124,7 @@ impl Desk {
         }
     }
     fn leave_writes(&mut self) {
-        self.demands.extend(self.gather.leave_writes());
+        self.demands.extend(self.gather.leave_writes(self.now));
     }
     fn leave_reads(&mut self) {
         self.demands.extend(self.gather.leave_reads());

@@ -10,9 +10,11 @@ use super::{Options, View};
 use crate::base::Instant;
 use crate::base::ring::Producer;
 use crate::io::{Agent, Completion, Driver, Fd, Op, Outcome, Token};
-use crate::meter::{Metered, Report};
+use crate::meter::stages::Stage;
+use crate::meter::{Metered, Report, latencies};
 use crate::wire::hop::Demand;
 use bytes::Bytes;
+use hdrhistogram::Histogram;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +55,8 @@ pub struct Take {
     search_at: Instant,
     /// Why no more connections can be accepted.
     deaf: Option<String>,
+    /// Nanoseconds from the first command of a write batch to the batch's leaving.
+    receive: Histogram<u64>,
 }
 
 /// Of the accept.
@@ -85,6 +89,7 @@ impl Take {
             wake: None,
             search_at: Instant::ZERO,
             deaf: None,
+            receive: latencies(),
         }
     }
 
@@ -342,13 +347,17 @@ impl Take {
     }
 
     /// Hands the batches to the replica that are to leave.
-    fn hand_demands(&mut self) -> usize {
+    fn hand_demands(&mut self, driver: &dyn Driver) -> usize {
         let desk = &mut self.desk;
         desk.demands.extend(desk.gather.leave_due_writes(desk.now));
         desk.demands.extend(desk.gather.leave_reads());
         let count = desk.demands.len();
         desk.counters.batches += count as u64;
-        for demand in desk.demands.drain(..) {
+        for mut demand in desk.demands.drain(..) {
+            if let Demand::Write { left, .. } = &mut demand {
+                let came = std::mem::replace(left, driver.fresh());
+                self.receive.saturating_record(left.since(came).as_nanos() as u64);
+            }
             assert!(self.ports.demands.push(demand).is_ok(), "the session keeps to the room");
         }
         count
@@ -434,7 +443,7 @@ impl Agent for Take {
         let seated = self.seat_arrivals(driver);
         self.wake = None;
         self.search(driver);
-        let done = self.attend(driver) + self.hand_demands() + seated;
+        let done = self.attend(driver) + self.hand_demands(driver) + seated;
         self.desk.view.facts.connections.set(self.open as u64);
         if self.desk.draining && self.open == 0 && self.desk.gather.is_settled() {
             self.desk.view.facts.drained.set(1);
@@ -496,6 +505,7 @@ impl Metered for Take {
         for (name, help, value) in counters {
             to.counter(name, help, &[], value);
         }
+        Stage::Receive.report(&self.receive, to);
         to.gauge("quorate_client_connections", "Open client connections.", &[], self.open as f64);
         let unfinished = self.rest_bytes as f64;
         to.gauge("quorate_client_unfinished_bytes", "Bytes that are not yet commands.", &[], unfinished);

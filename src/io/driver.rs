@@ -220,6 +220,10 @@ pub trait Doorbell: Send + Sync {
 pub trait Driver {
     /// This node's monotonic clock, read once a turn (`reap` and `park` refresh it).
     fn now(&self) -> Instant;
+    /// The monotonic clock, read anew: for timing what happens within a turn. Never for decisions, which all go by `now`.
+    fn fresh(&self) -> Instant {
+        self.now()
+    }
     /// This node's wall clock, refreshed with `now`.
     fn clock(&self) -> Stamp;
 

@@ -256,6 +256,9 @@ impl Driver for Uring {
     fn now(&self) -> Instant {
         self.now
     }
+    fn fresh(&self) -> Instant {
+        clock::monotonic()
+    }
     fn clock(&self) -> Stamp {
         self.clock
     }

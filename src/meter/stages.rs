@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Stage {
-    /// From the first byte of a command in the receive buffer to its place in a batch.
+    /// From the turn that takes a batch's first command out of the receive buffer to the batch's leaving; lingering is part of it.
     Receive,
     /// From the batch to the replica's turn that takes it.
     Queue,
@@ -21,7 +21,7 @@ pub enum Stage {
     Quorum,
     /// From the commit to the reply's making.
     Apply,
-    /// From the reply's making to its hand-over to the kernel.
+    /// From the reply's making to its hand-over to the kernel, unless an earlier send to that client is under way.
     Reply,
 }
 

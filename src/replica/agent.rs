@@ -10,7 +10,7 @@ use crate::base::{GROUP_ONE, GroupId, Instant, NodeId, Number, Slot, Stamp, Tick
 use crate::io::driver::Doorbell;
 use crate::io::{Agent, Completion, Driver};
 use crate::meter::stages::Stage;
-use crate::meter::{Metered, Report};
+use crate::meter::{Metered, Report, latencies};
 use crate::protocol::{Fault, Fetched, FollowerStanding, Lead};
 use crate::wire::hop::{
     Answer, Decided, Demand, FollowerNumbers, Keep, Kept, LogFetch, LogFetched, Opened, Outgoing, SnapshotId,
@@ -18,6 +18,7 @@ use crate::wire::hop::{
 };
 use crate::wire::{Entry, Record};
 use crossbeam::channel::Receiver;
+use hdrhistogram::Histogram;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -162,6 +163,8 @@ pub struct ReplicaAgent<E> {
     messages_dropped: u64,
     pieces_dropped: u64,
     commits: u64,
+    /// Nanoseconds that batches of the front waited for a turn.
+    queue: Histogram<u64>,
     faults: Vec<(Fault, u64)>,
 }
 
@@ -197,6 +200,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             messages_dropped: 0,
             pieces_dropped: 0,
             commits: 0,
+            queue: latencies(),
             faults: Vec::new(),
         }
     }
@@ -243,8 +247,8 @@ impl<E: Lead + Send> ReplicaAgent<E> {
     }
 
     /// Takes a bounded number of inputs from each ring.
-    fn take(&mut self, now: Instant, clock: Stamp) -> usize {
-        let mut count = 0;
+    fn take(&mut self, now: Instant, clock: Stamp, fresh: impl Fn() -> Instant) -> usize {
+        let (mut count, mut taken) = (0, None);
         for _ in 0..BURST_MAX {
             let Some(opened) = self.ports.opened.pop() else { break };
             self.shard.receive(now, clock, opened);
@@ -256,6 +260,10 @@ impl<E: Lead + Send> ReplicaAgent<E> {
                 break;
             }
             let Some(demand) = self.ports.demands.pop() else { break };
+            if let Demand::Write { left, .. } = &demand {
+                let taken = *taken.get_or_insert_with(&fresh);
+                self.queue.saturating_record(taken.since(*left).as_nanos() as u64);
+            }
             self.shard.demand(now, GROUP_ONE, demand);
             count += 1;
         }
@@ -505,7 +513,7 @@ impl<E: Lead + Send> Agent for ReplicaAgent<E> {
         if self.is_blocked() {
             return 0;
         }
-        let count = self.hear(now) + self.take(now, clock);
+        let count = self.hear(now) + self.take(now, clock, || driver.fresh());
         if count == 0 && self.shard.deadline().is_none_or(|at| now < at) {
             return 0;
         }
@@ -544,6 +552,7 @@ impl<E: Lead + Send> Metered for ReplicaAgent<E> {
             self.shard.unroomed(),
         );
         to.counter("quorate_decided_total", "Entries and reads handed to the store.", &[], self.commits);
+        Stage::Queue.report(&self.queue, to);
         to.gauge(
             "quorate_gate_held",
             "Messages that wait for their write to be durable.",
@@ -591,5 +600,6 @@ fn report_group<E: Lead>(to: &mut dyn Report, group: GroupId, seat: &super::seat
         let behind = standing.last.0.saturating_sub(follower.matched.0) as f64;
         to.gauge("quorate_follower_behind", "Slots that a follower is not known to hold.", labels, behind);
     }
+    Stage::Replicate.report(seat.trips(), to);
     Stage::Quorum.report(&seat.quorum, to);
 }

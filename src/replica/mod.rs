@@ -13,6 +13,7 @@ pub mod reads;
 pub mod route;
 pub mod seat;
 pub mod shard;
+mod trips;
 
 pub use agent::ReplicaAgent;
 pub use shard::{Effects, Shard};

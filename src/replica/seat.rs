@@ -1,7 +1,8 @@
 //! One group's place in a shard: its core, the route of its front, its reads, and the leader's guards.
 
-use super::{reads, reads::Reads, route, route::Route};
+use super::{reads, reads::Reads, route, route::Route, trips::Trips};
 use crate::base::{Instant, NodeId, Slot, Stamp};
+use crate::meter::latencies;
 use crate::protocol::Lead;
 use crate::wire::Batch;
 use crate::wire::forward::Refusal;
@@ -64,6 +65,7 @@ pub struct Seat<E> {
     last_append: Instant,
     /// Nanoseconds from the proposal of an entry to its commit, at the leader.
     pub quorum: Histogram<u64>,
+    trips: Trips,
 }
 
 impl<E: Lead> Seat<E> {
@@ -82,7 +84,8 @@ impl<E: Lead> Seat<E> {
             memory: 0,
             due: None,
             last_append: Instant::ZERO,
-            quorum: Histogram::new(3).expect("three significant digits are allowed"),
+            quorum: latencies(),
+            trips: Trips::new(),
         }
     }
 
@@ -103,7 +106,11 @@ impl<E: Lead> Seat<E> {
             self.route.follow(leader);
             self.reads.follow();
         }
-        if !self.engine.is_leader() && !self.proposed.is_empty() {
+        if self.engine.is_leader() {
+            return;
+        }
+        self.trips.clear();
+        if !self.proposed.is_empty() {
             self.proposed.clear();
             (self.committed, self.growth, self.bytes) = (0, 0, 0);
         }
@@ -136,6 +143,19 @@ impl<E: Lead> Seat<E> {
         self.growth = self.growth.saturating_add(growth);
         self.bytes += bytes;
         self.last_append = now;
+        self.trips.leaves(slot, now);
+    }
+
+    /// Nanoseconds from an append's leaving to a follower's acknowledgement, at the leader.
+    pub fn trips(&self) -> &Histogram<u64> {
+        &self.trips.nanos
+    }
+    /// After a settle: times what followers have acknowledged.
+    pub(super) fn time_trips(&mut self, now: Instant) {
+        if !self.trips.is_empty() {
+            let followers = self.engine.followers();
+            self.trips.heard(now, followers.into_iter().map(|f| (f.id, f.matched)));
+        }
     }
 
     /// `slot` is decided.

@@ -153,7 +153,7 @@ impl<E: Lead> Shard<E> {
             Demand::Write { sequence, .. } if is_short => {
                 self.answers.push(Answer::WriteFailed { sequence, why: Failure::DiskFull });
             }
-            Demand::Write { sequence, body, growth } => seat.route.submit(now, sequence, body, growth),
+            Demand::Write { sequence, body, growth, .. } => seat.route.submit(now, sequence, body, growth),
             Demand::Read { id, body } => seat.reads.submit(now, id, body),
         }
         self.touched.push(group);
@@ -371,6 +371,7 @@ impl<E: Lead> Shard<E> {
             seat.engine.step(now, Input::Read { id: round }, &mut self.out);
         }
         seat.engine.settle(now, &mut self.out);
+        seat.time_trips(now);
         let own = seat.route.origin();
         for commit in self.out.commits.drain(..) {
             let mut entry = commit.entry;
@@ -381,7 +382,7 @@ impl<E: Lead> Shard<E> {
             if entry.origin == own {
                 let _: Verdict = seat.route.committed(entry.sequence, entry.floor);
             }
-            effects.decided.push(Decided::Commit { group, entry });
+            effects.decided.push(Decided::Commit { group, entry, at: now });
         }
         for read in self.out.reads.drain(..) {
             seat.reads.granted(read.id, read.slot);

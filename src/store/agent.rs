@@ -9,10 +9,12 @@ use crate::base::ring::{Consumer, Producer};
 use crate::base::{GROUP_ONE, Instant, Number, Origin, Slot, place};
 use crate::io::driver::Doorbell;
 use crate::io::{Agent, Completion, Driver};
-use crate::meter::{Metered, Report};
+use crate::meter::stages::Stage;
+use crate::meter::{Metered, Report, latencies};
 use crate::wire::Entry;
 use crate::wire::hop::{Answer, Decided, Keep, Load, SnapshotId};
 use bytes::Bytes;
+use hdrhistogram::Histogram;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -131,7 +133,7 @@ pub struct StoreAgent {
     triggers: Triggers,
     now: Instant,
     /// A decision that leaves a gap after what is applied: a load will fill it.
-    held: Option<Entry>,
+    held: Option<(Entry, Instant)>,
     /// Reads whose slot is not yet applied, and those that came behind them: answered in the order in which they came, lest a read
     /// see an older state than one that its connection sent before. Any comes behind the entry that it
     /// waits for, unless a load brings that.
@@ -149,6 +151,8 @@ pub struct StoreAgent {
     /// What the last replies took, so that the next need not grow.
     replies_hint: (usize, usize),
     counts: Counts,
+    /// Nanoseconds from an entry's commit to the making of its replies.
+    apply: Histogram<u64>,
 }
 
 impl StoreAgent {
@@ -173,6 +177,7 @@ impl StoreAgent {
             made: 0,
             replies_hint: (0, 0),
             counts: Counts::default(),
+            apply: latencies(),
         };
         agent.tell();
         agent
@@ -189,9 +194,14 @@ impl StoreAgent {
 
     /// One bounded turn at `now`. Returns how much was done.
     pub fn turn(&mut self, now: Instant) -> usize {
+        self.turn_timed(now, &|| now)
+    }
+
+    /// `fresh` is the clock by which it is told how long applying takes.
+    fn turn_timed(&mut self, now: Instant, fresh: &dyn Fn() -> Instant) -> usize {
         (self.now, self.full, self.made) = (now, self.ports.answers.room() == 0, 0);
         let loaded = self.load();
-        let applied = self.decide();
+        let applied = self.decide(fresh);
         if 0 < loaded + applied {
             self.last_change = now;
             self.tell();
@@ -210,20 +220,20 @@ impl StoreAgent {
     }
 
     /// Takes decisions in, as long as there is room for their answers.
-    fn decide(&mut self) -> usize {
+    fn decide(&mut self, fresh: &dyn Fn() -> Instant) -> usize {
         let (mut count, mut bytes) = (0, 0);
         while count < DECIDED_PER_TURN && bytes < BODY_BYTES_PER_TURN && self.may_answer() {
-            if let Some(entry) = self.held.take() {
+            if let Some((entry, at)) = self.held.take() {
                 if self.store.applied().next() < entry.slot {
-                    self.held = Some(entry);
+                    self.held = Some((entry, at));
                     break;
                 }
-                bytes += self.commit(entry);
+                bytes += self.commit(entry, at, fresh);
                 count += 1;
                 continue;
             }
             match self.ports.decided.pop() {
-                Some(Decided::Commit { entry, .. }) => self.held = Some(entry),
+                Some(Decided::Commit { entry, at, .. }) => self.held = Some((entry, at)),
                 Some(Decided::Read { id, slot, body, .. }) => {
                     count += 1;
                     if slot <= self.store.applied() && self.waiting.is_empty() {
@@ -239,7 +249,7 @@ impl StoreAgent {
     }
 
     /// Applies an entry if it is the next. Returns its size.
-    fn commit(&mut self, entry: Entry) -> usize {
+    fn commit(&mut self, entry: Entry, at: Instant, fresh: &dyn Fn() -> Instant) -> usize {
         let bytes = entry.body.len();
         place::enter_slot(GROUP_ONE, entry.slot);
         if entry.slot <= self.store.applied() {
@@ -252,6 +262,8 @@ impl StoreAgent {
             Replies { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(commands) }
         });
         let admission = self.store.apply(&entry, replies.as_mut());
+        let made = fresh();
+        self.apply.saturating_record(made.since(at).as_nanos() as u64);
         self.entries_since += 1;
         self.bytes_since += bytes as u64 + ENTRY_OVERHEAD;
         self.counts.entries += 1;
@@ -266,7 +278,7 @@ impl StoreAgent {
             self.made += replies.bytes.len();
             self.replies_hint = (replies.bytes.len().min(REPLIES_HINT_MAX), replies.ends.len());
             let Replies { bytes, ends } = replies;
-            self.answer(Answer::Write { sequence: entry.sequence, replies: bytes.into(), ends });
+            self.answer(Answer::Write { sequence: entry.sequence, replies: bytes.into(), ends, made });
         }
         bytes
     }
@@ -477,7 +489,7 @@ impl Agent for StoreAgent {
         // It submits nothing.
     }
     fn work(&mut self, driver: &mut dyn Driver) -> usize {
-        self.turn(driver.now())
+        self.turn_timed(driver.now(), &|| driver.fresh())
     }
     fn deadline(&self) -> Option<Instant> {
         self.next_turn()
@@ -487,6 +499,7 @@ impl Agent for StoreAgent {
 impl Metered for StoreAgent {
     fn report(&self, to: &mut dyn Report) {
         let counts = &self.counts;
+        Stage::Apply.report(&self.apply, to);
         to.counter("quorate_store_entries_total", "Entries applied.", &[], counts.entries);
         let help = "Entries without effect, by the reason.";
         for (why, count) in [("duplicate", counts.duplicates), ("gap", counts.gaps), ("stale", counts.stale)]

@@ -9,7 +9,7 @@
 use super::frame::Lane;
 use super::sealer::Sealed;
 use super::{Entry, Message};
-use crate::base::{Body, GroupId, JobId, NodeId, Number, Slot, Stamp, Term, Ticket};
+use crate::base::{Body, GroupId, Instant, JobId, NodeId, Number, Slot, Stamp, Term, Ticket};
 use crate::crypto::DirectionKeys;
 use bytes::Bytes;
 
@@ -176,6 +176,8 @@ pub enum Demand {
         body: Body,
         /// Upper bound of the logical bytes by which the commands can make the store grow.
         growth: u64,
+        /// When it left the front. While it is with the front: when its first command came.
+        left: Instant,
     },
     /// Commands that only read.
     Read {
@@ -195,6 +197,8 @@ pub enum Decided {
         group: GroupId,
         /// Its slot is one above the last.
         entry: Entry,
+        /// When it was seen to be committed.
+        at: Instant,
     },
     /// Answer these reads as soon as `slot` is applied.
     Read {
@@ -220,6 +224,8 @@ pub enum Answer {
         replies: Bytes,
         /// One a command.
         ends: Vec<u32>,
+        /// When they were made.
+        made: Instant,
     },
     /// The replies to reads.
     Read {

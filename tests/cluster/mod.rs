@@ -9,6 +9,7 @@ pub mod harness;
 mod identity;
 pub mod load;
 mod memory;
+mod metrics;
 mod operator;
 mod partitions;
 mod recovery;

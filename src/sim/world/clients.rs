@@ -64,7 +64,12 @@ impl World {
             let dice = &mut self.dice.clients;
             let (key, value) = (dice.below(8) as u8, dice.next_u64());
             let body = [[key; 8], value.to_le_bytes()].concat();
-            Demand::Write { sequence: front.sequence, body: Body::new(body.into()), growth: 1 }
+            Demand::Write {
+                sequence: front.sequence,
+                body: Body::new(body.into()),
+                growth: 1,
+                left: self.now,
+            }
         };
         if let Some(trace) = &mut self.trace {
             trace.demands(self.now, node, &demand);

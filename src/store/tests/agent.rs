@@ -54,7 +54,7 @@ fn entry(slot: u64, origin: Origin, sequence: u64, line: &str) -> Entry {
 
 impl Bench {
     fn commit(&mut self, entry: Entry) {
-        self.decided.push(Decided::Commit { group: GROUP_ONE, entry }).unwrap();
+        self.decided.push(Decided::Commit { group: GROUP_ONE, entry, at: self.now }).unwrap();
     }
     fn read(&mut self, id: u64, slot: u64, line: &str) {
         let mut body = Vec::new();
@@ -69,7 +69,12 @@ impl Bench {
             self.now.0 += 1;
             let done = self.agent.turn(self.now);
             let before = answers.len();
-            answers.extend(std::iter::from_fn(|| self.answers.pop()));
+            answers.extend(std::iter::from_fn(|| self.answers.pop()).map(|mut answer| {
+                if let Answer::Write { made, .. } = &mut answer {
+                    assert_eq!(std::mem::take(made), self.now);
+                }
+                answer
+            }));
             if done == 0 && before == answers.len() {
                 self.agent.store().check();
                 return answers;
@@ -87,7 +92,7 @@ impl Bench {
 }
 
 fn written(sequence: u64, replies: &'static str) -> Answer {
-    Answer::Write { sequence, replies: replies.into(), ends: vec![replies.len() as u32] }
+    Answer::Write { sequence, replies: replies.into(), ends: vec![replies.len() as u32], made: Instant::ZERO }
 }
 fn read(id: u64, replies: &'static str) -> Answer {
     Answer::Read { id, replies: replies.into(), ends: vec![replies.len() as u32] }
