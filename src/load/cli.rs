@@ -1,6 +1,7 @@
 //! `quorate bench` and the hidden `quorate limit-node`: arguments, progress, files.
 
 use super::error::LoadError;
+use super::etcd;
 use super::generator::{Observer, Phase};
 use super::limit::node::{self, NodeOptions};
 use super::page::page;
@@ -19,7 +20,8 @@ use std::time::Duration;
 /// What to measure, and how.
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// Load these servers (any that speak RESP) instead of a cluster of its own; repeatable or comma-separated
+    /// Load these servers (any that speak RESP) instead of a cluster of its own; repeatable or comma-separated. With etcd://HOST:PORT
+    /// all of them are etcd's, and writes are its Puts
     #[arg(long, value_delimiter = ',', value_name = "HOST:PORT|PATH")]
     pub endpoints: Vec<String>,
     /// Processes of those servers on this machine, to account their CPU time and memory
@@ -149,8 +151,12 @@ impl BenchArgs {
                 wan: self.wan,
             }
         } else {
-            Target::Endpoints { endpoints: self.endpoints.clone(), processes: self.processes.clone() }
+            let endpoints = self.endpoints.iter();
+            let endpoints =
+                endpoints.map(|e| e.strip_prefix(etcd::SCHEME).unwrap_or(e).to_string()).collect();
+            Target::Endpoints { endpoints, processes: self.processes.clone() }
         };
+        let is_etcd = self.endpoints.iter().any(|endpoint| endpoint.starts_with(etcd::SCHEME));
         let plan = Plan {
             connections: self.connections,
             in_flight: self.in_flight,
@@ -168,6 +174,7 @@ impl BenchArgs {
             duration: self.duration,
             seed: self.seed,
             password: self.password.clone(),
+            etcd: is_etcd,
         };
         Options {
             plan,

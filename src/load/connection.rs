@@ -1,6 +1,8 @@
 //! One connection of the load generator: what is written, what is outstanding, and since when.
 
-use super::reply::ReplyReader;
+use super::etcd::Session;
+use super::reply::{Errors, NotResp, Replies, ReplyReader};
+use super::workload::{Asked, Workload};
 use crate::base::Instant;
 use crate::io::driver::Fd;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -41,6 +43,8 @@ pub(super) struct Connection {
     /// Kept for its capacity.
     pub(super) parts: Vec<Bytes>,
     pub(super) replies: ReplyReader,
+    /// While it speaks to etcd, what it knows of that.
+    pub(super) etcd: Option<Session>,
 }
 
 impl Connection {
@@ -57,7 +61,24 @@ impl Connection {
             dirty: false,
             parts: Vec::new(),
             replies: ReplyReader::default(),
+            etcd: None,
         }
+    }
+
+    /// Writes the next command; what it asks.
+    pub(super) fn write(&mut self, workload: &mut Workload) -> Asked {
+        match &mut self.etcd {
+            None => workload.write(&mut self.out),
+            Some(session) => workload.put(|key, value| session.put(key, value, &mut self.out)),
+        }
+    }
+
+    /// Takes bytes in; what ended in them.
+    pub(super) fn take(&mut self, bytes: &[u8], errors: &mut Errors) -> Result<Replies, NotResp> {
+        let Some(session) = &mut self.etcd else { return self.replies.take(bytes, errors) };
+        let replies = session.take(bytes, errors);
+        self.out.unsplit(session.says());
+        replies
     }
 
     /// `count` commands were written that were due at `at`.
@@ -101,6 +122,7 @@ impl Connection {
         self.endpoint = (self.endpoint + 1) % endpoints;
         self.out.clear();
         self.replies = replies;
+        self.etcd = None;
     }
 }
 

@@ -7,6 +7,7 @@
 
 use super::connection::{Connection, State};
 use super::deal::{Deal, intended};
+use super::etcd::Session;
 use super::plan::Plan;
 use super::record::{Recorder, TICK};
 use super::reply::{Answer, Errors, ReplyReader};
@@ -319,12 +320,14 @@ impl<'a> Generator<'a> {
                 Outcome::Received { buffer, len } => {
                     let connection = &mut self.connections[index];
                     let bytes = self.driver.received(buffer, len);
-                    let replies = connection.replies.take(bytes, &mut self.measured.texts);
+                    let replies = connection.take(bytes, &mut self.measured.texts);
                     self.driver.recycle(buffer);
                     let endpoint = || self.endpoints[connection.endpoint].clone();
                     let replies =
                         replies.map_err(|source| GenerateError::Reply { endpoint: endpoint(), source })?;
                     self.answered(index, replies)?;
+                    // The protocol may have something to say of its own.
+                    self.soil(index);
                 }
                 Outcome::Sent { parts, .. } => {
                     let connection = &mut self.connections[index];
@@ -351,13 +354,15 @@ impl<'a> Generator<'a> {
         if connection.state != State::Ready {
             return;
         }
-        let room = self.plan.in_flight - connection.outstanding;
+        let (key_bytes, value_bytes) = (self.workload.key_bytes(), self.plan.value_bytes);
+        let free = self.plan.in_flight - connection.outstanding;
+        let room = connection.etcd.as_ref().map_or(free, |etcd| free.min(etcd.room(key_bytes, value_bytes)));
         let deal = Deal::of(self.plan);
         match self.plan.rate {
             None if self.end <= now => return,
             None => {
                 for _ in 0..room {
-                    let asked = self.workload.write(&mut connection.out);
+                    let asked = connection.write(&mut self.workload);
                     if let Some(testimony) = &mut self.testimony {
                         testimony.asks(index, now, asked);
                     }
@@ -370,7 +375,7 @@ impl<'a> Generator<'a> {
                     if self.due <= number {
                         break;
                     }
-                    let asked = self.workload.write(&mut connection.out);
+                    let asked = connection.write(&mut self.workload);
                     if let Some(testimony) = &mut self.testimony {
                         testimony.asks(index, now, asked);
                     }
@@ -470,6 +475,10 @@ impl<'a> Generator<'a> {
         let connection = &mut self.connections[index];
         connection.fd = Some(fd);
         self.driver.submit(Op::Receive { fd }, Token { agent: 0, value: index as u64 });
+        if self.plan.etcd {
+            let authority = &self.endpoints[connection.endpoint];
+            connection.etcd = Some(Session::begin(authority, &mut connection.out));
+        }
         match &self.plan.password {
             Some(password) => {
                 connection.authenticate(password);
@@ -483,6 +492,7 @@ impl<'a> Generator<'a> {
                 }
             }
         }
+        self.soil(index);
     }
 
     /// The connection is gone, or could not be made. Before the load begins that is an error; afterwards another endpoint is tried.

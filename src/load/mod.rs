@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod run;
 
+pub mod etcd;
 pub mod generator;
 pub mod plan;
 pub mod reply;

@@ -41,6 +41,8 @@ pub struct Plan {
     pub seed: u64,
     /// Sent in an `AUTH` first.
     pub password: Option<String>,
+    /// The servers are etcd's, and every command a `Put`.
+    pub etcd: bool,
 }
 
 /// What a plan may say at most; more is a mistake, or would measure the generator.

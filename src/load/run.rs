@@ -1,6 +1,7 @@
 //! A whole bench: make a cluster or take endpoints, measure the machine, the load and the limit, and put the result together.
 
 use super::error::LoadError;
+use super::etcd;
 use super::generator::{self, KilledAt, Measured, Observer, Phase};
 use super::limit::{self, Bare, BareOptions};
 use super::local::{self, Cluster, ClusterOptions};
@@ -220,6 +221,15 @@ impl Options {
                 usage("--kill-leader-at needs a cluster of its own: leave --endpoints out")
             }
             Target::Local { nodes: 0, .. } => usage("--nodes is 0"),
+            _ if self.plan.etcd
+                && (0 < self.plan.read_percent || self.verify || self.plan.password.is_some()) =>
+            {
+                usage("etcd:// takes writes alone: leave --reads, --verify and --password out")
+            }
+            _ if self.plan.etcd && etcd::VALUE_BYTES_MAX < self.plan.value_bytes => {
+                let (value, most) = (self.plan.value_bytes, etcd::VALUE_BYTES_MAX);
+                usage(&format!("--value-bytes is {value}, but etcd:// takes at most {most}"))
+            }
             _ if self.kill_leader_at.is_some_and(|at| self.plan.duration <= at) => {
                 usage("--kill-leader-at lies behind the end; make --duration longer")
             }
@@ -264,7 +274,12 @@ impl Options {
         let achieved_per_s = measured.ok as f64 / plan.duration.as_secs_f64();
         let limit_per_s = bare.as_ref().map(|bare| bare.per_s);
         Report {
-            protocol: if matches!(self.target, Target::Local { .. }) { "raft" } else { "resp" }.to_string(),
+            protocol: match &self.target {
+                Target::Local { .. } => "raft",
+                Target::Endpoints { .. } if plan.etcd => "etcd",
+                Target::Endpoints { .. } => "resp",
+            }
+            .to_string(),
             nodes: self.nodes(),
             durability: self.durability().to_string(),
             workload: plan.workload(),

@@ -29,6 +29,7 @@ fn plan() -> Plan {
         duration: Duration::from_millis(300),
         seed: 1,
         password: None,
+        etcd: false,
     }
 }
 

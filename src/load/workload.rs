@@ -69,6 +69,20 @@ impl Workload {
         Asked { key, write: (!read).then_some(self.count) }
     }
 
+    /// Hands the next write over, key and value, to whoever has another way of writing it down.
+    pub fn put(&mut self, write: impl FnOnce(&[u8], &[u8])) -> Asked {
+        let key = self.keys.draw(&mut self.random);
+        self.count += 1;
+        self.set.fill(key, self.count);
+        write(self.set.key(self.key_prefix.len()), self.set.value());
+        Asked { key, write: Some(self.count) }
+    }
+
+    /// Bytes of a key.
+    pub fn key_bytes(&self) -> usize {
+        self.key_prefix.len() + KEY_DIGITS
+    }
+
     /// The name of a key.
     pub fn key_name(&self, key: u64) -> String {
         format!("{}{key:0KEY_DIGITS$}", self.key_prefix)
@@ -124,6 +138,11 @@ impl Template {
         }
         let fresh = Workload::fresh(count);
         self.bytes[self.fresh_at..self.fresh_at + self.fresh].copy_from_slice(&fresh[..self.fresh]);
+    }
+
+    /// The key, whose prefix has that many bytes.
+    fn key(&self, prefix: usize) -> &[u8] {
+        &self.bytes[self.key_at - prefix..self.key_at + KEY_DIGITS]
     }
 
     /// The value of a write, fresh bytes and others.
@@ -218,6 +237,7 @@ mod tests {
             duration: Duration::from_secs(1),
             seed: 7,
             password: None,
+            etcd: false,
         }
     }
 
@@ -262,6 +282,19 @@ mod tests {
         assert_ne!(Workload::fresh(write), Workload::fresh(write + 1));
         workload.read(asked.key, &mut out);
         assert!(out.ends_with(format!("GET\r\n$16\r\n{}\r\n", workload.key_name(asked.key)).as_bytes()));
+    }
+
+    #[test]
+    fn a_put_is_the_same_write_in_parts() {
+        let plan = plan(Distribution::Uniform, 0);
+        let mut parts = String::new();
+        let asked = Workload::new(&plan, 0).put(|key, value| {
+            parts = [key, b"\r\n$16\r\n", value, b"\r\n"].map(String::from_utf8_lossy).concat();
+        });
+        let mut out = BytesMut::new();
+        assert_eq!(Workload::new(&plan, 0).write(&mut out), asked);
+        assert!(String::from_utf8_lossy(&out).ends_with(&parts), "{parts}");
+        assert_eq!(Workload::new(&plan, 0).key_bytes(), 16);
     }
 
     #[test]
