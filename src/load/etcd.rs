@@ -1,7 +1,8 @@
 //! As much of etcd's way to be asked as a comparison needs: `Put` over gRPC, which is HTTP/2 (RFC 9113) with protobuf inside.
 //!
-//! Header blocks are written without compression state and read not at all: a `Put` that was carried out answers with a message, one
-//! that failed with trailers alone. Answers come in any order and are counted, not matched.
+//! Headers are written as any client of gRPC writes them, in full once a connection and by number thereafter. Those of answers are not
+//! read: a `Put` that was carried out answers with a message, one that failed with trailers alone. Answers come in any order and are
+//! counted, not matched.
 
 use super::reply::{Errors, NotResp, Replies};
 use bytes::{BufMut, BytesMut};
@@ -36,6 +37,7 @@ const END_HEADERS: u8 = 4;
 
 /// One connection to etcd.
 pub struct Session {
+    /// The headers of the next `Put`.
     headers: Vec<u8>,
     next_stream: u32,
     /// Bytes that may be sent in all.
@@ -54,7 +56,7 @@ impl Session {
         frame(out, SETTINGS, 0, 0, &[]);
         frame(out, WINDOW_UPDATE, 0, 0, &(OUR_WINDOW - WINDOW as u32).to_be_bytes());
         Session {
-            headers: header_block(authority),
+            headers: first_headers(authority),
             next_stream: 1,
             window: WINDOW,
             answered: HashSet::new(),
@@ -81,6 +83,9 @@ impl Session {
         data.extend_from_slice(&(message.len() as u32).to_be_bytes());
         data.extend_from_slice(&message);
         frame(out, HEADERS, END_HEADERS, self.next_stream, &self.headers);
+        if self.next_stream == 1 {
+            self.headers = LATER_HEADERS.to_vec();
+        }
         let last = data.chunks(FRAME_MAX).count() - 1;
         for (index, chunk) in data.chunks(FRAME_MAX).enumerate() {
             let flags = if index == last { END_STREAM } else { 0 };
@@ -168,8 +173,8 @@ fn field(message: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     message.extend_from_slice(bytes);
 }
 
-/// The headers of a `Put`, as literals that the server need not remember (RFC 7541, section 6.2.2).
-fn header_block(authority: &str) -> Vec<u8> {
+/// The headers of the first `Put`, which the server is to remember (RFC 7541, section 6.2.1).
+fn first_headers(authority: &str) -> Vec<u8> {
     // `:method: POST` and `:scheme: http` are in the static table.
     let mut block = vec![0x83, 0x86];
     let text = |block: &mut Vec<u8>, text: &str| {
@@ -177,18 +182,19 @@ fn header_block(authority: &str) -> Vec<u8> {
         block.push(text.len() as u8);
         block.extend_from_slice(text.as_bytes());
     };
-    // `:path` and `:authority` by their places in that table; `content-type`, the 31st, takes a second byte.
-    block.push(0x04);
-    text(&mut block, "/etcdserverpb.KV/Put");
-    block.push(0x01);
-    text(&mut block, authority);
-    block.extend_from_slice(&[0x0f, 0x10]);
-    text(&mut block, "application/grpc");
-    block.push(0x00);
+    // `:path`, `:authority` and `content-type` by their places in that table, `te` by its name.
+    for (place, value) in [(4, "/etcdserverpb.KV/Put"), (1, authority), (31, "application/grpc")] {
+        block.push(0x40 | place);
+        text(&mut block, value);
+    }
+    block.push(0x40);
     text(&mut block, "te");
     text(&mut block, "trailers");
     block
 }
+
+/// The same headers by their numbers: what was remembered last is the 62nd (section 2.3.3).
+const LATER_HEADERS: [u8; 6] = [0x83, 0x86, 0x80 | 65, 0x80 | 64, 0x80 | 63, 0x80 | 62];
 
 #[cfg(test)]
 mod tests {
@@ -205,7 +211,7 @@ mod tests {
         assert!(out.starts_with(PREFACE));
         out.clear();
         session.put(b"key", &[b'v'; 200], &mut out);
-        let headers = header_block("host:1");
+        let headers = first_headers("host:1");
         assert_eq!(out[..4], [0, 0, headers.len() as u8, HEADERS]);
         assert_eq!(out[FRAME_HEAD..FRAME_HEAD + headers.len()], headers);
         let data = &out[FRAME_HEAD + headers.len()..];
@@ -213,6 +219,9 @@ mod tests {
         assert_eq!(data[..9], [0, 0, 213, DATA, END_STREAM, 0, 0, 0, 1]);
         assert_eq!(data[9..22], [0, 0, 0, 0, 208, 0x0a, 3, b'k', b'e', b'y', 0x12, 0xc8, 0x01]);
         session.put(b"key", b"v", &mut out);
+        let second = &out[FRAME_HEAD + headers.len() + FRAME_HEAD + 213..];
+        assert_eq!(second[..FRAME_HEAD], [0, 0, 6, HEADERS, END_HEADERS, 0, 0, 0, 3]);
+        assert_eq!(second[FRAME_HEAD..FRAME_HEAD + 6], LATER_HEADERS);
         assert_eq!(session.next_stream, 5);
         assert_eq!(session.window, WINDOW - 213 - 13);
         assert_eq!(session.room(3, 200), (session.window / 216) as usize);
