@@ -188,10 +188,9 @@ impl World {
 
     pub(super) fn relink(&mut self, a: usize, b: usize) {
         if a != b {
-            let at = self.after_us(self.swarm.delay_us_max);
             let (peer_of_a, peer_of_b) = (self.hosts[b].id(), self.hosts[a].id());
-            self.plan(at, a, Event::Lost { peer: peer_of_a });
-            self.plan(at, b, Event::Lost { peer: peer_of_b });
+            self.lose(a, peer_of_a);
+            self.lose(b, peer_of_b);
         }
     }
 }

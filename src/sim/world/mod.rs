@@ -81,6 +81,8 @@ struct Planned {
 struct Outside {
     clock: Clock,
     is_paused: bool,
+    /// Peers of which it is about to hear that something may be lost: a number, not a queue.
+    lost: NodeSet,
     /// What has come while the node takes nothing: it stands still, or its store is full.
     inbox: VecDeque<Planned>,
     /// Times that it will crash again as soon as it is back.
@@ -337,7 +339,10 @@ impl World {
                 host.shard.snapshotted(now, id, bytes);
             }
             Event::Installed { snapshot } => self.installed(node, &snapshot),
-            Event::Lost { peer } => host.shard.lost(now, peer),
+            Event::Lost { peer } => {
+                self.outside[node].lost.remove(peer);
+                host.shard.lost(now, peer);
+            }
             Event::Wake => self.outside[node].wake_at = None,
             Event::Restart
             | Event::Crash
@@ -474,8 +479,7 @@ impl World {
         }
         if self.swarm.queue_max <= self.network.holds(node, to) {
             self.saw(Reached::Overflow);
-            let at = self.after_us(delay_us_max);
-            return self.plan(at, node, Event::Lost { peer: to_id });
+            return self.lose(node, to_id);
         }
         // A core must endure repeated messages; a route may rely on the counters of the link, which lets no frame in twice: it
         // believes that a batch was not appended when the one frame that carried it was refused.
@@ -488,6 +492,14 @@ impl World {
             let at = self.now.after(hold.unwrap_or_default() + Duration::from_micros(micros));
             let at = self.network.send(node, to, at, keeps_order);
             self.plan(at, to, Event::Deliver { from: node, opened });
+        }
+    }
+
+    /// A node will hear that something it sent to `peer` may be lost: once, however much it is.
+    fn lose(&mut self, node: usize, peer: NodeId) {
+        if self.hosts[node].is_up && self.outside[node].lost.insert(peer) {
+            let at = self.after_us(self.swarm.delay_us_max);
+            self.plan(at, node, Event::Lost { peer });
         }
     }
 
