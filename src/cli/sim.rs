@@ -102,6 +102,9 @@ pub fn run(args: &SimArgs, output: Output) -> Result<(), Failure> {
         let cure = "build with `--features canaries` to run one";
         return Err(Failure::new(Exit::Usage, format!("{}: this build has no canaries; {cure}", bug.name())));
     }
+    if args.trace && args.level != Level::One {
+        return Err(Failure::new(Exit::Usage, "only runs of level 1 have a trace"));
+    }
     if args.trace { trace(args) } else { sweep(args, output) }
 }
 
@@ -226,7 +229,7 @@ fn to_text(
         text += &format!("smallest:\n{}\n", line(smallest));
     }
     // A few runs need not meet with everything.
-    if *seeds < SEEDS_THAT_REACH_ALL {
+    if *seeds < SEEDS_THAT_REACH_ALL || options.level != Level::One {
         return text;
     }
     let missing: Vec<&str> = tally.coverage.missing().into_iter().map(|reached| reached.name()).collect();

@@ -58,6 +58,16 @@ faults! {
     Pause = "pause";
     /// A node is told to go down in order.
     Drain = "drain";
+    /// A write fails once. Level 2, like all that follow: at level 1 disks are models.
+    WriteError = "write-error";
+    /// A disk is full for a while.
+    DiskFull = "disk-full";
+    /// A disk is slow for a while.
+    DiskSlow = "disk-slow";
+    /// Bits flip at rest.
+    BitFlip = "bit-flip";
+    /// Sectors become unreadable.
+    BadSector = "bad-sector";
 }
 
 /// A set of faults.
@@ -142,6 +152,9 @@ pub enum Level {
     #[default]
     #[value(name = "1")]
     One,
+    /// All agents of a node over a simulated driver: frames, handshakes, log files, recovery, client connections.
+    #[value(name = "2")]
+    Two,
 }
 
 /// What a run is asked to be.
@@ -175,6 +188,7 @@ impl Level {
     pub fn name(self) -> &'static str {
         match self {
             Level::One => "1",
+            Level::Two => "2",
         }
     }
 }

@@ -5,6 +5,7 @@ use super::node::base_config;
 use crate::base::Prng;
 use crate::config::{Cluster, Resolved};
 use crate::node::sizes::Sizes;
+use crate::sim::options::{Fault, Options};
 use std::time::Duration;
 
 /// The mixture of a seed. Chances are per 100,000 events unless said otherwise; times are in microseconds.
@@ -135,6 +136,33 @@ impl Swarm {
         swarm.keeper_delay = Duration::from_micros(often(&[500, 20_000, 200_000]));
         swarm.draw_limits(prng);
         swarm
+    }
+
+    /// What the options do not allow does not happen.
+    #[must_use]
+    pub fn within(mut self, options: &Options) -> Swarm {
+        self.nodes = options.nodes.unwrap_or(self.nodes);
+        let zero = |fault, chance: &mut u64| {
+            if !options.faults.has(fault) {
+                *chance = 0;
+            }
+        };
+        zero(Fault::Delay, &mut self.late_per_mille);
+        zero(Fault::Drift, &mut self.drift_per_mille);
+        zero(Fault::Crash, &mut self.crash);
+        zero(Fault::Storm, &mut self.cut_of_ten);
+        zero(Fault::Blackout, &mut self.blackout);
+        zero(Fault::Pause, &mut self.pause);
+        zero(Fault::Partition, &mut self.split);
+        zero(Fault::Relink, &mut self.reset);
+        zero(Fault::Drain, &mut self.drain);
+        zero(Fault::Jump, &mut self.step);
+        zero(Fault::WriteError, &mut self.error);
+        zero(Fault::DiskFull, &mut self.full);
+        zero(Fault::DiskSlow, &mut self.slow);
+        zero(Fault::BitFlip, &mut self.flip);
+        zero(Fault::BadSector, &mut self.wear);
+        self
     }
 
     fn draw_limits(&mut self, prng: &mut Prng) {
