@@ -9,8 +9,10 @@ use crate::sim::check::progress::{self, Right};
 use crate::sim::coverage::Reached;
 use std::time::Duration;
 
-/// How long each step may take.
-const STEP_MAX: Duration = Duration::from_secs(60);
+/// A node that applies nothing more for so long, and has not what is awaited, is stuck.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// However much is applied, each step ends: with limits as tiny as a seed may draw them, reading a long log back takes minutes.
+const STEP_MAX: Duration = Duration::from_secs(1200);
 
 impl World {
     /// Everything works again, part by part.
@@ -86,12 +88,16 @@ impl World {
         }
     }
 
-    /// The world goes on until `is_so`; it is stuck if that takes too long.
+    /// The world goes on until `is_so`. It is stuck if the node that is farthest behind comes no farther, or it takes too long.
     fn until(&mut self, part: u64, missing: &str, mut is_so: impl FnMut(&mut World) -> bool) {
-        let begun = self.now;
+        let (begun, mut moved, mut least) = (self.now, self.now, None);
         while !is_so(self) {
             self.tick();
-            if STEP_MAX < self.now.since(begun) {
+            let now_least = members(part).map(|node| self.hosts[node].machine.applied).min();
+            if least < now_least {
+                (moved, least) = (self.now, now_least);
+            }
+            if SILENCE_MAX < self.now.since(moved) || STEP_MAX < self.now.since(begun) {
                 let reference = self.checks.state_machine_safety.reference();
                 progress::stuck(&self.hosts, reference, members(part), missing);
             }
