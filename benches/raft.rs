@@ -86,7 +86,8 @@ fn main() {
         let begun = std::time::Instant::now();
         for first in (1..=proposals).step_by(burst as usize) {
             for sequence in first..first + burst {
-                let batch = Batch { origin, sequence, floor: sequence, growth: 0, body: body.clone() };
+                let body = body.clone();
+                let batch = Batch { origin, sequence, floor: sequence, body, ..Batch::default() };
                 let (core, out) = &mut trio.cores[0];
                 core.step(trio.now, Input::Propose { batch, clock: Stamp(sequence) }, out);
             }

@@ -5,6 +5,7 @@ mod canaries;
 mod cluster;
 mod histories;
 mod paper;
+mod pbft;
 mod peers;
 mod scenario;
 mod store;

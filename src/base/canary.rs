@@ -128,6 +128,46 @@ canaries! {
     // Between nodes.
     /// A frame that was recorded is let in again.
     FrameReplayed = "frame-replayed", "Aublin et al., EuroSys 2013; RFC 4303, 3.4.3";
+
+    // PBFT.
+    /// B1: a vote that comes twice counts twice.
+    CountRepeatedVotes = "pbft-count-repeated-votes", "TOCS 2002, 4.3: certificates are of different replicas";
+    /// B2: votes for different digests make one certificate.
+    MixedCertificate = "pbft-mixed-certificate", "TOCS 2002, 4.3: matching view, number and digest";
+    /// B2: votes of an earlier view count in a later one.
+    VotesOutliveTheirView = "pbft-votes-outlive-their-view", "TOCS 2002, 4.3: matching view, number and digest";
+    /// B3: a quorum is 2f + 1 whatever n is.
+    QuorumOfThirds = "pbft-quorum-of-thirds", "TOCS 2002, 2.1; Malkhi and Reiter 1998";
+    /// B4: a prepare of the primary counts besides its pre-prepare.
+    PrimaryPreparesToo = "pbft-primary-prepares-too", "TOCS 2002, 4.3";
+    /// B5: a view-change leaves out what prepared.
+    OmitPrepared = "pbft-omit-prepared", "TOCS 2002, 4.5.1";
+    /// B6: a new-view is believed without a look at its view-changes.
+    NewViewUnchecked = "pbft-new-view-unchecked", "TOCS 2002, 4.5.2";
+    /// B7: of two prepared values the one of the older view is chosen.
+    OlderPreparedWins = "pbft-older-prepared-wins", "TOCS 2002, figure 4, condition A1";
+    /// A claim that something prepared is believed without others that accepted it.
+    FabricatedPrepared = "pbft-fabricated-prepared", "TOCS 2002, figure 4, condition A2";
+    /// B9: slots beyond the water marks are kept.
+    NoWaterMarks = "pbft-no-water-marks", "TOCS 2002, 4.2";
+    /// B10: f + 1 equal words make a checkpoint stable.
+    WeakCheckpoint = "pbft-weak-checkpoint", "TOCS 2002, 4.3";
+    /// B14: the watch over the primary begins anew with each request that is heard.
+    AnyProgressResetsTheWatch = "pbft-any-progress-resets-the-watch", "Aardvark, NSDI 2009, 3";
+    /// B14: views that fail do not lengthen the patience.
+    PatienceNeverGrows = "pbft-patience-never-grows", "TOCS 2002, 4.5.2";
+    /// B14: nobody joins f + 1 others that left the view.
+    NobodyJoins = "pbft-nobody-joins", "TOCS 2002, 4.5.2";
+    /// B15: a request that took effect is ordered again.
+    ReplayedRequest = "pbft-replayed-request", "TOCS 2002, 4.2";
+    /// B17: a batch is accepted that its origin did not sign.
+    UnauthenticatedBatch = "pbft-unauthenticated-batch", "Aardvark, NSDI 2009, 4.1";
+    /// B17: a second pre-prepare for a slot replaces the first.
+    AcceptSecondPrePrepare = "pbft-accept-second-pre-prepare", "TOCS 2002, 4.3";
+    /// One voice is enough to believe that a slot is decided.
+    OneVoiceDecides = "pbft-one-voice-decides", "TOCS 2002, 6.2";
+    /// A replica that comes back has forgotten what it accepted.
+    ForgetWhatWasSaid = "pbft-forget-what-was-said", "Bessani and others, USENIX ATC 2013";
 }
 
 impl Canary {

@@ -38,6 +38,10 @@ pub struct Slot(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct Term(pub u64);
 
+/// A reign of one primary in a Byzantine group: the primary of view `v` is the member number `v mod n`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub struct View(pub u64);
+
 /// Names one write to the shard's log, from 1. Cumulative: durable at `t` means durable at every `u <= t`.
 /// A ticket names a write, never a position, so an overwritten entry cannot be mistaken for its successor.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
@@ -67,6 +71,14 @@ impl Term {
         Term(self.0 + 1)
     }
 }
+impl View {
+    /// The first.
+    pub const ZERO: View = View(0);
+    /// The view after this one.
+    pub fn next(self) -> View {
+        View(self.0 + 1)
+    }
+}
 impl Ticket {
     /// Before the first write.
     pub const ZERO: Ticket = Ticket(0);
@@ -88,7 +100,7 @@ macro_rules! display_number {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { self.0.fmt(f) }
     })* };
 }
-display_number!(NodeId, GroupId, Slot, Term, Ticket, JobId);
+display_number!(NodeId, GroupId, Slot, Term, View, Ticket, JobId);
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}@{}", self.node, self.lane, self.boot)

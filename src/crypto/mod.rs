@@ -6,11 +6,13 @@
 pub mod identity;
 pub mod keys;
 pub mod noise;
+pub mod sign;
 pub mod tag;
 
 pub use identity::{ClusterId, Fingerprint};
 pub use keys::{PublicKey, SecretKey};
 pub use noise::{Noise, NoiseError, Side};
+pub use sign::{Keyring, Signature, SigningKey, VerifyingKey};
 pub use tag::{DirectionKeys, LinkKeys, Tagger};
 
 use thiserror::Error;

@@ -98,8 +98,10 @@ impl Index {
     ) -> Result<(), Flaw> {
         let group = self.groups.entry(group).or_default();
         match kind {
-            RecordKind::Vote => group.vote = Some(stored()?),
+            RecordKind::Vote | RecordKind::View => group.vote = Some(stored()?),
             RecordKind::Entry => group.put_entry(place, location)?,
+            // Nothing is looked up by it: it is read once, at the next start.
+            RecordKind::Note => (),
             RecordKind::Floor => group.raise_floor(stored()?),
             RecordKind::Reset => {
                 group.entries.clear();

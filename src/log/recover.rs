@@ -135,7 +135,7 @@ impl Gathering<'_> {
     fn record(&mut self, head: &Head, body: &[u8]) -> Result<(), Flaw> {
         let location = Location { segment: head.segment, position: head.position };
         let body = Bytes::copy_from_slice(body);
-        if head.kind == RecordKind::Entry {
+        if let RecordKind::Entry | RecordKind::Note = head.kind {
             let segment = self.segments.back_mut().expect("told of before its records");
             segment.holds(head.group, head.place);
         }

@@ -366,9 +366,9 @@ impl Log {
         }
         let (group, kind, place) = (stored.group, stored.kind, stored.place);
         match kind {
-            RecordKind::Entry => segment.holds(group, place),
+            RecordKind::Entry | RecordKind::Note => segment.holds(group, place),
             RecordKind::Floor | RecordKind::Reset => self.floors.push_back((self.number + 1, group, place)),
-            RecordKind::Vote => {}
+            RecordKind::Vote | RecordKind::View => {}
         }
         let location = Location { segment: at.segment, position };
         let taken = self.index.take(group, kind, place, location, || Ok(stored));

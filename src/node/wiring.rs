@@ -36,8 +36,8 @@ use crate::replica::{ReplicaAgent, Shard, seat, shard};
 use crate::resp::parse::Limits;
 use crate::store::agent::{Ports as StorePorts, StoreAgent, Told as StoreTold, Triggers};
 use crate::wire::hop::{
-    Answer, Decided, Demand, Incoming, Keep, Kept, LinkEvent, Load, LogFetch, LogFetched, Opened, Outgoing,
-    PeerNumbers, SealLink, SealedFrame, SendLink, Stored,
+    Answer, Decided, Demand, Digested, Incoming, Keep, Kept, LinkEvent, Load, LogFetch, LogFetched, Opened,
+    Outgoing, PeerNumbers, SealLink, SealedFrame, SendLink, Stored,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -108,6 +108,7 @@ struct Rings {
     fetches: (Producer<LogFetch>, Consumer<LogFetch>),
     fetched: (Producer<LogFetched>, Consumer<LogFetched>),
     decided: (Producer<Decided>, Consumer<Decided>),
+    digested: (Producer<Digested>, Consumer<Digested>),
     refusals: (Producer<Answer>, Consumer<Answer>),
     answers: (Producer<Answer>, Consumer<Answer>),
     planned: (Producer<Planned>, Consumer<Planned>),
@@ -133,6 +134,7 @@ impl Rings {
             fetches: ring(errands_max),
             fetched: ring(errands_max),
             decided: ring(ring_values),
+            digested: ring(few),
             refusals: ring(ring_values),
             answers: ring(ring_values),
             planned: ring(ring_values),
@@ -173,6 +175,7 @@ pub fn wire(
         opened: rings.opened.1,
         demands: rings.demands.1,
         fetched: rings.fetched.1,
+        digested: rings.digested.1,
         kept: rings.kept.1,
         questions,
         outgoing: rings.outgoing.0,
@@ -196,6 +199,7 @@ pub fn wire(
         decided: rings.decided.1,
         loads: rings.loads.1,
         answers: rings.answers.0,
+        digests: rings.digested.0,
         keeps: rings.store_keeps.0,
         keeper: bell,
     };

@@ -12,15 +12,16 @@
 
 pub mod engine;
 pub mod outbox;
+pub mod pbft;
 pub mod raft;
 
 pub use engine::Engine;
 pub use outbox::{
-    Commit, Fault, FaultKind, Fetch, Install, Outbox, ReadAt, Refusal, RefusalKind, Refused, Send, Ship,
-    Target,
+    Commit, DigestAt, Fault, FaultKind, Fetch, Install, Outbox, ReadAt, Refusal, RefusalKind, Refused, Send,
+    Ship, Target,
 };
 
-use crate::base::{Body, Instant, JobId, NodeId, Slot, Stamp, Term, Ticket};
+use crate::base::{Body, Digest, Instant, JobId, NodeId, Slot, Stamp, Term, Ticket};
 use crate::wire::{Batch, Entry};
 
 /// What the outside tells a core.
@@ -39,6 +40,23 @@ pub enum Input<M> {
         batch: Batch,
         /// This node's wall clock; the entry's stamp is the larger of it and the previous entry's stamp.
         clock: Stamp,
+    },
+    /// A batch of this node's clients is on its way to whoever leads, who must have it ordered soon.
+    Heard {
+        /// The commands, and whose they are.
+        batch: Batch,
+    },
+    /// This node's wall clock, for a core that judges the stamps of others.
+    Clock {
+        /// Now.
+        clock: Stamp,
+    },
+    /// The store's digest that the core asked for in `Outbox::digests`.
+    Digested {
+        /// After this slot.
+        slot: Slot,
+        /// Of the whole state.
+        digest: Digest,
     },
     /// Answer these reads once it is known up to which slot they must see (`Outbox::reads`), or refuse them.
     Read {
@@ -147,6 +165,13 @@ pub trait Lead: Protocol<Message = crate::wire::Message> {
     fn leader(&self) -> Option<NodeId>;
     /// Whether this replica leads.
     fn is_leader(&self) -> bool;
+    /// Whether a leader is not trusted to order what it is given: then the others hear of each batch too (`Input::Heard`), and judge
+    /// stamps (`Input::Clock`).
+    fn is_watched(&self) -> bool {
+        false
+    }
+    /// Signs a batch of this node's clients, where replicas ask for that.
+    fn vouch(&self, _batch: &mut Batch) {}
     /// The newest entry's slot.
     fn last(&self) -> Slot;
     /// The newest decided slot.

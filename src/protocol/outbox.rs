@@ -1,6 +1,6 @@
 //! What a core asks of the outside: one lane a room. Data, not a trait: drained lane by lane, compared with `assert_eq!` in tests.
 
-use crate::base::{Body, GroupId, JobId, NodeId, Slot, Stamp, Term, Ticket};
+use crate::base::{Body, Digest, GroupId, JobId, NodeId, Slot, Stamp, Term, Ticket, View};
 use crate::wire::{Batch, Entry, Message, Record};
 
 /// Whom a message is for.
@@ -76,6 +76,62 @@ pub enum FaultKind {
         /// The slot where it shows.
         slot: Slot,
     },
+    /// A node assigns slots in a view that is not its own.
+    NotPrimary {
+        /// The view.
+        view: View,
+    },
+    /// A primary votes as if it were a backup.
+    NotBackup {
+        /// The view.
+        view: View,
+    },
+    /// Something that must be signed and is not, or by another.
+    BadSignature,
+    /// A primary's stamp is too far ahead of this node's clock.
+    StampAhead {
+        /// The stamp.
+        stamp: Stamp,
+        /// This node's clock.
+        clock: Stamp,
+    },
+    /// A primary's stamp is below its predecessor's.
+    StampFalls {
+        /// The slot where it shows.
+        slot: Slot,
+    },
+    /// A vote or checkpoint that differs from an earlier one of the same node.
+    Contradicts {
+        /// The slot.
+        slot: Slot,
+    },
+    /// Two signed words of one node in one place.
+    Equivocates {
+        /// The view.
+        view: View,
+        /// The slot.
+        slot: Slot,
+    },
+    /// A view-change that a correct replica would not send.
+    BadViewChange {
+        /// The view.
+        view: View,
+    },
+    /// A new-view whose view-changes do not allow its view to begin.
+    BadNewView {
+        /// The view.
+        view: View,
+    },
+    /// A transferred state that is not the certified one.
+    PoisonedState {
+        /// Its slot.
+        slot: Slot,
+    },
+    /// This node's state is not the one that a quorum has.
+    StateDiverges {
+        /// The slot.
+        slot: Slot,
+    },
     /// A piece of a snapshot that does not fit what came before.
     BadPiece {
         /// Where it begins.
@@ -94,6 +150,17 @@ pub struct ReadAt {
     pub id: u64,
     /// The read index (Raft thesis 6.4).
     pub slot: Slot,
+}
+
+/// The store's digest is wanted as it is after `slot`, the newest committed; the answer is `Input::Digested`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DigestAt {
+    /// The group.
+    pub group: GroupId,
+    /// The slot.
+    pub slot: Slot,
+    /// The state at this slot is to be kept as a snapshot too.
+    pub keep: bool,
 }
 
 /// Something to be read from disk for the core; the answer is `Input::Fetched`.
@@ -148,6 +215,8 @@ pub struct Install {
     pub total: u64,
     /// The piece.
     pub body: Body,
+    /// The state's digest, where it is certified and the source is not trusted.
+    pub digest: Option<Digest>,
 }
 
 /// Something that this core certainly did not append.
@@ -185,6 +254,8 @@ pub enum RefusalKind {
     Draining,
     /// More is in flight than `limits` allow.
     Overloaded,
+    /// There is nothing to do: it is being ordered already, or nobody could believe that it is what it says.
+    Void,
 }
 
 /// The lanes. One an engine shard, reused for ever.
@@ -201,6 +272,8 @@ pub struct Outbox {
     pub faults: Vec<Fault>,
     /// To the store.
     pub reads: Vec<ReadAt>,
+    /// To the store, each after the commit of its slot.
+    pub digests: Vec<DigestAt>,
     /// To the log or the keeper of snapshots.
     pub ships: Vec<Ship>,
     /// To the keeper of snapshots.
@@ -250,13 +323,31 @@ impl Outbox {
     pub fn read_at(&mut self, id: u64, slot: Slot) {
         self.reads.push(ReadAt { group: self.group, id, slot });
     }
+    /// The store's digest is wanted after `slot`, and perhaps a snapshot.
+    pub fn digest(&mut self, slot: Slot, keep: bool) {
+        self.digests.push(DigestAt { group: self.group, slot, keep });
+    }
     /// Something is wanted from disk.
     pub fn ship(&mut self, job: JobId, fetch: Fetch) {
         self.ships.push(Ship { group: self.group, job, fetch });
     }
     /// A piece of a snapshot is to be kept.
     pub fn install(&mut self, slot: Slot, term: Term, stamp: Stamp, offset: u64, total: u64, body: Body) {
-        self.installs.push(Install { group: self.group, slot, term, stamp, offset, total, body });
+        let (group, digest) = (self.group, None);
+        self.installs.push(Install { group, slot, term, stamp, offset, total, body, digest });
+    }
+    /// As `install`, of a state that is believed only if it has this digest.
+    pub fn install_certified(
+        &mut self,
+        slot: Slot,
+        stamp: Stamp,
+        offset: u64,
+        total: u64,
+        body: Body,
+        digest: Digest,
+    ) {
+        let (group, term, digest) = (self.group, Term::ZERO, Some(digest));
+        self.installs.push(Install { group, slot, term, stamp, offset, total, body, digest });
     }
     /// Something was certainly not appended.
     pub fn refuse(&mut self, what: Refused, why: RefusalKind) {

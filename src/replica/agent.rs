@@ -13,8 +13,8 @@ use crate::meter::stages::Stage;
 use crate::meter::{Metered, Report, latencies};
 use crate::protocol::{Fault, Fetched, FollowerStanding, Lead};
 use crate::wire::hop::{
-    Answer, Decided, Demand, FollowerNumbers, Keep, Kept, LogFetch, LogFetched, Opened, Outgoing, SnapshotId,
-    Stored,
+    Answer, Decided, Demand, Digested, FollowerNumbers, Keep, Kept, LogFetch, LogFetched, Opened, Outgoing,
+    SnapshotId, Stored,
 };
 use crate::wire::{Entry, Record};
 use crossbeam::channel::Receiver;
@@ -62,6 +62,8 @@ pub struct Ports {
     pub demands: Consumer<Demand>,
     /// From the log.
     pub fetched: Consumer<LogFetched>,
+    /// From the store.
+    pub digested: Consumer<Digested>,
     /// From the keeper of snapshots.
     pub kept: Consumer<Kept>,
     /// From the service plane.
@@ -269,6 +271,10 @@ impl<E: Lead + Send> ReplicaAgent<E> {
         }
         while let Some(LogFetched { job, group, records }) = self.ports.fetched.pop() {
             self.shard.fetched(now, group, job, entries(records));
+            count += 1;
+        }
+        while let Some(digested) = self.ports.digested.pop() {
+            self.shard.digested(now, digested);
             count += 1;
         }
         while let Some(kept) = self.ports.kept.pop() {

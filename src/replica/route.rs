@@ -178,8 +178,15 @@ impl Route {
             pending.attempts += 1;
             let (sequence, growth, body) = (pending.number(), pending.growth, pending.body.clone());
             let floor = if canary::on(Canary::ForwardRenumbered) { sequence } else { floor };
-            let batch = Batch { origin, sequence, floor, growth, body };
+            let batch = Batch { origin, sequence, floor, growth, body, ..Batch::default() };
             out.push(Dispatch { to, attempt: pending.attempts, batch });
+        }
+    }
+
+    /// Others than the leader have heard of this batch, and may have it ordered whatever a leader says.
+    pub fn loosen(&mut self, sequence: u64) {
+        if let Ok(index) = self.outstanding.binary_search_by_key(&sequence, |p| p.sequence) {
+            self.outstanding[index].loose = true;
         }
     }
 

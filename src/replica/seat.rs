@@ -138,7 +138,14 @@ impl<E: Lead> Seat<E> {
     /// The core has appended an entry for this leader.
     pub(super) fn appended(&mut self, now: Instant, growth: u64, bytes: usize) {
         let slot = self.engine.last();
-        assert!(self.proposed.back().is_none_or(|p| p.slot < slot), "each proposal has a slot of its own");
+        // A leader that lost its reign and has another begins below what came to nothing.
+        while self.proposed.back().is_some_and(|p| slot <= p.slot)
+            && let Some(void) = self.proposed.pop_back()
+        {
+            self.growth = self.growth.saturating_sub(void.growth);
+            self.bytes -= void.bytes;
+            self.committed = self.committed.min(self.proposed.len());
+        }
         self.proposed.push_back(Proposed { slot, growth, bytes, at: now });
         self.growth = self.growth.saturating_add(growth);
         self.bytes += bytes;

@@ -13,7 +13,9 @@ use crate::base::{GroupId, Instant, JobId, NodeId, NodeSet, Origin, Slot, Stamp,
 use crate::protocol::outbox::Refused;
 use crate::protocol::{Fault, Fetch, Fetched, Input, Lead, Outbox, RefusalKind, Send, Target};
 use crate::wire::forward::{self, Refusal};
-use crate::wire::hop::{Answer, Decided, Demand, Failure, Keep, LogFetch, Opened, Outgoing, SnapshotId};
+use crate::wire::hop::{
+    Answer, Decided, Demand, Digested, Failure, Keep, LogFetch, Opened, Outgoing, SnapshotId,
+};
 use crate::wire::sequence::Verdict;
 use crate::wire::{Batch, Message, Record};
 use std::collections::BTreeMap;
@@ -135,6 +137,7 @@ impl<E: Lead> Shard<E> {
     /// A message of a peer.
     pub fn receive(&mut self, now: Instant, clock: Stamp, opened: Opened) {
         let Opened { from, group, message, .. } = opened;
+        self.tell_clock(now, clock, group);
         match message {
             Message::Forward(message) => self.forwarded(now, clock, from, group, message),
             // As if it had been lost on its way: it comes again when there is room. Heartbeats and votes are heard all the same, so this
@@ -197,6 +200,11 @@ impl<E: Lead> Shard<E> {
             seat.store_says(memory, due);
         }
         self.step(now, group, |_| Input::Applied { slot });
+    }
+
+    /// The store's digest that a core asked for.
+    pub fn digested(&mut self, now: Instant, Digested { group, slot, digest }: Digested) {
+        self.step(now, group, |_| Input::Digested { slot, digest });
     }
 
     /// What was fetched for the core.
@@ -280,6 +288,14 @@ impl<E: Lead> Shard<E> {
         }
     }
 
+    /// A core that judges stamps is told the clock.
+    fn tell_clock(&mut self, now: Instant, clock: Stamp, group: GroupId) {
+        if let Some(seat) = self.seats.get_mut(&group).filter(|seat| seat.engine.is_watched()) {
+            self.out.enter(group);
+            seat.engine.step(now, Input::Clock { clock }, &mut self.out);
+        }
+    }
+
     /// Another node's route speaks to this one's.
     fn forwarded(
         &mut self,
@@ -292,6 +308,10 @@ impl<E: Lead> Shard<E> {
         match message {
             forward::Message::Batch { batch, attempt } => {
                 let (boot, lane, sequence) = (batch.origin.boot, batch.origin.lane, batch.sequence);
+                let is_witness = |seat: &Seat<E>| seat.engine.is_watched() && !seat.engine.is_leader();
+                if self.seats.get(&group).is_some_and(is_witness) {
+                    return self.step(now, group, |_| Input::Heard { batch });
+                }
                 if batch.origin.node == from
                     && let Err(why) = self.propose(now, clock, group, batch)
                 {
@@ -317,6 +337,9 @@ impl<E: Lead> Shard<E> {
         why: Refusal,
     ) {
         let Some(seat) = self.seats.get_mut(&group) else { return };
+        if seat.engine.is_watched() {
+            seat.route.loosen(sequence);
+        }
         if let Some((sequence, why)) = seat.route.refused(now, from, sequence, attempt, why) {
             self.answers.push(Answer::WriteFailed { sequence, why });
         }
@@ -340,6 +363,8 @@ impl<E: Lead> Shard<E> {
             Some(RefusalKind::NotLeader { .. }) => Err(Refusal::NotLeader),
             Some(RefusalKind::Draining) => Err(Refusal::Draining),
             Some(RefusalKind::Overloaded) => Err(Refusal::Overloaded),
+            // It is on its way already.
+            Some(RefusalKind::Void) => Ok(()),
         }
     }
 
@@ -373,8 +398,13 @@ impl<E: Lead> Shard<E> {
         seat.engine.settle(now, &mut self.out);
         seat.time_trips(now);
         let own = seat.route.origin();
+        let mut digests = self.out.digests.drain(..).peekable();
         for commit in self.out.commits.drain(..) {
             let mut entry = commit.entry;
+            // The digest after a slot is asked for behind that slot and before the next.
+            while let Some(d) = digests.next_if(|d| d.slot < entry.slot) {
+                effects.decided.push(Decided::Digest { group, slot: d.slot, keep: d.keep });
+            }
             if canary::on(Canary::ExpiryByLocalClock) {
                 entry.stamp = clock;
             }
@@ -384,6 +414,7 @@ impl<E: Lead> Shard<E> {
             }
             effects.decided.push(Decided::Commit { group, entry, at: now });
         }
+        effects.decided.extend(digests.map(|d| Decided::Digest { group, slot: d.slot, keep: d.keep }));
         for read in self.out.reads.drain(..) {
             seat.reads.granted(read.id, read.slot);
         }
@@ -406,7 +437,11 @@ impl<E: Lead> Shard<E> {
         seat.follow();
         seat.route.dispatch(now, &mut self.dispatches);
         let mut dispatches = std::mem::take(&mut self.dispatches);
-        for Dispatch { to, attempt, batch } in dispatches.drain(..) {
+        let is_watched = seat.engine.is_watched();
+        for Dispatch { to, attempt, mut batch } in dispatches.drain(..) {
+            if is_watched {
+                self.vouch(now, group, (to, attempt), &mut batch, effects);
+            }
             if to == self.options.me {
                 let sequence = batch.sequence;
                 if let Err(why) = self.propose(now, clock, group, batch) {
@@ -418,6 +453,30 @@ impl<E: Lead> Shard<E> {
             }
         }
         self.dispatches = dispatches;
+    }
+
+    /// A leader that is not trusted gets a signed batch, and this node's core hears of it; when it goes again, everybody does.
+    fn vouch(
+        &mut self,
+        now: Instant,
+        group: GroupId,
+        (to, attempt): (NodeId, u32),
+        batch: &mut Batch,
+        effects: &mut Effects,
+    ) {
+        let Options { me, members, .. } = self.options;
+        let Some(seat) = self.seats.get_mut(&group) else { return };
+        seat.engine.vouch(batch);
+        if to != me {
+            self.out.enter(group);
+            seat.engine.step(now, Input::Heard { batch: batch.clone() }, &mut self.out);
+        }
+        if 1 < attempt {
+            for other in members.iter().filter(|other| ![me, to].contains(other)) {
+                let message = forward::Message::Batch { batch: batch.clone(), attempt }.into();
+                effects.outgoing.push(Outgoing { to: other, group, message });
+            }
+        }
     }
 
     fn hand_over(&mut self, effects: &mut Effects) {
@@ -454,7 +513,8 @@ impl<E: Lead> Shard<E> {
         }
         for i in self.out.installs.drain(..) {
             let id = SnapshotId { group: i.group, slot: i.slot, term: i.term, stamp: i.stamp };
-            effects.keeps.push(Keep::Piece { id, offset: i.offset, total: i.total, body: i.body });
+            let (offset, total, body, digest) = (i.offset, i.total, i.body, i.digest);
+            effects.keeps.push(Keep::Piece { id, offset, total, body, digest });
         }
     }
 }

@@ -1,12 +1,13 @@
 //! A node's disk: one stream of records, and snapshots. Writes finish in any order; only a rising watermark is told.
 
-use crate::base::{NodeId, Slot, Term, Ticket};
+use crate::base::{Digest, NodeId, Slot, Term, Ticket, View};
 use crate::protocol::Fetched;
 use crate::protocol::raft::Mark;
 use crate::wire::hop::SnapshotId;
+use crate::wire::pbft::{Note, Vote, digest};
 use crate::wire::{Entry, Record};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Records that were handed over in one burst.
 struct Write {
@@ -16,7 +17,7 @@ struct Write {
 }
 
 /// A durable snapshot.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// Which.
     pub id: SnapshotId,
@@ -34,6 +35,12 @@ pub struct Disk {
     seen: BTreeMap<Slot, Entry>,
     /// The log as a restart would see it: terms are enough.
     held: BTreeMap<Slot, Term>,
+    /// What a PBFT replica has durably said: view, slot, digest, and whether it prepared.
+    said: BTreeSet<(View, Vote, bool)>,
+    /// The bodies of values that it holds durably.
+    values: BTreeMap<Slot, Vec<Digest>>,
+    /// The newest view that it has durably entered or asked for.
+    view: View,
     /// The newest durable term and vote.
     vote: (Term, Option<NodeId>),
     /// Oldest first. The newest two stay, and an older one for as long as pieces of it are asked for: else a follower that takes
@@ -50,7 +57,7 @@ impl Disk {
         let records: Vec<Record> = records.into_iter().map(|(_, record)| record).collect();
         for record in &records {
             match record {
-                Record::Vote { .. } => (),
+                Record::Vote { .. } | Record::Pbft { .. } => (),
                 Record::Entry { entry, .. } => {
                     self.seen.split_off(&entry.slot);
                     self.seen.insert(entry.slot, entry.clone());
@@ -111,6 +118,8 @@ impl Disk {
     pub fn compact(&mut self) {
         let floor = self.stored.iter().rposition(|r| matches!(r, Record::Floor { .. }));
         let vote = self.stored.iter().rposition(|r| matches!(r, Record::Vote { .. }));
+        let is_view = |r: &Record| matches!(r, Record::Pbft { note: Note::View { .. }, .. });
+        let view = self.stored.iter().rposition(is_view);
         let Some((floor, Record::Floor { slot, .. })) = floor.map(|at| (at, self.stored[at].clone())) else {
             return;
         };
@@ -120,6 +129,8 @@ impl Disk {
             at += 1;
             match record {
                 Record::Vote { .. } => Some(at - 1) == vote,
+                Record::Pbft { note: Note::View { .. }, .. } => Some(at - 1) == view,
+                Record::Pbft { note, .. } => slot < note.place(),
                 Record::Floor { .. } => at - 1 == floor,
                 Record::Entry { entry, .. } => slot < entry.slot && reset.is_none_or(|reset| reset < at - 1),
             }
@@ -192,9 +203,46 @@ impl Disk {
         if entries.is_empty() { Fetched::Gone } else { Fetched::Entries(entries) }
     }
 
+    /// Whether a restart would know that it accepted this, or that it prepared.
+    pub fn said(&self, view: View, vote: Vote, prepared: bool) -> bool {
+        self.said.contains(&(view, vote, prepared))
+    }
+
+    /// The view that a restart would know.
+    pub fn view(&self) -> View {
+        self.view
+    }
+
+    /// Whether a restart would have the value, in a note or in a snapshot.
+    pub fn holds_value(&self, entry: &Entry) -> bool {
+        let covered = self.snapshots.back().is_some_and(|s| entry.slot <= s.id.slot);
+        covered || self.values.get(&entry.slot).is_some_and(|all| all.contains(&entry.body.digest()))
+    }
+
+    fn keep_note(&mut self, note: &Note) {
+        match note {
+            Note::View { view, .. } => self.view = *view,
+            Note::PrePrepared { view, entry } => {
+                self.said.insert((*view, Vote { slot: entry.slot, digest: digest(entry) }, false));
+                self.values.entry(entry.slot).or_default().push(entry.body.digest());
+            }
+            Note::Assigned { view, vote } => {
+                self.said.insert((*view, *vote, false));
+            }
+            Note::Prepared { view, vote } => {
+                self.said.insert((*view, *vote, true));
+            }
+            Note::Learned { entry } => {
+                self.values.entry(entry.slot).or_default().push(entry.body.digest());
+            }
+            Note::Committed { .. } | Note::Checkpoint { .. } => (),
+        }
+    }
+
     fn keep(&mut self, record: Record) {
         match &record {
             Record::Vote { term, vote, .. } => self.vote = (*term, *vote),
+            Record::Pbft { note, .. } => self.keep_note(note),
             Record::Entry { entry, .. } => {
                 self.held.split_off(&entry.slot);
                 self.held.insert(entry.slot, entry.term);

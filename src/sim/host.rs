@@ -3,8 +3,10 @@
 use super::disk::{Disk, Snapshot};
 use super::machine::Machine;
 use super::options::ProtocolName;
-use crate::base::{GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slot};
+use crate::base::{Digest, GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slot};
+use crate::crypto::{Keyring, SigningKey};
 use crate::protocol::Engine;
+use crate::protocol::pbft::{self, Pbft};
 use crate::protocol::raft::{Options, Raft, Replay, Setup};
 use crate::replica::{Shard, reads, route, seat, shard};
 use crate::wire::hop::{Decided, SnapshotId};
@@ -20,6 +22,8 @@ pub struct Common {
     pub protocol: ProtocolName,
     /// Of the core, where it is Raft.
     pub raft: Options,
+    /// Of the core, where it is PBFT.
+    pub pbft: pbft::Options,
     /// Of the shard.
     pub route: route::Options,
     /// Of the shard.
@@ -62,6 +66,15 @@ pub enum Effect {
         /// Where.
         slot: Slot,
     },
+    /// The core wanted the state's digest.
+    Digested {
+        /// After which slot.
+        slot: Slot,
+        /// Of the state.
+        digest: Digest,
+        /// The snapshot that is to be made.
+        keep: Option<Snapshot>,
+    },
     /// Reads of this node's clients are answered from the present state.
     Read {
         /// Which.
@@ -96,6 +109,14 @@ impl Host {
                 let raft = replayed.and_then(|()| Raft::recover(setup, now, self.disk.mark(), replay));
                 Engine::Raft(Box::new(raft.expect("a simulated disk loses nothing that was acknowledged")))
             }
+            ProtocolName::Pbft => {
+                let setup = pbft_setup(self.id(), self.boot, common);
+                let mut replay = pbft::Replay::new(&setup.options);
+                let replayed = self.disk.records().into_iter().try_for_each(|record| replay.record(record));
+                let mark = self.disk.mark();
+                let pbft = replayed.and_then(|()| Pbft::recover(setup, now, (mark.slot, mark.stamp), replay));
+                Engine::Pbft(Box::new(pbft.expect("a simulated disk loses nothing that was acknowledged")))
+            }
         };
         self.shard = empty_shard(self.index, self.boot, common);
         self.shard.add(GROUP_ONE, engine);
@@ -125,13 +146,25 @@ impl Host {
     }
     /// The protocol core, where it is known to be Raft.
     pub fn raft(&self) -> &Raft {
-        let Engine::Raft(raft) = self.engine();
-        raft
+        match self.engine() {
+            Engine::Raft(raft) => raft,
+            Engine::Pbft(_) => panic!("the caller knows that it is Raft"),
+        }
     }
     /// Where it stands, for people.
     pub fn describe(&self) -> String {
-        let Engine::Raft(raft) = self.engine();
-        format!("node {} applied {} {:?}", self.id(), self.machine.applied, raft.status())
+        let (id, applied) = (self.id(), self.machine.applied);
+        match self.engine() {
+            Engine::Raft(raft) => format!("node {id} applied {applied} {:?}", raft.status()),
+            Engine::Pbft(pbft) => format!(
+                "node {id} applied {applied} {:?} active {} stable {} held {:?} {:?}",
+                pbft.standing(),
+                pbft.is_active(),
+                pbft.stable().slot,
+                pbft.held(),
+                pbft.followers()
+            ),
+        }
     }
 
     /// Applies at most `count` of what is decided.
@@ -148,6 +181,17 @@ impl Host {
                     }
                 }
                 Some(Decided::Read { id, slot, .. }) => self.reads.push((id, slot)),
+                Some(Decided::Digest { slot, keep, .. }) if slot == self.machine.applied => {
+                    let (id, bytes) = (self.machine.id(GROUP_ONE), self.machine.save());
+                    let digest = Digest::of(&bytes);
+                    effects.push(Effect::Digested {
+                        slot,
+                        digest,
+                        keep: keep.then_some(Snapshot { id, bytes }),
+                    });
+                }
+                // A state that came whole has gone past it.
+                Some(Decided::Digest { .. }) => (),
                 Some(Decided::Commit { .. }) | None => (),
             }
             let applied = self.machine.applied;
@@ -175,6 +219,18 @@ impl Host {
             self.machine = Machine::load(&snapshot.bytes);
         }
     }
+}
+
+/// The signing key of a simulated node.
+pub fn signing_key(node: NodeId) -> SigningKey {
+    SigningKey::from_entropy([node.0; 32])
+}
+
+/// What a simulated PBFT replica is made of.
+pub fn pbft_setup(me: NodeId, boot: u64, common: &Common) -> pbft::Setup {
+    let members = members(common.nodes);
+    let keys = Keyring::new(signing_key(me), members.iter().map(|node| (node, signing_key(node).public())));
+    pbft::Setup { group: GROUP_ONE, me, members, boot, options: common.pbft.clone(), keys }
 }
 
 /// Ids 1 to `nodes`.

@@ -143,6 +143,8 @@ pub enum ProtocolName {
     /// Crash faults, one leader.
     #[default]
     Raft,
+    /// Byzantine faults, a primary that is watched.
+    Pbft,
 }
 
 /// How much of a node is real.
@@ -179,6 +181,7 @@ impl ProtocolName {
     pub fn name(self) -> &'static str {
         match self {
             ProtocolName::Raft => "raft",
+            ProtocolName::Pbft => "pbft",
         }
     }
 }

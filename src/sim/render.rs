@@ -3,6 +3,7 @@
 use crate::protocol::raft::Role;
 use crate::wire::forward::Message as Forward;
 use crate::wire::hop::Answer;
+use crate::wire::pbft::{Message as Pbft, Note, Proposal, Vote, digest};
 use crate::wire::raft::{AppendOutcome, Message as Raft};
 use crate::wire::{Entry, Message, Record};
 
@@ -29,6 +30,7 @@ pub fn entry_text(entry: &Entry) -> String {
 pub fn brief(message: &Message) -> String {
     match message {
         Message::Raft(message) => raft_text(message),
+        Message::Pbft(message) => pbft_text(message),
         Message::Forward(Forward::Batch { batch, attempt }) => {
             format!("Forward {}/{} floor {} attempt {attempt}", batch.origin, batch.sequence, batch.floor)
         }
@@ -91,9 +93,66 @@ fn raft_text(message: &Raft) -> String {
     }
 }
 
+fn votes_text(votes: &[Vote]) -> String {
+    let one = |vote: &Vote| format!("{}={:?}", vote.slot, vote.digest);
+    votes.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+fn pbft_text(message: &Pbft) -> String {
+    match message {
+        Pbft::PrePrepare { view, proposals, .. } => {
+            let one = |p: &Proposal| format!("{}={:?}", p.entry.slot, digest(&p.entry));
+            let all: Vec<String> = proposals.iter().map(one).collect();
+            format!("PrePrepare view {view} [{}]", all.join(" "))
+        }
+        Pbft::Prepare { view, votes } => format!("Prepare view {view} [{}]", votes_text(votes)),
+        Pbft::Commit { view, votes } => format!("Commit view {view} [{}]", votes_text(votes)),
+        Pbft::Checkpoint { vote, .. } => format!("Checkpoint {}", votes_text(&[*vote])),
+        Pbft::ViewChange(change) => {
+            let prepared: Vec<Vote> = change.prepared.iter().map(|p| p.vote).collect();
+            format!("ViewChange view {} stable {} P [{}]", change.view, change.stable, votes_text(&prepared))
+        }
+        Pbft::NewView(view) => format!("NewView view {} of {}", view.view, view.changes.len()),
+        Pbft::Status { view, active, stable, executed, bodies } => {
+            let (active, bodies) =
+                (if *active { "" } else { " changing" }, if *bodies { " bodies" } else { "" });
+            format!("Status view {view}{active} stable {stable} executed {executed}{bodies}")
+        }
+        Pbft::Decided { entries, votes } => {
+            let slots: Vec<u64> =
+                entries.iter().map(|e| e.slot.0).chain(votes.iter().map(|v| v.slot.0)).collect();
+            format!("Decided {slots:?}")
+        }
+        Pbft::Want { votes } => format!("Want [{}]", votes_text(votes)),
+        Pbft::Have { entries } => format!("Have {:?}", entries.iter().map(|e| e.slot.0).collect::<Vec<_>>()),
+        Pbft::Request { batch } => format!("Request {}/{}", batch.origin, batch.sequence),
+        Pbft::PieceWant { slot, offset } => format!("PieceWant of {slot} at {offset}"),
+        Pbft::Piece { slot, offset, total, body, .. } => {
+            format!("Piece of {slot}: {offset}..{} of {total}", offset + body.len() as u64)
+        }
+    }
+}
+
+fn note_text(note: &Note) -> String {
+    match note {
+        Note::View { view, active, .. } => format!("view {view}{}", if *active { "" } else { " changing" }),
+        Note::PrePrepared { view, entry } => {
+            format!("pre-prepared {}={:?} view {view}", entry.slot, digest(entry))
+        }
+        Note::Assigned { view, vote } => format!("assigned {} view {view}", votes_text(&[*vote])),
+        Note::Prepared { view, vote } => format!("prepared {} view {view}", votes_text(&[*vote])),
+        Note::Committed { vote } => format!("committed {}", votes_text(&[*vote])),
+        Note::Learned { entry } => format!("learned {}={:?}", entry.slot, digest(entry)),
+        Note::Checkpoint { vote, stable } => {
+            format!("checkpoint {}{}", votes_text(&[*vote]), if *stable { " stable" } else { "" })
+        }
+    }
+}
+
 /// A record in a few words.
 pub fn record_text(record: &Record) -> String {
     match record {
+        Record::Pbft { note, .. } => note_text(note),
         Record::Vote { term, vote, .. } => match vote {
             Some(candidate) => format!("term {term} vote {candidate}"),
             None => format!("term {term}"),

@@ -28,7 +28,7 @@ use super::options::ProtocolName;
 use super::render::{brief, entry_text, role_name};
 use crate::base::{Body, GROUP_ONE, Instant, NodeId, Slot, Stamp};
 use crate::protocol::raft::{Options, Role};
-use crate::protocol::{Engine, Protocol};
+use crate::protocol::{Engine, Protocol, pbft};
 use crate::replica::{Effects, reads, route, seat};
 use crate::wire::Message;
 use crate::wire::hop::{Demand, Keep, Opened, Outgoing};
@@ -116,6 +116,7 @@ impl Script {
         };
         let reads = reads::Options { wait: patient, retry_after: patient, ..reads::Options::default() };
         let common = Common {
+            pbft: pbft::Options::default(),
             nodes,
             protocol: ProtocolName::Raft,
             raft,
@@ -371,16 +372,18 @@ impl Script {
                 host.shard.fetched(now, GROUP_ONE, job, found);
                 true
             }
-            Keep::Piece { id, offset, total, body } => match host.stage(id, offset, total, body.bytes()) {
-                Some(snapshot) => {
-                    host.install(&snapshot);
-                    let last = host.machine.last_of(host.origin());
-                    host.shard.installed(now, id, total, last);
-                    self.say(format_args!("{} installs a snapshot at {}", node + 1, id.slot));
-                    true
+            Keep::Piece { id, offset, total, body, .. } => {
+                match host.stage(id, offset, total, body.bytes()) {
+                    Some(snapshot) => {
+                        host.install(&snapshot);
+                        let last = host.machine.last_of(host.origin());
+                        host.shard.installed(now, id, total, last);
+                        self.say(format_args!("{} installs a snapshot at {}", node + 1, id.slot));
+                        true
+                    }
+                    None => false,
                 }
-                None => false,
-            },
+            }
             Keep::Begin(_) | Keep::Chunk(_) | Keep::End => unreachable!("a shard says no such thing"),
         }
     }
@@ -404,6 +407,7 @@ impl Script {
                     self.checks.exactly_once.acknowledged(origin, sequence, slot);
                     self.answered[node].0 += 1;
                 }
+                Effect::Digested { .. } => unreachable!("Raft asks for no digest"),
                 Effect::Read { .. } => {
                     self.answered[node].1 += 1;
                     let applied = self.hosts[node].machine.applied;

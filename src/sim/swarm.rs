@@ -2,9 +2,10 @@
 //! testing"), and some show only when limits are tiny.
 
 use super::host::Common;
+use super::options::ProtocolName;
 use super::options::{Fault, Options};
 use crate::base::Prng;
-use crate::protocol::raft;
+use crate::protocol::{pbft, raft};
 use crate::replica::{reads, route, seat};
 use std::time::Duration;
 
@@ -137,7 +138,42 @@ impl Swarm {
         let reads = reads::Options { demands_max: often(&[1, 16]) as usize, ..reads::Options::default() };
         let unapplied_bytes_max = often(&[16, 100, 256 << 20]) as usize;
         let guards = seat::Guards { unapplied_bytes_max, ..seat::Guards::default() };
-        Common { nodes, protocol: options.protocol, raft, route, reads, guards }
+        let mut common = Common {
+            nodes,
+            protocol: options.protocol,
+            raft,
+            pbft: pbft::Options::default(),
+            route,
+            reads,
+            guards,
+        };
+        if options.protocol == ProtocolName::Pbft {
+            Swarm::of_pbft(&mut common, prng);
+        }
+        common
+    }
+
+    fn of_pbft(common: &mut Common, prng: &mut Prng) {
+        let mut often = |chances: &[u64]| often(prng, chances);
+        let every = often(&[1, 2, 4, 16]);
+        let request_timeout = Duration::from_millis(often(&[200, 400, 1000]));
+        common.pbft = pbft::Options {
+            faulty_max: if often(&[0, 0, 1]) == 1 { Some((common.nodes - 1) / 3) } else { None },
+            window: every * often(&[2, 3, 8]),
+            checkpoint_every: every,
+            snapshot_every: every * often(&[1, 2, 8]),
+            request_timeout,
+            // Clocks are set by a minute and more, and drift: who relies on them is tested alone.
+            clock_skew_max_ms: 1 << 40,
+            sign_pre_prepares: often(&[0, 1, 1]) == 1,
+            proposals_max: often(&[1, 3, 64]) as usize,
+            message_bytes_max: often(&[1, 100, 256 << 10]) as usize,
+            origin_batches_max: often(&[2, 40, 512]) as usize,
+            // Whoever is behind the newest snapshot but one is given a state, whoever is not is given values.
+            cache_entries_max: 40 * every as usize,
+            piece_bytes_max: often(&[8, 33, 4096]) as usize,
+            ..pbft::Options::default()
+        };
     }
 
     /// What the options do not allow does not happen. All was drawn before, so that the rest stays as the seed has it.

@@ -12,7 +12,7 @@ use crate::io::{Agent, Completion, Driver};
 use crate::meter::stages::Stage;
 use crate::meter::{Metered, Report, latencies};
 use crate::wire::Entry;
-use crate::wire::hop::{Answer, Decided, Keep, Load, SnapshotId};
+use crate::wire::hop::{Answer, Decided, Digested, Keep, Load, SnapshotId};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use std::collections::VecDeque;
@@ -50,6 +50,8 @@ pub struct Ports {
     pub loads: Consumer<Load>,
     /// To `front::reply`.
     pub answers: Producer<Answer>,
+    /// To the replica.
+    pub digests: Producer<Digested>,
     /// To the keeper of snapshots.
     pub keeps: Producer<Keep>,
     /// Rung after something was put into `keeps`.
@@ -134,6 +136,8 @@ pub struct StoreAgent {
     now: Instant,
     /// A decision that leaves a gap after what is applied: a load will fill it.
     held: Option<(Entry, Instant)>,
+    /// A digest that was asked for: after which slot, and whether a snapshot is to be made of it.
+    digesting: Option<(Slot, bool)>,
     /// Reads whose slot is not yet applied, and those that came behind them: answered in the order in which they came, lest a read
     /// see an older state than one that its connection sent before. Any comes behind the entry that it
     /// waits for, unless a load brings that.
@@ -166,6 +170,7 @@ impl StoreAgent {
             triggers,
             now: Instant::ZERO,
             held: None,
+            digesting: None,
             waiting: VecDeque::new(),
             loading: None,
             damage: None,
@@ -223,6 +228,13 @@ impl StoreAgent {
     fn decide(&mut self, fresh: &dyn Fn() -> Instant) -> usize {
         let (mut count, mut bytes) = (0, 0);
         while count < DECIDED_PER_TURN && bytes < BODY_BYTES_PER_TURN && self.may_answer() {
+            if let Some((slot, keep)) = self.digesting {
+                count += 1;
+                if !self.digest_at(slot, keep) {
+                    break;
+                }
+                continue;
+            }
             if let Some((entry, at)) = self.held.take() {
                 if self.store.applied().next() < entry.slot {
                     self.held = Some((entry, at));
@@ -234,6 +246,7 @@ impl StoreAgent {
             }
             match self.ports.decided.pop() {
                 Some(Decided::Commit { entry, at, .. }) => self.held = Some((entry, at)),
+                Some(Decided::Digest { slot, keep, .. }) => self.digesting = Some((slot, keep)),
                 Some(Decided::Read { id, slot, body, .. }) => {
                     count += 1;
                     if slot <= self.store.applied() && self.waiting.is_empty() {
@@ -281,6 +294,26 @@ impl StoreAgent {
             self.answer(Answer::Write { sequence: entry.sequence, replies: bytes.into(), ends, made });
         }
         bytes
+    }
+
+    /// Goes on with a digest that was asked for; nothing is applied until it is made. True when it is done.
+    fn digest_at(&mut self, slot: Slot, keep: bool) -> bool {
+        let applied = self.store.applied();
+        if applied < slot {
+            // A gap before it: a load will fill that.
+            return false;
+        }
+        if slot == applied {
+            if keep && self.snapshot == Snapshot::None {
+                self.snapshot = Snapshot::Begin(self.store.begin_snapshot());
+                (self.entries_since, self.bytes_since) = (0, 0);
+            }
+            let Some(digest) = self.store.digest_step(SAVED_BYTES_PER_TURN) else { return false };
+            let told = self.ports.digests.push(Digested { group: GROUP_ONE, slot, digest });
+            assert!(told.is_ok(), "the core asks for fewer digests than the ring holds");
+        }
+        self.digesting = None;
+        true
     }
 
     fn read(&mut self, id: u64, commands: &[u8]) {

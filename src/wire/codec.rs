@@ -6,7 +6,7 @@
 //! encoding, so what is accepted encodes to the same bytes again.
 
 use super::entry::{Entry, EntryKind};
-use super::{Message, codec_forward, codec_raft};
+use super::{Message, codec_forward, codec_pbft, codec_raft};
 use crate::base::{Body, GroupId, NodeId, Origin, Slot, Stamp, Term};
 use rkyv::api::low::{LowDeserializer, LowSerializer, LowValidator, access, deserialize};
 use rkyv::api::serialize_using;
@@ -188,13 +188,15 @@ impl EntryHead {
 
 /// Upper bound of a message's bytes in a frame's section of heads.
 pub fn heads_bound(message: &Message) -> usize {
+    let own = if let Message::Pbft(message) = message { codec_pbft::bound(message) } else { 0 };
     PREFIX
+        + own
         + (OWN_HEAD_MAX + size_of::<ArchivedEntryHead>() * entries(message).len())
             .next_multiple_of(HEAD_ALIGN)
 }
 
 /// No kind's own head is larger, in bytes.
-pub(super) const OWN_HEAD_MAX: usize = 64;
+pub(super) const OWN_HEAD_MAX: usize = 112;
 
 /// Appends a message.
 pub fn encode(out: &mut Heads, group: GroupId, message: &Message) {
@@ -203,9 +205,13 @@ pub fn encode(out: &mut Heads, group: GroupId, message: &Message) {
     let entries = entries(message);
     let mut prefix =
         Prefix { length: 0, group: group.0, entries: entries.len() as u32, kind: 0, zero: [0; 3] };
+    if let Message::Pbft(message) = message {
+        prefix.entries = codec_pbft::count(message) as u32;
+    }
     put(out, &prefix);
     prefix.kind = match message {
         Message::Raft(message) => codec_raft::encode(out, message),
+        Message::Pbft(message) => codec_pbft::encode(out, message),
         Message::Forward(message) => codec_forward::encode(out, message),
     };
     for entry in entries {
@@ -232,6 +238,8 @@ pub fn decode(bytes: &mut &[u8], bodies: &mut dyn Bodies) -> Result<(GroupId, Me
     let group = GroupId(prefix.group);
     let message = if codec_forward::KINDS.contains(&prefix.kind) {
         Message::Forward(codec_forward::decode(prefix.kind, prefix.entries, &mut own, bodies)?)
+    } else if codec_pbft::KINDS.contains(&prefix.kind) {
+        Message::Pbft(codec_pbft::decode(prefix.kind, prefix.entries, &mut own, bodies)?)
     } else {
         Message::Raft(codec_raft::decode(prefix.kind, prefix.entries, &mut own, bodies)?)
     };
@@ -247,11 +255,17 @@ pub fn for_each_body(message: &Message, mut f: impl FnMut(&Body)) {
     };
     match message {
         Message::Raft(message) => codec_raft::for_each_body(message, &mut each),
+        Message::Pbft(message) => codec_pbft::for_each_body(message, &mut each),
         Message::Forward(message) => codec_forward::for_each_body(message, &mut each),
     }
 }
 
-/// The entries that a message carries.
+/// Fields that a kind does not have are zero.
+pub(super) fn all_zero(bytes: &[u8]) -> Result<(), CodecError> {
+    if bytes.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(CodecError::Malformed) }
+}
+
+/// The entries that a message of another protocol than PBFT carries.
 fn entries(message: &Message) -> &[Entry] {
     match message {
         Message::Raft(super::raft::Message::Append { entries, .. }) => entries,

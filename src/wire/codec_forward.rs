@@ -4,6 +4,7 @@ use super::codec::{Bodies, CodecError, Heads, OWN_HEAD_MAX, body_of, put, take};
 use super::entry::Batch;
 use super::forward::{Message, Refusal};
 use crate::base::{Body, NodeId, Origin};
+use crate::crypto::Signature;
 use rkyv::{Archive, Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -14,7 +15,7 @@ const REFUSED: u8 = 65;
 pub(super) const KINDS: RangeInclusive<u8> = BATCH..=REFUSED;
 
 #[derive(Archive, Serialize, Deserialize)]
-struct BatchHead {
+pub(super) struct BatchHead {
     boot: u64,
     sequence: u64,
     floor: u64,
@@ -23,7 +24,12 @@ struct BatchHead {
     node: u8,
     lane: u8,
     has_body: bool,
-    zero: u8,
+    /// A signature follows.
+    signed: bool,
+}
+#[derive(Archive, Serialize, Deserialize)]
+struct SignatureHead {
+    bytes: [u8; 64],
 }
 #[derive(Archive, Serialize, Deserialize)]
 struct RefusedHead {
@@ -34,7 +40,55 @@ struct RefusedHead {
     why: Why,
     zero: [u8; 2],
 }
-const _: () = assert!(size_of::<ArchivedBatchHead>() <= OWN_HEAD_MAX);
+const _: () = assert!(size_of::<ArchivedBatchHead>() + size_of::<ArchivedSignatureHead>() <= OWN_HEAD_MAX);
+
+impl BatchHead {
+    pub(super) fn of(batch: &Batch, attempt: u32) -> BatchHead {
+        BatchHead {
+            boot: batch.origin.boot,
+            sequence: batch.sequence,
+            floor: batch.floor,
+            growth: batch.growth,
+            attempt,
+            node: batch.origin.node.0,
+            lane: batch.origin.lane,
+            has_body: !batch.body.is_empty(),
+            signed: batch.signature != Signature::NONE,
+        }
+    }
+    /// The batch, with the next body if it has one.
+    pub(super) fn batch(&self, bytes: &mut &[u8], bodies: &mut dyn Bodies) -> Result<Batch, CodecError> {
+        let signature = if self.signed {
+            let SignatureHead { bytes } = take(bytes)?;
+            Signature(bytes)
+        } else {
+            Signature::NONE
+        };
+        // One encoding only: a signature that is none is left out.
+        if self.signed && signature == Signature::NONE {
+            return Err(CodecError::Malformed);
+        }
+        Ok(Batch {
+            origin: Origin { node: NodeId(self.node), lane: self.lane, boot: self.boot },
+            sequence: self.sequence,
+            floor: self.floor,
+            growth: self.growth,
+            signature,
+            body: body_of(self.has_body, bodies)?,
+        })
+    }
+    pub(super) fn attempt(&self) -> u32 {
+        self.attempt
+    }
+}
+
+/// Appends a batch's head, and its signature if it has one.
+pub(super) fn put_batch(out: &mut Heads, batch: &Batch, attempt: u32) {
+    put(out, &BatchHead::of(batch, attempt));
+    if batch.signature != Signature::NONE {
+        put(out, &SignatureHead { bytes: batch.signature.0 });
+    }
+}
 
 /// `Refusal`, whose bytes bytecheck knows.
 #[derive(Archive, Serialize, Deserialize)]
@@ -50,18 +104,7 @@ enum Why {
 pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
     match message {
         Message::Batch { batch, attempt } => {
-            let head = BatchHead {
-                boot: batch.origin.boot,
-                sequence: batch.sequence,
-                floor: batch.floor,
-                growth: batch.growth,
-                attempt: *attempt,
-                node: batch.origin.node.0,
-                lane: batch.origin.lane,
-                has_body: !batch.body.is_empty(),
-                zero: 0,
-            };
-            put(out, &head);
+            put_batch(out, batch, *attempt);
             BATCH
         }
         Message::Refused { boot, lane, sequence, attempt, why } => {
@@ -91,17 +134,7 @@ pub(super) fn decode(
     match kind {
         BATCH => {
             let head: BatchHead = take(bytes)?;
-            if head.zero != 0 {
-                return Err(CodecError::Malformed);
-            }
-            let batch = Batch {
-                origin: Origin { node: NodeId(head.node), lane: head.lane, boot: head.boot },
-                sequence: head.sequence,
-                floor: head.floor,
-                growth: head.growth,
-                body: body_of(head.has_body, bodies)?,
-            };
-            Ok(Message::Batch { batch, attempt: head.attempt })
+            Ok(Message::Batch { batch: head.batch(bytes, bodies)?, attempt: head.attempt() })
         }
         REFUSED => {
             let head: RefusedHead = take(bytes)?;

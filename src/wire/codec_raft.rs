@@ -1,6 +1,6 @@
 //! Heads of [`raft::Message`](super::raft::Message).
 
-use super::codec::{Bodies, CodecError, Heads, OWN_HEAD_MAX, body_of, put, take, take_entries};
+use super::codec::{Bodies, CodecError, Heads, OWN_HEAD_MAX, all_zero, body_of, put, take, take_entries};
 use super::raft::{AppendOutcome, Message};
 use crate::base::{Body, Slot, Stamp, Term};
 use rkyv::{Archive, Deserialize, Serialize};
@@ -295,10 +295,6 @@ fn decode_append_reply(head: &AppendReplyHead) -> Result<Message, CodecError> {
         return Err(CodecError::Malformed);
     }
     Ok(Message::AppendReply { term: Term(head.term), outcome, round: head.round })
-}
-
-fn all_zero(bytes: &[u8]) -> Result<(), CodecError> {
-    if bytes.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(CodecError::Malformed) }
 }
 
 pub(super) fn for_each_body(message: &Message, f: &mut dyn FnMut(&Body)) {

@@ -3,7 +3,8 @@
 use super::Record;
 use super::codec::{self, CodecError, EntryHead, Heads};
 use super::hop::{META_MAX, Meta, RecordKind, Stored};
-use crate::base::{Body, NodeId, Slot, Stamp, Term, Ticket};
+use super::pbft::{Note, Vote};
+use crate::base::{Body, Digest, NodeId, Slot, Stamp, Term, Ticket, View};
 use rkyv::{Archive, Deserialize, Serialize};
 use thiserror::Error;
 
@@ -19,7 +20,33 @@ struct FloorHead {
     term: u64,
     stamp: u64,
 }
-const _: () = assert!(size_of::<super::codec::ArchivedEntryHead>() <= META_MAX);
+/// Which note, in the first byte of every note's head.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy)]
+#[repr(u8)]
+enum NoteKind {
+    View = 1,
+    PrePrepared,
+    Assigned,
+    Prepared,
+    Committed,
+    Learned,
+    Checkpoint,
+}
+/// What every note's head begins with.
+#[derive(Archive, Serialize, Deserialize)]
+struct NoteHead {
+    view: u64,
+    kind: NoteKind,
+    /// A view has begun; a checkpoint is stable.
+    flag: bool,
+    zero: [u8; 6],
+}
+#[derive(Archive, Serialize, Deserialize)]
+struct DigestHead {
+    digest: [u8; 32],
+}
+const _: () =
+    assert!(size_of::<super::codec::ArchivedEntryHead>() + size_of::<ArchivedNoteHead>() <= META_MAX);
 
 /// Why a stored record cannot be read although its checksum holds: it was written by another version or a faulty one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -66,6 +93,11 @@ impl Record {
                 codec::put(&mut head, &FloorHead { term: term.0, stamp: stamp.0 });
                 (group, if reset { RecordKind::Reset } else { RecordKind::Floor }, slot, Body::EMPTY)
             }
+            Record::Pbft { group, note } => {
+                let kind =
+                    if matches!(note, Note::View { .. }) { RecordKind::View } else { RecordKind::Note };
+                (group, kind, note.place(), put_note(&mut head, note))
+            }
         };
         Stored { ticket, group, kind, place, meta: Meta::new(&head), body }
     }
@@ -78,11 +110,15 @@ impl Record {
             kind: stored.kind,
             why,
         })?;
-        match &record {
-            Record::Entry { entry, .. } if entry.slot != stored.place => {
-                Err(RecordError::Place { ticket: stored.ticket, place: stored.place, slot: entry.slot })
-            }
-            _ => Ok(record),
+        let slot = match &record {
+            Record::Entry { entry, .. } => entry.slot,
+            Record::Pbft { note, .. } => note.place(),
+            Record::Vote { .. } | Record::Floor { .. } => stored.place,
+        };
+        if slot == stored.place {
+            Ok(record)
+        } else {
+            Err(RecordError::Place { ticket: stored.ticket, place: stored.place, slot })
         }
     }
 }
@@ -109,6 +145,87 @@ fn load(stored: &Stored, mut head: &[u8]) -> Result<Record, CodecError> {
             let reset = stored.kind == RecordKind::Reset;
             Record::Floor { group, slot: stored.place, term: Term(term), stamp: Stamp(stamp), reset }
         }
+        RecordKind::Note | RecordKind::View => {
+            let note = take_note(&mut head, stored)?;
+            let is_view = matches!(note, Note::View { .. });
+            if is_view != (stored.kind == RecordKind::View) {
+                return Err(CodecError::Malformed);
+            }
+            Record::Pbft { group, note }
+        }
     };
     if head.is_empty() { Ok(record) } else { Err(CodecError::Trailing(head.len())) }
+}
+
+/// Appends a note's head and gives back its body.
+fn put_note(head: &mut Heads, note: Note) -> Body {
+    let mut begin = |kind, view: View, flag| {
+        codec::put(head, &NoteHead { view: view.0, kind, flag, zero: [0; 6] });
+    };
+    let vote = match note {
+        Note::View { view, active, proof } => {
+            begin(NoteKind::View, view, active);
+            return proof;
+        }
+        Note::PrePrepared { view, entry } => {
+            begin(NoteKind::PrePrepared, view, false);
+            codec::put(head, &EntryHead::of(&entry));
+            return entry.body;
+        }
+        Note::Learned { entry } => {
+            begin(NoteKind::Learned, View::ZERO, false);
+            codec::put(head, &EntryHead::of(&entry));
+            return entry.body;
+        }
+        Note::Assigned { view, vote } => {
+            begin(NoteKind::Assigned, view, false);
+            vote
+        }
+        Note::Prepared { view, vote } => {
+            begin(NoteKind::Prepared, view, false);
+            vote
+        }
+        Note::Committed { vote } => {
+            begin(NoteKind::Committed, View::ZERO, false);
+            vote
+        }
+        Note::Checkpoint { vote, stable } => {
+            begin(NoteKind::Checkpoint, View::ZERO, stable);
+            vote
+        }
+    };
+    codec::put(head, &DigestHead { digest: vote.digest.0 });
+    Body::EMPTY
+}
+
+fn take_note(head: &mut &[u8], stored: &Stored) -> Result<Note, CodecError> {
+    let NoteHead { view, kind, flag, zero } = codec::take(head)?;
+    codec::all_zero(&zero)?;
+    let view = View(view);
+    if !matches!(kind, NoteKind::View | NoteKind::Checkpoint) && flag {
+        return Err(CodecError::Malformed);
+    }
+    if let NoteKind::View = kind {
+        return Ok(Note::View { view, active: flag, proof: stored.body.clone() });
+    }
+    if let NoteKind::PrePrepared | NoteKind::Learned = kind {
+        let entry: EntryHead = codec::take(head)?;
+        if entry.has_body() == stored.body.is_empty() {
+            return Err(CodecError::NoBody);
+        }
+        let entry = entry.entry(stored.body.clone())?;
+        let is_learned = matches!(kind, NoteKind::Learned);
+        return Ok(if is_learned { Note::Learned { entry } } else { Note::PrePrepared { view, entry } });
+    }
+    let DigestHead { digest } = codec::take(head)?;
+    let vote = Vote { slot: stored.place, digest: Digest(digest) };
+    if let NoteKind::Checkpoint = kind {
+        let slot = stored.place.0.checked_sub(1).map(Slot).ok_or(CodecError::Malformed)?;
+        return Ok(Note::Checkpoint { vote: Vote { slot, ..vote }, stable: flag });
+    }
+    Ok(match kind {
+        NoteKind::Assigned => Note::Assigned { view, vote },
+        NoteKind::Prepared => Note::Prepared { view, vote },
+        _ => Note::Committed { vote },
+    })
 }

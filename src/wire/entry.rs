@@ -1,6 +1,7 @@
 //! One place of a group's log.
 
 use crate::base::{Body, Origin, Slot, Stamp, Term};
+use crate::crypto::Signature;
 
 /// What an entry is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -52,6 +53,8 @@ pub struct Batch {
     pub floor: u64,
     /// Upper bound of the logical bytes by which the commands can make a store grow. Travels to the leader, is not logged.
     pub growth: u64,
+    /// The origin's signature, where the group's protocol asks for one (`pbft::signed_batch`).
+    pub signature: Signature,
     /// The commands, in `resp::batch` form. Empty for an entry that only carries a stamp.
     pub body: Body,
 }

@@ -15,7 +15,7 @@
 
 use super::Message;
 use super::codec::{CodecError, HEAD_ALIGN};
-use super::raft;
+use super::{pbft, raft};
 use crate::base::NodeId;
 use thiserror::Error;
 
@@ -56,7 +56,26 @@ impl Lane {
             Message::Raft(raft::Message::Append { entries, .. }) if entries.is_empty() => Lane::Urgent,
             Message::Raft(raft::Message::Append { .. } | raft::Message::Piece { .. }) => Lane::Bulk,
             Message::Forward(super::forward::Message::Batch { .. }) => Lane::Bulk,
+            Message::Pbft(message) => Lane::of_pbft(message),
             Message::Raft(_) | Message::Forward(_) => Lane::Urgent,
+        }
+    }
+    fn of_pbft(message: &pbft::Message) -> Lane {
+        match message {
+            pbft::Message::PrePrepare { .. }
+            | pbft::Message::ViewChange(_)
+            | pbft::Message::NewView(_)
+            | pbft::Message::Decided { .. }
+            | pbft::Message::Have { .. }
+            | pbft::Message::Request { .. }
+            | pbft::Message::Piece { .. } => Lane::Bulk,
+            // Votes may overtake the pre-prepare that they are about: they are kept until it comes.
+            pbft::Message::Prepare { .. }
+            | pbft::Message::Commit { .. }
+            | pbft::Message::Checkpoint { .. }
+            | pbft::Message::Status { .. }
+            | pbft::Message::Want { .. }
+            | pbft::Message::PieceWant { .. } => Lane::Urgent,
         }
     }
     /// Whether an urgent message must not overtake bulk ones that wait: an append without entries says where the receiver's log

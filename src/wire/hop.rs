@@ -9,7 +9,7 @@
 use super::frame::Lane;
 use super::sealer::Sealed;
 use super::{Entry, Message};
-use crate::base::{Body, GroupId, Instant, JobId, NodeId, Number, Slot, Stamp, Term, Ticket};
+use crate::base::{Body, Digest, GroupId, Instant, JobId, NodeId, Number, Slot, Stamp, Term, Ticket};
 use crate::crypto::DirectionKeys;
 use bytes::Bytes;
 
@@ -200,6 +200,15 @@ pub enum Decided {
         /// When it was seen to be committed.
         at: Instant,
     },
+    /// The state's digest is wanted as it is after `slot`, the newest of those before: say it as `Digested`.
+    Digest {
+        /// The group.
+        group: GroupId,
+        /// The slot.
+        slot: Slot,
+        /// A snapshot is to be made of this state.
+        keep: bool,
+    },
     /// Answer these reads as soon as `slot` is applied.
     Read {
         /// The group.
@@ -211,6 +220,17 @@ pub enum Decided {
         /// In `resp::batch` form.
         body: Bytes,
     },
+}
+
+/// store -> replica: a digest that was asked for by `Decided::Digest`. The core asks for few at a time, so the ring is never full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Digested {
+    /// The group.
+    pub group: GroupId,
+    /// After which slot.
+    pub slot: Slot,
+    /// Of the whole state, the slot's stamp and the sessions included.
+    pub digest: Digest,
 }
 
 /// store, replica, take -> reply: something for clients. The sequence and id are those of `Demand`.
@@ -334,6 +354,10 @@ pub enum RecordKind {
     Floor = 3,
     /// As `Floor`, and places above are void.
     Reset = 4,
+    /// Stands at `place` beside whatever stands there, until a floor reaches it.
+    Note = 5,
+    /// As `Vote`, for a group whose protocol has views.
+    View = 6,
 }
 
 /// replica -> log: old entries are wanted.
@@ -394,6 +418,8 @@ pub enum Keep {
         total: u64,
         /// The piece.
         body: Body,
+        /// The state's digest, where the source is not trusted: a snapshot with another is none.
+        digest: Option<Digest>,
     },
     /// A piece of the newest durable snapshot is wanted: say `Kept::Fetched`.
     Fetch {

@@ -10,6 +10,7 @@
 
 pub mod codec;
 mod codec_forward;
+mod codec_pbft;
 mod codec_raft;
 mod codec_record;
 pub mod entry;
@@ -19,6 +20,8 @@ pub mod hello;
 pub mod hop;
 pub mod opened;
 pub mod opener;
+pub mod pbft;
+mod pbft_change;
 pub mod raft;
 pub mod record;
 pub mod sealer;
@@ -37,18 +40,28 @@ pub use record::Record;
 pub enum Message {
     /// Of a Raft group.
     Raft(raft::Message),
+    /// Of a PBFT group.
+    Pbft(pbft::Message),
     /// Between fronts and leaders, whatever the protocol.
     Forward(forward::Message),
 }
 impl Message {
     /// Whether whoever takes it in may have to store much: what it says can be said again when there is room for that.
     pub fn takes_room(&self) -> bool {
-        matches!(self, Message::Raft(raft::Message::Append { .. }))
+        matches!(
+            self,
+            Message::Raft(raft::Message::Append { .. }) | Message::Pbft(pbft::Message::PrePrepare { .. })
+        )
     }
 }
 impl From<forward::Message> for Message {
     fn from(m: forward::Message) -> Message {
         Message::Forward(m)
+    }
+}
+impl From<pbft::Message> for Message {
+    fn from(m: pbft::Message) -> Message {
+        Message::Pbft(m)
     }
 }
 impl From<raft::Message> for Message {

@@ -1,6 +1,6 @@
 //! What a core wants stored. `log` sees only a group, a kind, a place and bytes.
 
-use super::Entry;
+use super::{Entry, pbft};
 use crate::base::{GroupId, NodeId, Slot, Stamp, Term};
 
 /// What a core wants stored, in the one stream of its shard.
@@ -35,5 +35,12 @@ pub enum Record {
         stamp: Stamp,
         /// Whether entries above `slot` are void.
         reset: bool,
+    },
+    /// What a PBFT replica must not forget.
+    Pbft {
+        /// The group.
+        group: GroupId,
+        /// What.
+        note: pbft::Note,
     },
 }

@@ -5,11 +5,12 @@ use super::frame::{
 };
 use super::hop::Meta;
 use super::opener::Opener;
+use super::pbft::{self, Note, Vote};
 use super::raft::{self, AppendOutcome};
 use super::sealer::{NotTaken, Sealed, Sealer};
 use super::{Batch, Entry, EntryKind, Message, Opened, Record, codec, forward};
-use crate::base::{Body, GroupId, NodeId, Origin, Slot, Stamp, Term, Ticket};
-use crate::crypto::DirectionKeys;
+use crate::base::{Body, Digest, GroupId, NodeId, Origin, Slot, Stamp, Term, Ticket, View};
+use crate::crypto::{DirectionKeys, Signature};
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -117,6 +118,11 @@ fn raft_message() -> impl Strategy<Value = raft::Message> {
     ]
 }
 
+/// None for one in four.
+fn signature(n: u64) -> Signature {
+    if n.is_multiple_of(4) { Signature::NONE } else { Signature([n as u8 | 1; 64]) }
+}
+
 fn forward_message() -> impl Strategy<Value = forward::Message> {
     let why = prop_oneof![
         Just(forward::Refusal::NotLeader),
@@ -128,7 +134,14 @@ fn forward_message() -> impl Strategy<Value = forward::Message> {
         (any::<([u64; 4], u8, u8, u32)>(), body()).prop_map(|((n, node, lane, attempt), body)| {
             let origin = Origin { node: NodeId(node), lane, boot: n[0] };
             forward::Message::Batch {
-                batch: Batch { origin, sequence: n[1], floor: n[2], growth: n[3], body },
+                batch: Batch {
+                    origin,
+                    sequence: n[1],
+                    floor: n[2],
+                    growth: n[3],
+                    signature: signature(n[3]),
+                    body,
+                },
                 attempt,
             }
         }),
@@ -142,8 +155,101 @@ fn forward_message() -> impl Strategy<Value = forward::Message> {
     ]
 }
 
+fn vote() -> impl Strategy<Value = Vote> {
+    any::<(u64, [u8; 32])>().prop_map(|(slot, digest)| Vote { slot: Slot(slot), digest: Digest(digest) })
+}
+
+fn view_change() -> impl Strategy<Value = pbft::Change> {
+    let sorted = prop::collection::btree_map(any::<u64>(), any::<[u8; 32]>(), 0..5);
+    (any::<(u64, u64, u8)>(), sorted).prop_map(|((view, stable, node), slots)| {
+        let vote = |(slot, digest): (&u64, &[u8; 32])| Vote { slot: Slot(*slot), digest: Digest(*digest) };
+        let checkpoints: Vec<Vote> = slots.iter().map(vote).collect();
+        let view = View(view);
+        pbft::Change {
+            view,
+            node: NodeId(node),
+            stable: Slot(stable),
+            prepared: checkpoints.iter().map(|vote| pbft::Prepared { vote: *vote, view }).collect(),
+            accepted: checkpoints.iter().map(|vote| pbft::Accepted { vote: *vote, view }).collect(),
+            checkpoints,
+            signature: signature(stable),
+        }
+    })
+}
+
+fn pbft_message() -> impl Strategy<Value = pbft::Message> {
+    use pbft::Message as M;
+    let votes = || prop::collection::vec(vote(), 0..6);
+    let entries = || prop::collection::vec(entry(), 0..6);
+    let proposal = |(entry, n): (Entry, u64)| pbft::Proposal { entry, signature: signature(n) };
+    let proposals = prop::collection::vec((entry(), any::<u64>()).prop_map(proposal), 0..6);
+    let new_view = (any::<u64>(), prop::collection::btree_map(any::<u8>(), view_change(), 0..3));
+    prop_oneof![
+        (any::<[u64; 2]>(), proposals).prop_map(|(n, proposals)| M::PrePrepare {
+            view: View(n[0]),
+            proposals,
+            signature: signature(n[1])
+        }),
+        (any::<u64>(), votes()).prop_map(|(view, votes)| M::Prepare { view: View(view), votes }),
+        (any::<u64>(), votes()).prop_map(|(view, votes)| M::Commit { view: View(view), votes }),
+        (vote(), any::<u64>()).prop_map(|(vote, n)| M::Checkpoint { vote, signature: signature(n) }),
+        view_change().prop_map(M::ViewChange),
+        new_view.prop_map(|(view, changes)| {
+            let change = |(node, change)| pbft::Change { node: NodeId(node), ..change };
+            let changes = changes.into_iter().map(change).collect();
+            M::NewView(pbft::NewView { view: View(view), changes, signature: signature(view) })
+        }),
+        any::<([u64; 3], bool, bool)>().prop_map(|(n, active, bodies)| M::Status {
+            view: View(n[0]),
+            active,
+            stable: Slot(n[1]),
+            executed: Slot(n[2]),
+            bodies
+        }),
+        (entries(), votes()).prop_map(|(entries, votes)| M::Decided { entries, votes }),
+        votes().prop_map(|votes| M::Want { votes }),
+        entries().prop_map(|entries| M::Have { entries }),
+        forward_message().prop_filter_map("a batch", |message| match message {
+            forward::Message::Batch { batch, .. } => Some(M::Request { batch }),
+            forward::Message::Refused { .. } => None,
+        }),
+        any::<[u64; 2]>().prop_map(|n| M::PieceWant { slot: Slot(n[0]), offset: n[1] }),
+        (any::<[u64; 4]>(), body()).prop_map(|(n, body)| M::Piece {
+            slot: Slot(n[0]),
+            stamp: Stamp(n[1]),
+            offset: n[2],
+            total: n[3],
+            body
+        }),
+    ]
+}
+
+fn note() -> impl Strategy<Value = Note> {
+    let placed = any::<u64>().prop_map(View);
+    prop_oneof![
+        (any::<(u64, bool)>(), body()).prop_map(|((view, active), proof)| Note::View {
+            view: View(view),
+            active,
+            proof
+        }),
+        (placed, entry()).prop_map(|(view, entry)| Note::PrePrepared { view, entry }),
+        (any::<u64>(), vote()).prop_map(|(view, vote)| Note::Assigned { view: View(view), vote }),
+        (any::<u64>(), vote()).prop_map(|(view, vote)| Note::Prepared { view: View(view), vote }),
+        vote().prop_map(|vote| Note::Committed { vote }),
+        entry().prop_map(|entry| Note::Learned { entry }),
+        (vote(), any::<bool>()).prop_map(|(vote, stable)| Note::Checkpoint {
+            vote: Vote { slot: Slot(vote.slot.0 >> 1), ..vote },
+            stable
+        }),
+    ]
+}
+
 fn message() -> impl Strategy<Value = Message> {
-    prop_oneof![4 => raft_message().prop_map(Message::from), 1 => forward_message().prop_map(Message::from)]
+    prop_oneof![
+        4 => raft_message().prop_map(Message::from),
+        4 => pbft_message().prop_map(Message::from),
+        1 => forward_message().prop_map(Message::from),
+    ]
 }
 
 fn messages() -> impl Strategy<Value = Vec<(GroupId, Message)>> {
@@ -246,11 +352,12 @@ proptest! {
     }
 
     #[test]
-    fn records_read_back(entry in entry(), group: u32, numbers: [u64; 3], vote: Option<u8>, reset: bool) {
+    fn records_read_back(entry in entry(), note in note(), group: u32, numbers: [u64; 3], vote: Option<u8>, reset: bool) {
         let group = GroupId(group);
         let (term, slot, stamp) = (Term(numbers[0]), Slot(numbers[1]), Stamp(numbers[2]));
         for record in [
             Record::Entry { group, entry },
+            Record::Pbft { group, note },
             Record::Vote { group, term, vote: vote.map(NodeId) },
             Record::Floor { group, slot, term, stamp, reset },
         ] {

@@ -7,7 +7,7 @@ use super::shelf::{Volume, read_exactly};
 use super::writer::Writer;
 use super::{Check, Core, FULL_PAUSE, count};
 use crate::admin::events::Event;
-use crate::base::Body;
+use crate::base::{Body, Digest};
 use crate::wire::hop::{Kept, Load, SnapshotId};
 use std::io;
 use std::rc::Rc;
@@ -30,6 +30,8 @@ const INSTALLS_MAX: usize = 2;
 /// A leader's snapshot as far as it has come.
 pub(super) struct Staged {
     writer: Writer,
+    /// Its state's digest, where the source is not trusted.
+    digest: Option<Digest>,
     /// When its last piece came.
     moved: Instant,
 }
@@ -38,7 +40,7 @@ impl Core {
     /// Takes a piece. The first starts anew; others must join the previous one.
     pub(super) async fn piece(
         self: &Rc<Self>,
-        id: SnapshotId,
+        (id, digest): (SnapshotId, Option<Digest>),
         offset: u64,
         total: u64,
         body: &Body,
@@ -50,7 +52,7 @@ impl Core {
         if id.slot <= self.newest_slot(id.group) {
             return self.load_again(id);
         }
-        if offset == 0 && !self.stage(id, total, staged).await {
+        if offset == 0 && !self.stage((id, digest), total, staged).await {
             return self.retry_later(id);
         }
         let Some(found) = staged.as_mut().filter(|staged| staged.writer.id == id) else {
@@ -68,9 +70,9 @@ impl Core {
         if outcome == Ok(false) {
             return;
         }
-        let Some(Staged { writer, .. }) = staged.take() else { return };
+        let Some(Staged { writer, digest, .. }) = staged.take() else { return };
         match outcome {
-            Ok(_) if self.installs.borrow().len() < INSTALLS_MAX => self.spawn_install(writer),
+            Ok(_) if self.installs.borrow().len() < INSTALLS_MAX => self.spawn_install(writer, digest),
             Ok(_) => {
                 writer.discard().await;
                 self.retry_later(id);
@@ -141,8 +143,8 @@ impl Core {
         self.spawn(sent, move |core| async move { core.bring(&volume).await });
     }
 
-    fn spawn_install(self: &Rc<Self>, writer: Writer) {
-        self.spawn(writer.id, move |core| async move { core.install(writer).await });
+    fn spawn_install(self: &Rc<Self>, writer: Writer, digest: Option<Digest>) {
+        self.spawn(writer.id, move |core| async move { core.install(writer, digest).await });
     }
 
     /// Checking and loading take long; pieces for followers are served meanwhile. One at a time.
@@ -167,7 +169,12 @@ impl Core {
     }
 
     /// Begins to stage a snapshot, in place of whatever was being staged.
-    async fn stage(&self, id: SnapshotId, total: u64, staged: &mut Option<Staged>) -> bool {
+    async fn stage(
+        &self,
+        (id, digest): (SnapshotId, Option<Digest>),
+        total: u64,
+        staged: &mut Option<Staged>,
+    ) -> bool {
         if let Some(before) = staged.take() {
             before.writer.discard().await;
         }
@@ -177,15 +184,15 @@ impl Core {
             return false;
         }
         match Writer::create(&self.options.directory, id, "received", Some(total)).await {
-            Ok(writer) => *staged = Some(Staged { writer, moved: Instant::now() }),
+            Ok(writer) => *staged = Some(Staged { writer, digest, moved: Instant::now() }),
             Err(error) => self.failed(id, &error.to_string()),
         }
         staged.is_some()
     }
 
-    async fn install(&self, mut writer: Writer) -> Result<(), String> {
+    async fn install(&self, mut writer: Writer, digest: Option<Digest>) -> Result<(), String> {
         let outcome = match writer.complete(&self.write_pace).await {
-            Ok(()) => self.check(&writer).await,
+            Ok(()) => self.check(&writer, digest).await,
             Err(error) => Err(error.to_string()),
         };
         if outcome.is_err() {
@@ -211,8 +218,8 @@ impl Core {
     }
 
     /// Reads the file back, from its first byte to its last: what the disk holds is what counts.
-    async fn check(&self, writer: &Writer) -> Result<(), String> {
-        let mut check: Box<dyn Check> = self.verify.begin(writer.id);
+    async fn check(&self, writer: &Writer, digest: Option<Digest>) -> Result<(), String> {
+        let mut check: Box<dyn Check> = self.verify.begin(writer.id, digest);
         let (mut offset, total) = (0, writer.len());
         while offset < total {
             let want = (total - offset).min(CHUNK_BYTES as u64) as usize;

@@ -19,7 +19,7 @@ use super::bell::Bell;
 use super::events::{Event, EventSink};
 use super::status::Status;
 use crate::base::ring::{Consumer, Producer};
-use crate::base::{Body, GroupId, Slot};
+use crate::base::{Body, Digest, GroupId, Slot};
 use crate::io::driver::Doorbell;
 use crate::meter::{Metered, Report};
 use crate::wire::hop::{Keep, Kept, Load, SnapshotId};
@@ -46,8 +46,8 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Checks that bytes are a whole snapshot. The store knows how; the composition brings the two together.
 pub trait Verify: Send + Sync {
-    /// Begins a check of the snapshot that is said to be `id`.
-    fn begin(&self, id: SnapshotId) -> Box<dyn Check>;
+    /// Begins a check of the snapshot that is said to be `id`, and whose state must have `digest` if its source is not trusted.
+    fn begin(&self, id: SnapshotId, digest: Option<Digest>) -> Box<dyn Check>;
 }
 
 /// A check under way: fed in order, in pieces of any size.
@@ -287,8 +287,8 @@ impl Core {
             Keep::Begin(id) => self.begin(id, &mut hand.own).await,
             Keep::Chunk(bytes) => self.chunk(&bytes, &mut hand.own).await,
             Keep::End => self.end(&mut hand.own).await,
-            Keep::Piece { id, offset, total, body } => {
-                self.piece(id, offset, total, &body, &mut hand.staged).await;
+            Keep::Piece { id, offset, total, body, digest } => {
+                self.piece((id, digest), offset, total, &body, &mut hand.staged).await;
             }
             Keep::Fetch { job, group, slot, offset, bytes } => {
                 let piece = self.fetch(group, slot, offset, bytes).await;

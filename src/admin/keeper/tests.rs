@@ -18,7 +18,7 @@ struct Sealed;
 struct SealedCheck(Vec<u8>);
 
 impl Verify for Sealed {
-    fn begin(&self, _: SnapshotId) -> Box<dyn Check> {
+    fn begin(&self, _: SnapshotId, _: Option<Digest>) -> Box<dyn Check> {
         Box::new(SealedCheck(Vec::new()))
     }
 }
@@ -136,7 +136,7 @@ impl Plane {
         let end = content.len().min(offset + bytes);
         let body = Body::new(Bytes::copy_from_slice(&content[offset..end]));
         let total = content.len() as u64;
-        self.replica(Keep::Piece { id: id(slot), offset: offset as u64, total, body });
+        self.replica(Keep::Piece { id: id(slot), offset: offset as u64, total, body, digest: None });
     }
     fn pieces(&mut self, slot: u64, content: &[u8]) {
         (0..content.len()).step_by(50_000).for_each(|offset| self.piece(slot, content, offset, 50_000));
@@ -320,9 +320,9 @@ fn more_bytes_than_told_or_allowed_are_refused() {
     let scratch = Scratch::new("keeper-size");
     let mut plane = plane(scratch.path(), Vec::new());
     let body = Body::new(Bytes::from(vec![7; 100]));
-    plane.replica(Keep::Piece { id: id(3), offset: 0, total: 50, body: body.clone() });
+    plane.replica(Keep::Piece { id: id(3), offset: 0, total: 50, body: body.clone(), digest: None });
     assert_eq!(plane.rewound(3, 0).unwrap(), "100 bytes have come of a snapshot of 50");
-    plane.replica(Keep::Piece { id: id(3), offset: 0, total: u64::MAX, body });
+    plane.replica(Keep::Piece { id: id(3), offset: 0, total: u64::MAX, body, digest: None });
     let why = plane.rewound(3, 0).unwrap();
     assert!(why.starts_with("the leader's snapshot has 18446744073709551615 bytes"), "{why}");
     assert!(names(scratch.path()).is_empty());

@@ -42,6 +42,8 @@ struct State {
     vote: Option<Stored>,
     floor: Option<Stored>,
     entries: BTreeMap<u64, Stored>,
+    /// In the order of the log.
+    notes: Vec<Stored>,
 }
 
 type States = BTreeMap<GroupId, State>;
@@ -51,7 +53,8 @@ fn fold<'a>(records: impl IntoIterator<Item = &'a Stored>) -> States {
     for r in records {
         let s = states.entry(r.group).or_default();
         match r.kind {
-            RecordKind::Vote => s.vote = Some(r.clone()),
+            RecordKind::Vote | RecordKind::View => s.vote = Some(r.clone()),
+            RecordKind::Note => s.notes.push(r.clone()),
             RecordKind::Entry => {
                 s.entries.split_off(&r.place.0);
                 s.entries.insert(r.place.0, r.clone());
@@ -61,6 +64,7 @@ fn fold<'a>(records: impl IntoIterator<Item = &'a Stored>) -> States {
                 if r.kind == RecordKind::Reset {
                     s.entries.clear();
                 }
+                s.notes.retain(|note| r.place < note.place);
                 s.floor = Some(Stored { kind: RecordKind::Floor, ..r.clone() });
             }
         }
@@ -195,7 +199,7 @@ fn assert_dense(recovered: &[Stored]) {
     for r in recovered {
         let last = last.entry(r.group).or_default();
         match r.kind {
-            RecordKind::Vote => {}
+            RecordKind::Vote | RecordKind::View | RecordKind::Note => {}
             RecordKind::Floor => {}
             RecordKind::Reset => *last = None,
             RecordKind::Entry => {

@@ -38,6 +38,11 @@ pub enum Hole {
         /// The slot that came.
         found: Slot,
     },
+    /// The log holds records of another protocol.
+    #[error(
+        "the log was written by a group of another protocol; a group keeps its protocol: set group.protocol back, or begin a new cluster"
+    )]
+    OtherProtocol,
     /// The log says that a snapshot is durable which is not there.
     #[error(
         "the log was cut at slot {floor} for a snapshot that is not there (the newest is at {snapshot}); \
@@ -87,6 +92,7 @@ impl Replay {
             }
             Record::Entry { entry, .. } => return self.entry(entry),
             Record::Floor { slot, term, stamp, reset, .. } => self.raise(Mark { slot, term, stamp }, reset),
+            Record::Pbft { .. } => return Err(Hole::OtherProtocol),
         }
         Ok(())
     }

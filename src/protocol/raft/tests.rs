@@ -100,7 +100,7 @@ impl Bed {
 fn batch(sequence: u64) -> Batch {
     let origin = Origin { node: A, lane: 0, boot: 1 };
     let body = Body::new(Bytes::from(sequence.to_le_bytes().to_vec()));
-    Batch { origin, sequence, floor: 1, growth: 0, body }
+    Batch { origin, sequence, floor: 1, body, ..Batch::default() }
 }
 fn entry(term: u64, slot: u64) -> Entry {
     Entry { term: Term(term), slot: Slot(slot), stamp: Stamp(slot), ..Entry::default() }

@@ -15,6 +15,7 @@ pub mod log_matching;
 pub mod monotonic;
 pub mod monotonic_commit;
 pub mod one_vote;
+pub mod pbft;
 pub mod progress;
 pub mod promises;
 pub mod raft;
@@ -33,6 +34,7 @@ use crate::wire::sequence::Verdict;
 pub struct Checks {
     common: Common,
     raft: raft::RaftChecks,
+    pbft: pbft::PbftChecks,
     monotonic_commit: monotonic_commit::MonotonicCommit,
     state_digest: state_digest::StateDigest,
     /// What happened along the way.
@@ -51,6 +53,7 @@ impl Checks {
         Checks {
             common: common.clone(),
             raft: Default::default(),
+            pbft: Default::default(),
             monotonic_commit: Default::default(),
             state_digest: Default::default(),
             coverage: Default::default(),
@@ -70,6 +73,7 @@ impl Checks {
                 bounded_queues::check(host, core, &self.common);
                 self.raft.burst(host, core, effects, &mut self.coverage);
             }
+            Engine::Pbft(core) => self.pbft.burst(host, core, effects),
         }
         self.commits(hosts, at, effects);
     }
@@ -84,6 +88,7 @@ impl Checks {
                 self.reached(verdict);
                 match hosts[at].engine() {
                     Engine::Raft(core) => self.raft.committed(core, entry, &mut self.coverage),
+                    Engine::Pbft(_) => (),
                 }
                 newest = Some(entry);
             }
@@ -91,6 +96,7 @@ impl Checks {
         if let Some(entry) = newest {
             match hosts[at].engine() {
                 Engine::Raft(_) => durability::check(hosts, entry.slot, entry.term),
+                Engine::Pbft(core) => pbft::is_held(hosts, core.quorum(), entry),
             }
         }
     }

@@ -19,11 +19,11 @@ pub enum Right {
     ToProgress,
 }
 
-/// What may be demanded of the nodes `part`, as bits, of a cluster of `nodes`.
-pub fn right_of(part: u64, nodes: usize) -> Right {
+/// What may be demanded of the nodes `part`, as bits, of a cluster in which `quorum` nodes must agree.
+pub fn right_of(part: u64, quorum: usize) -> Right {
     match part.count_ones() as usize {
         0 => Right::Nobody,
-        some if some <= nodes / 2 => Right::ToWait,
+        some if some < quorum => Right::ToWait,
         _ => Right::ToProgress,
     }
 }
@@ -48,10 +48,10 @@ mod tests {
 
     #[test]
     fn a_majority_must_go_on_and_half_may_wait() {
-        assert_eq!(right_of(0b000, 3), Right::Nobody);
-        assert_eq!(right_of(0b100, 3), Right::ToWait);
-        assert_eq!(right_of(0b101, 3), Right::ToProgress);
-        assert_eq!(right_of(0b0011, 4), Right::ToWait);
+        assert_eq!(right_of(0b000, 2), Right::Nobody);
+        assert_eq!(right_of(0b100, 2), Right::ToWait);
+        assert_eq!(right_of(0b101, 2), Right::ToProgress);
+        assert_eq!(right_of(0b0011, 3), Right::ToWait);
         assert_eq!(right_of(0b1, 1), Right::ToProgress);
     }
 }

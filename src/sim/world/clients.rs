@@ -1,12 +1,12 @@
 //! What is asked of the nodes, and what becomes of it.
 
 use super::{Event, World};
-use crate::base::{Body, GROUP_ONE, Slot};
+use crate::base::{Body, Digest, GROUP_ONE, Slot};
 use crate::protocol::Lead;
 use crate::sim::coverage::Reached;
 use crate::sim::disk::Snapshot;
 use crate::sim::host::Effect;
-use crate::wire::hop::{Answer, Demand, Failure};
+use crate::wire::hop::{Answer, Demand, Digested, Failure};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -84,6 +84,7 @@ impl World {
     pub(super) fn apply(&mut self, node: usize) {
         let count = 1 + self.dice.times.below(20) as usize;
         let effects = self.hosts[node].apply(count);
+        let mut digests = Vec::new();
         let is_follower = !self.hosts[node].engine().is_leader();
         for effect in effects {
             let (host, front) = (&self.hosts[node], &mut self.outside[node].front);
@@ -101,6 +102,7 @@ impl World {
                         trace.answers(self.now, node, format_args!("> write {sequence} answered at {slot}"));
                     }
                 }
+                Effect::Digested { slot, digest, keep } => digests.push((slot, digest, keep)),
                 Effect::Read { id } => {
                     let invoked = front.reads.remove(&id).expect("a read is answered once");
                     let slot = host.machine.applied;
@@ -115,7 +117,23 @@ impl World {
         self.outside[node].is_applying = false;
         let (now, applied) = (self.local(node), self.hosts[node].machine.applied);
         self.hosts[node].shard.applied(now, GROUP_ONE, applied, 0, None);
-        self.snapshot(node);
+        self.digested(node, digests);
+        if !self.hosts[node].engine().is_watched() {
+            self.snapshot(node);
+        }
+    }
+
+    /// The store tells the digests that the core wanted.
+    fn digested(&mut self, node: usize, digests: Vec<(Slot, Digest, Option<Snapshot>)>) {
+        let now = self.local(node);
+        for (slot, digest, keep) in digests {
+            self.hosts[node].shard.digested(now, Digested { group: GROUP_ONE, slot, digest });
+            if let Some(snapshot) = keep.filter(|_| !self.outside[node].is_snapshotting) {
+                self.outside[node].is_snapshotting = true;
+                let at = self.after_us(20 * self.swarm.write_us_max);
+                self.plan(at, node, Event::Snapshotted { snapshot });
+            }
+        }
     }
 
     /// The store makes a snapshot, if one is due.

@@ -20,11 +20,11 @@ use super::network::Network;
 use super::options::Options;
 use super::swarm::Swarm;
 use super::violation;
-use crate::base::{GROUP_ONE, Instant, JobId, NodeId, NodeSet, Prng, Slot, Ticket};
+use crate::base::{Digest, GROUP_ONE, Instant, JobId, NodeId, NodeSet, Prng, Slot, Ticket};
 use crate::protocol::{Fetched, Lead};
 use crate::replica::Effects;
 use crate::wire::Message;
-use crate::wire::hop::{Keep, LogFetch, Opened, Outgoing};
+use crate::wire::hop::{Keep, LogFetch, Opened, Outgoing, SnapshotId};
 use agenda::Agenda;
 use clock::Clock;
 use std::collections::VecDeque;
@@ -52,6 +52,10 @@ enum Event {
     /// A leader's snapshot becomes durable.
     Installed {
         snapshot: Snapshot,
+    },
+    /// A snapshot that came is not the one that was certified.
+    Poisoned {
+        id: SnapshotId,
     },
     Lost {
         peer: NodeId,
@@ -339,6 +343,7 @@ impl World {
                 host.shard.snapshotted(now, id, bytes);
             }
             Event::Installed { snapshot } => self.installed(node, &snapshot),
+            Event::Poisoned { id } => host.shard.rewound(now, id, 0),
             Event::Lost { peer } => {
                 self.outside[node].lost.remove(peer);
                 host.shard.lost(now, peer);
@@ -513,10 +518,11 @@ impl World {
     fn keep(&mut self, node: usize, keep: Keep) {
         let at = self.after_us(self.swarm.write_us_max);
         match keep {
-            Keep::Piece { id, offset, total, body } => {
-                if let Some(snapshot) = self.hosts[node].stage(id, offset, total, body.bytes()) {
-                    self.plan(at, node, Event::Installed { snapshot });
-                }
+            Keep::Piece { id, offset, total, body, digest } => {
+                let Some(snapshot) = self.hosts[node].stage(id, offset, total, body.bytes()) else { return };
+                let is_poisoned = digest.is_some_and(|digest| digest != Digest::of(&snapshot.bytes));
+                let event = if is_poisoned { Event::Poisoned { id } } else { Event::Installed { snapshot } };
+                self.plan(at, node, event);
             }
             Keep::Fetch { job, slot, offset, bytes, .. } => {
                 let found = self.hosts[node].disk.piece(slot, offset, bytes);

@@ -57,6 +57,7 @@ impl Trace {
             Event::Installed { snapshot } => {
                 self.say(now, node, format_args!("< installs a snapshot at {}", snapshot.id.slot));
             }
+            Event::Poisoned { id } => self.say(now, node, format_args!("< a false snapshot at {}", id.slot)),
             Event::Lost { peer } => self.say(now, node, format_args!("< lost {peer}")),
             Event::Restart => self.say(now, node, format_args!("restart")),
             Event::Crash => self.say(now, node, format_args!("crash")),
@@ -76,6 +77,7 @@ impl Trace {
         }
         for decided in &effects.decided {
             match decided {
+                Decided::Digest { slot, .. } => self.say(now, node, format_args!("> digest at {slot}")),
                 Decided::Commit { entry, .. } => {
                     self.say(now, node, format_args!("> commits {}", entry.slot))
                 }

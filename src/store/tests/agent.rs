@@ -6,7 +6,7 @@ use crate::base::{Body, GROUP_ONE, Instant, NodeId, Origin, Slot, Stamp, Term};
 use crate::io::driver::Doorbell;
 use crate::store::transcript::words;
 use crate::store::{Ports, Store, StoreAgent, Told, Triggers, inspect};
-use crate::wire::hop::{Answer, Decided, Keep, Load, SnapshotId};
+use crate::wire::hop::{Answer, Decided, Digested, Keep, Load, SnapshotId};
 use crate::wire::{Entry, EntryKind};
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ struct Bench {
     loads: Producer<Load>,
     answers: Consumer<Answer>,
     keeps: Consumer<Keep>,
+    digests: Consumer<Digested>,
     now: Instant,
 }
 
@@ -31,15 +32,17 @@ fn bench(triggers: Triggers, capacity: usize) -> Bench {
     let (loads, from_keeper) = ring(16);
     let (to_reply, answers) = ring(capacity);
     let (to_keeper, keeps) = ring(capacity);
+    let (to_replica, digests) = ring(capacity);
     let ports = Ports {
         decided: from_replica,
         loads: from_keeper,
         answers: to_reply,
+        digests: to_replica,
         keeps: to_keeper,
         keeper: Arc::new(Mute),
     };
     let agent = StoreAgent::new(Store::new(OPTIONS), ORIGIN, ports, told.clone(), triggers);
-    Bench { agent, told, decided, loads, answers, keeps, now: Instant::ZERO }
+    Bench { agent, told, decided, loads, answers, digests, keeps, now: Instant::ZERO }
 }
 
 const NEVER: Triggers = Triggers { entries: u64::MAX, bytes: u64::MAX, ahead: 0 };
@@ -262,4 +265,27 @@ fn the_digest_is_told_when_nothing_was_written_for_a_while() {
     let mut twin = Store::new(OPTIONS);
     twin.apply(&entry(1, ORIGIN, 1, "SET a 1"), None);
     assert_eq!(bench.told.digest.get().to_be_bytes(), twin.digest().0[..8]);
+}
+
+#[test]
+fn a_digest_is_of_the_state_after_its_slot_whatever_is_decided_behind_it() {
+    let mut bench = bench(NEVER, 64);
+    let mut alone = Store::new(OPTIONS);
+    for slot in 1..=4 {
+        let next = entry(slot, ORIGIN, slot, "INCR n");
+        bench.commit(next.clone());
+        if slot <= 2 {
+            alone.apply(&next, None);
+        }
+        if slot == 2 {
+            let digest = Decided::Digest { group: GROUP_ONE, slot: Slot(2), keep: true };
+            bench.decided.push(digest).unwrap();
+        }
+    }
+    bench.run();
+    let digest = alone.digest();
+    assert_eq!(bench.digests.pop(), Some(Digested { group: GROUP_ONE, slot: Slot(2), digest }));
+    assert_eq!(bench.agent.store().applied(), Slot(4));
+    let Some(Keep::Begin(id)) = bench.keeps.pop() else { panic!("a snapshot was wanted") };
+    assert_eq!(id.slot, Slot(2), "of the state whose digest is told");
 }

@@ -1,0 +1,344 @@
+//! What a replica has missed: delivery is weak, so everybody says now and then where it stands, and whoever knows more answers
+//! (status messages, TOCS 2002, 5.2).
+//!
+//! That a slot is decided is believed when `f + 1` say so, for one of them is correct; values are believed by their digests.
+
+use super::slots::Place;
+use super::{NUMBER_MAX, Pbft};
+use crate::base::canary::{self, Canary};
+use crate::base::{Instant, NodeId, Slot, View};
+use crate::protocol::{Outbox, Target};
+use crate::wire::Entry;
+use crate::wire::pbft::{self, Message, NULL, Proposal, Vote};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Not more often than this is one peer told what it misses.
+const ANSWER_PAUSE: Duration = Duration::from_millis(5);
+/// Most slots in an answer.
+const ANSWER_MAX: usize = 256;
+
+/// Where a replica says it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Word {
+    pub view: View,
+    pub active: bool,
+    pub stable: Slot,
+    pub executed: Slot,
+    /// When it was said.
+    pub heard: Instant,
+}
+
+/// What is known of the others.
+#[derive(Clone, Debug)]
+pub(super) struct Peers {
+    words: BTreeMap<NodeId, Word>,
+    answered: BTreeMap<NodeId, Instant>,
+    /// The regular status is due.
+    beat_at: Instant,
+    /// When something was executed last, or the status was said about its not being so.
+    pub moved_at: Instant,
+    /// When something was executed last.
+    pub executed_at: Instant,
+    /// How long a standstill is borne now; doubles up to the regular pause.
+    pause: Duration,
+    /// Whom bodies are asked of: each in turn, so that one that keeps them back costs a round.
+    rotor: usize,
+}
+
+impl Peers {
+    /// Nobody has been heard.
+    pub fn new(now: Instant, pause: Duration) -> Peers {
+        let (words, answered) = (BTreeMap::new(), BTreeMap::new());
+        Peers { words, answered, beat_at: now, moved_at: now, executed_at: now, pause, rotor: 0 }
+    }
+    /// The highest slot that at least one correct replica calls stable.
+    pub fn vouched_stable(&self, weak: usize) -> Slot {
+        self.vouched(weak, |word| word.stable)
+    }
+    /// The highest slot that at least one correct replica has executed.
+    pub fn vouched_executed(&self, weak: usize) -> Slot {
+        self.vouched(weak, |word| word.executed)
+    }
+    fn vouched(&self, weak: usize, of: impl Fn(&Word) -> Slot) -> Slot {
+        let mut said: Vec<Slot> = self.words.values().map(of).collect();
+        said.sort_unstable_by(|a, b| b.cmp(a));
+        said.get(weak - 1).copied().unwrap_or(Slot::ZERO)
+    }
+    /// The highest view that at least one correct replica says has begun.
+    pub fn vouched_view(&self, weak: usize) -> Option<View> {
+        let mut said: Vec<View> = self.words.values().filter(|w| w.active).map(|w| w.view).collect();
+        said.sort_unstable_by(|a, b| b.cmp(a));
+        said.get(weak - 1).copied()
+    }
+    /// Where each stands, as it says.
+    pub fn words(&self) -> impl Iterator<Item = (NodeId, Word)> {
+        self.words.iter().map(|(node, word)| (*node, *word))
+    }
+}
+
+impl Pbft {
+    fn word(&self) -> Word {
+        let stable = self.checkpoints.stable.slot;
+        let heard = self.peers.moved_at;
+        Word { view: self.view, active: self.active, stable, executed: self.executed, heard }
+    }
+
+    /// Something was executed: nobody needs to be asked for now.
+    pub(super) fn progressed(&mut self, now: Instant) {
+        (self.peers.moved_at, self.peers.executed_at) = (now, now);
+        self.peers.pause = self.options.stall_after;
+    }
+
+    /// When to say where this replica stands.
+    pub(super) fn status_at(&self) -> Instant {
+        let behind = self.executed < self.peers.vouched_executed(self.quorum.weak());
+        let unfinished = || self.slots.above(self.executed).next().is_some();
+        let stands = !self.active || behind || self.requests.len() != 0 || unfinished();
+        let stall = self.peers.moved_at.after(self.peers.pause);
+        if stands { self.peers.beat_at.min(stall) } else { self.peers.beat_at }
+    }
+
+    /// Says it to all; one of them is asked for bodies.
+    pub(super) fn say_status(&mut self, now: Instant, out: &mut Outbox) {
+        self.peers.beat_at = now.after(self.options.status_every);
+        self.peers.moved_at = now;
+        self.peers.pause = (2 * self.peers.pause).min(self.options.status_every);
+        self.peers.rotor += 1;
+        let others: Vec<NodeId> = self.others().collect();
+        for (at, node) in others.iter().enumerate() {
+            let bodies = at == self.peers.rotor % others.len();
+            self.say_status_to(*node, bodies, out);
+        }
+    }
+
+    fn say_status_to(&self, node: NodeId, bodies: bool, out: &mut Outbox) {
+        let Word { view, active, stable, executed, .. } = self.word();
+        self.say(Target::One(node), Message::Status { view, active, stable, executed, bodies }, out);
+    }
+
+    /// What was asked and not answered, and what others need for a view to begin.
+    pub(super) fn ask_again(&mut self, now: Instant, out: &mut Outbox) {
+        if !self.active
+            && let Some(change) = self.changing.own(self.me)
+        {
+            self.say(Target::Others, Message::ViewChange(change.clone()), out);
+        }
+        self.try_begin(now, out);
+        let wanted = |(slot, place): (Slot, &Place)| {
+            let digest = place.committed.or(place.assigned)?;
+            (!place.knows(digest)).then_some(Vote { slot, digest })
+        };
+        let missing: Vec<Vote> = self.slots.iter().filter_map(wanted).take(ANSWER_MAX).collect();
+        if !missing.is_empty() {
+            self.say(Target::Others, Message::Want { votes: missing }, out);
+        }
+        self.consider_transfer(now, out);
+    }
+
+    /// The link to a peer came up anew: asks what was missed, and says again what it may have missed.
+    pub(super) fn lost(&mut self, peer: NodeId, out: &mut Outbox) {
+        if self.members.contains(&peer) && peer != self.me {
+            self.say_status_to(peer, true, out);
+            if let Some(word) = self.peers.words.get(&peer).copied() {
+                self.answer(peer, word, false, out);
+            }
+        }
+    }
+
+    pub(super) fn on_status(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        word: Word,
+        bodies: bool,
+        out: &mut Outbox,
+    ) {
+        if [word.view.0, word.stable.0, word.executed.0].iter().any(|number| NUMBER_MAX <= *number) {
+            return;
+        }
+        self.peers.words.insert(from, word);
+        self.follow_checkpoints(out);
+        let answered = self.peers.answered.get(&from);
+        if answered.is_none_or(|at| ANSWER_PAUSE <= now.since(*at)) {
+            self.peers.answered.insert(from, now);
+            self.answer(from, word, bodies, out);
+        }
+    }
+
+    /// Tells a peer what it misses, as far as this replica knows.
+    fn answer(&mut self, to: NodeId, word: Word, bodies: bool, out: &mut Outbox) {
+        let is_behind = word.executed < self.executed || word.stable < self.checkpoints.stable.slot;
+        if word.view < self.view || (word.view == self.view && !word.active) {
+            self.answer_view(to, word, out);
+        }
+        if word.executed < self.executed {
+            self.answer_decided(to, word.executed, bodies, out);
+        }
+        // Also those that are not stable yet: the words that would make them so may be lost.
+        if word.stable < self.executed {
+            for vote in self.checkpoints.all().into_iter().filter(|vote| word.stable < vote.slot) {
+                self.say_checkpoint(Target::One(to), vote, out);
+            }
+        }
+        if word.view == self.view && word.active && self.active {
+            self.answer_votes(to, word, out);
+        }
+        if is_behind {
+            self.say_status_to(to, false, out);
+        }
+    }
+
+    fn answer_view(&self, to: NodeId, word: Word, out: &mut Outbox) {
+        if let Some(new_view) = &self.new_view {
+            self.say(Target::One(to), Message::NewView(new_view.clone()), out);
+        } else if let Some(change) = self.changing.own(self.me).filter(|change| word.view <= change.view) {
+            self.say(Target::One(to), Message::ViewChange(change.clone()), out);
+        }
+    }
+
+    fn answer_decided(&mut self, to: NodeId, executed: Slot, bodies: bool, out: &mut Outbox) {
+        let first = self.past.front().map_or(Slot(u64::MAX), |(_, entry)| entry.slot);
+        if executed.next() < first {
+            // Too far behind for single values: the state itself, by its certificate.
+            if let Some(slot) = self.shippable()
+                && let Some(vote) = self.certified_snapshot(slot)
+            {
+                self.say_checkpoint(Target::One(to), vote, out);
+            }
+            return;
+        }
+        let skip = (executed.next().0 - first.0) as usize;
+        let (mut entries, mut votes, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for (digest, entry) in self.past.iter().skip(skip).take(ANSWER_MAX) {
+            if !bodies || *digest == NULL {
+                votes.push(Vote { slot: entry.slot, digest: *digest });
+                continue;
+            }
+            bytes += entry.body.len();
+            if self.options.message_bytes_max < bytes && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry.clone());
+        }
+        self.say(Target::One(to), Message::Decided { entries, votes }, out);
+    }
+
+    /// Own votes of the view that a peer shares, on slots that it has not executed.
+    fn answer_votes(&mut self, to: NodeId, word: Word, out: &mut Outbox) {
+        let (mut proposals, mut prepares, mut commits) = (Vec::<Proposal>::new(), Vec::new(), Vec::new());
+        let is_primary = self.is_primary();
+        for (slot, place) in self.slots.above(word.executed.max(word.stable)) {
+            let Some(digest) = place.assigned.filter(|_| place.accepted) else { continue };
+            let vote = Vote { slot, digest };
+            // The new view itself has assigned what is null or older than the view.
+            match place.value(digest) {
+                Some(proposal) if is_primary && pbft::is_whole(proposal) => proposals.push(proposal.clone()),
+                _ => (),
+            }
+            if !is_primary {
+                prepares.push(vote);
+            }
+            if place.prepared {
+                commits.push(vote);
+            }
+        }
+        let view = self.view;
+        // Those of this burst go to all anyway, after their records; these wait for everything written so far.
+        self.pre_prepare(Target::One(to), proposals, out);
+        if !prepares.is_empty() {
+            self.say(Target::One(to), Message::Prepare { view, votes: prepares }, out);
+        }
+        if !commits.is_empty() {
+            self.say(Target::One(to), Message::Commit { view, votes: commits }, out);
+        }
+    }
+
+    pub(super) fn on_decided(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        entries: Vec<Entry>,
+        votes: Vec<Vote>,
+        out: &mut Outbox,
+    ) {
+        let with_bodies = !entries.is_empty();
+        let before = self.executed;
+        for entry in entries {
+            let vote = Vote { slot: entry.slot, digest: pbft::digest(&entry) };
+            self.on_decision(from, vote, Some(entry), out);
+        }
+        for vote in votes {
+            self.on_decision(from, vote, None, out);
+        }
+        self.execute(now, out);
+        // There is more where this came from.
+        let told = self.peers.words.get(&from).map_or(Slot::ZERO, |word| word.executed);
+        if with_bodies && before < self.executed && self.executed < told {
+            self.say_status(now, out);
+        }
+    }
+
+    fn on_decision(&mut self, from: NodeId, vote: Vote, entry: Option<Entry>, out: &mut Outbox) {
+        let ahead = vote.slot.0.saturating_sub(self.executed.0);
+        let high = self.slots.low().0.saturating_add(2 * self.options.window);
+        if ahead == 0 || self.options.window < ahead || high < vote.slot.0 {
+            return;
+        }
+        let weak = if canary::on(Canary::OneVoiceDecides) { 1 } else { self.quorum.weak() };
+        let place = self.slots.at(vote.slot);
+        place.decided.add(from, vote.digest);
+        let agreed = place.decided.agreed(weak);
+        if let Some(entry) = entry {
+            let wanted = agreed == Some(vote.digest) || place.committed == Some(vote.digest);
+            place.keep(vote.digest, Proposal { entry, signature: Default::default() }, wanted);
+        }
+        match (place.committed, agreed) {
+            (None, Some(digest)) => self.commit(Vote { slot: vote.slot, digest }, out),
+            (Some(digest), _) if digest == vote.digest => self.note_decision(vote, out),
+            _ => (),
+        }
+    }
+
+    pub(super) fn on_want(&mut self, from: NodeId, votes: Vec<Vote>, out: &mut Outbox) {
+        let (mut entries, mut bytes) = (Vec::<Entry>::new(), 0);
+        for vote in votes.into_iter().take(ANSWER_MAX) {
+            let Some(proposal) = self.slots.get(vote.slot).and_then(|place| place.value(vote.digest)) else {
+                continue;
+            };
+            bytes += proposal.entry.body.len();
+            if self.options.message_bytes_max < bytes && !entries.is_empty() {
+                break;
+            }
+            entries.push(proposal.entry.clone());
+        }
+        if !entries.is_empty() {
+            out.send(Target::One(from), Message::Have { entries });
+        }
+    }
+
+    pub(super) fn on_have(&mut self, now: Instant, entries: Vec<Entry>, out: &mut Outbox) {
+        for entry in entries {
+            let vote = Vote { slot: entry.slot, digest: pbft::digest(&entry) };
+            let wanted = self.is_wanted(vote);
+            let Some(place) = self.slots.get_mut(vote.slot) else {
+                // A value that a new view is about to begin with.
+                if wanted {
+                    let proposal = Proposal { entry, signature: Default::default() };
+                    self.slots.at(vote.slot).keep(vote.digest, proposal, true);
+                }
+                continue;
+            };
+            let is_awaited = place.assigned == Some(vote.digest) && !place.accepted;
+            if !wanted && !is_awaited && place.committed != Some(vote.digest) {
+                continue;
+            }
+            place.keep(vote.digest, Proposal { entry, signature: Default::default() }, true);
+            if is_awaited && self.active {
+                self.accept(now, vote, None, out);
+            }
+            self.note_decision(vote, out);
+        }
+        self.try_begin(now, out);
+    }
+}

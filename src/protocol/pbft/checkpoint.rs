@@ -1,0 +1,232 @@
+//! Checkpoints: every K slots each replica says which state it has; equal words of a quorum make it stable, and what led there is
+//! forgotten (TOCS 2002, 4.3).
+
+use super::evidence::Proof;
+use super::slots::{Counted, Tally};
+use super::{NUMBER_MAX, Pbft, Spoken};
+use crate::base::canary::{self, Canary};
+use crate::base::{Digest, NodeId, Slot, Stamp, Term};
+use crate::crypto::Signature;
+use crate::protocol::{FaultKind, Outbox, Target};
+use crate::wire::Record;
+use crate::wire::pbft::{Message, NULL, Note, Vote, signed_checkpoint};
+use std::collections::BTreeMap;
+
+/// Own states at slots of snapshots that are remembered.
+const KEPT_MAX: usize = 4;
+
+/// What is known of checkpoints.
+#[derive(Clone, Debug)]
+pub(super) struct Checkpoints {
+    /// The newest that is stable and that this replica has itself. Its state is on the own disk.
+    pub stable: Vote,
+    /// The one that the window begins above: `stable`, or a later one that began the view. Invariant: at the low water mark.
+    pub base: Vote,
+    /// Own states from `stable` on: digest and stamp.
+    own: BTreeMap<Slot, (Digest, Stamp)>,
+    /// Digests that the store was asked for: the stamps of their slots.
+    asked: BTreeMap<Slot, Stamp>,
+    /// Words about slots within the window.
+    votes: BTreeMap<Slot, Tally>,
+    /// The newest word of each about a state that can be transferred, signed.
+    pub snapshots: BTreeMap<NodeId, (Vote, Signature)>,
+    /// The newest signed word of each.
+    latest: BTreeMap<NodeId, (Vote, Signature)>,
+    /// Own states at slots of snapshots, the newest few.
+    kept: BTreeMap<Slot, Digest>,
+    /// The newest own snapshot on stable storage.
+    pub snapshot: Slot,
+    /// Where the log begins.
+    pub floor: Slot,
+}
+
+impl Checkpoints {
+    /// None but the empty state, or the one that was recovered.
+    pub fn new(stable: Vote, floor: Slot) -> Checkpoints {
+        Checkpoints {
+            stable,
+            base: stable,
+            own: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            latest: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            snapshot: floor,
+            floor,
+        }
+    }
+    /// The own states, for a view-change (C).
+    pub fn all(&self) -> Vec<Vote> {
+        let mut all: Vec<Vote> =
+            self.own.iter().map(|(slot, (digest, _))| Vote { slot: *slot, digest: *digest }).collect();
+        all.extend([self.stable, self.base]);
+        all.sort_unstable();
+        all.dedup_by_key(|vote| vote.slot);
+        all
+    }
+    /// The own state at a slot.
+    pub fn own(&self, slot: Slot) -> Option<Digest> {
+        self.own.get(&slot).map(|(digest, _)| *digest)
+    }
+    /// Forgets own states below the stable one.
+    pub fn trim(&mut self) {
+        self.own = self.own.split_off(&self.stable.slot);
+    }
+    /// An own state, as recovered or transferred.
+    pub fn know(&mut self, vote: Vote, stamp: Stamp, snapshot_every: u64) {
+        self.own.insert(vote.slot, (vote.digest, stamp));
+        if vote.slot.0.is_multiple_of(snapshot_every) {
+            self.kept.insert(vote.slot, vote.digest);
+            while KEPT_MAX < self.kept.len() {
+                self.kept.pop_first();
+            }
+        }
+    }
+    /// The own state at `slot`, if it is stable and a snapshot of it was wanted.
+    pub fn kept(&self, slot: Slot) -> Option<Vote> {
+        let digest = self.kept.get(&slot).copied()?;
+        (slot <= self.stable.slot).then_some(Vote { slot, digest })
+    }
+}
+
+impl Pbft {
+    /// "A checkpoint is taken when a request with a sequence number divisible by K is executed."
+    pub(super) fn ask_digest(&mut self, out: &mut Outbox) {
+        let slot = self.executed;
+        let is_due = slot.0.is_multiple_of(self.options.checkpoint_every);
+        if is_due && self.checkpoints.stable.slot < slot && self.checkpoints.own(slot).is_none() {
+            self.checkpoints.asked.insert(slot, self.stamp);
+            out.digest(slot, slot.0.is_multiple_of(self.options.snapshot_every));
+        }
+    }
+
+    /// The store's digest: the own word, said when it is on the disk.
+    pub(super) fn digested(&mut self, slot: Slot, digest: Digest, out: &mut Outbox) {
+        let Some(stamp) = self.checkpoints.asked.remove(&slot) else { return };
+        if slot <= self.checkpoints.stable.slot {
+            return;
+        }
+        let vote = Vote { slot, digest };
+        self.checkpoints.know(vote, stamp, self.options.snapshot_every);
+        let ticket = self.note(Note::Checkpoint { vote, stable: false }, out);
+        self.unspoken.push_back((ticket, Spoken::Checkpoint { vote }));
+        self.say_checkpoint(Target::Others, vote, out);
+    }
+
+    pub(super) fn say_checkpoint(&mut self, to: Target, vote: Vote, out: &mut Outbox) {
+        let signature = self.keys.sign(&signed_checkpoint(self.group, &vote));
+        self.say(to, Message::Checkpoint { vote, signature }, out);
+    }
+
+    pub(super) fn on_checkpoint(&mut self, from: NodeId, vote: Vote, signature: Signature, out: &mut Outbox) {
+        if NUMBER_MAX <= vote.slot.0 || !vote.slot.0.is_multiple_of(self.options.checkpoint_every) {
+            out.fault(from, FaultKind::Disordered { slot: vote.slot });
+            return;
+        }
+        let known = [self.checkpoints.latest.get(&from), self.checkpoints.snapshots.get(&from)];
+        let differs = |(before, _): &&(Vote, Signature)| before.slot == vote.slot && *before != vote;
+        let first = known.into_iter().flatten().find(differs).copied();
+        if let Some(one) = first {
+            self.convict(from, Proof::Checkpoints { one, other: (vote, signature) });
+            out.fault(from, FaultKind::Contradicts { slot: vote.slot });
+            return;
+        }
+        let newest =
+            |known: Option<&(Vote, Signature)>| known.is_none_or(|(before, _)| before.slot < vote.slot);
+        if newest(self.checkpoints.latest.get(&from)) {
+            self.checkpoints.latest.insert(from, (vote, signature));
+        }
+        let is_snapshot = vote.slot.0.is_multiple_of(self.options.snapshot_every);
+        if is_snapshot && newest(self.checkpoints.snapshots.get(&from)) {
+            self.checkpoints.snapshots.insert(from, (vote, signature));
+        }
+        if self.checkpoints.stable.slot < vote.slot && self.slots.contains(vote.slot) {
+            self.count_checkpoint(from, vote, out);
+        }
+    }
+
+    /// Counts a word; equal ones of a quorum, the own among them, make the state stable.
+    pub(super) fn count_checkpoint(&mut self, node: NodeId, vote: Vote, out: &mut Outbox) {
+        if vote.slot <= self.checkpoints.stable.slot {
+            return;
+        }
+        let tally = self.checkpoints.votes.entry(vote.slot).or_default();
+        if tally.add(node, vote.digest) == Counted::Contradicts {
+            out.fault(node, FaultKind::Contradicts { slot: vote.slot });
+            return;
+        }
+        let enough = match canary::on(Canary::WeakCheckpoint) {
+            true => self.quorum.weak(),
+            false => self.quorum.strong(),
+        };
+        if let Some(digest) = tally.agreed(enough) {
+            self.agreed_checkpoint(Vote { slot: vote.slot, digest }, out);
+        }
+        self.follow_checkpoints(out);
+    }
+
+    fn agreed_checkpoint(&mut self, vote: Vote, out: &mut Outbox) {
+        match self.checkpoints.own(vote.slot) {
+            Some(own) if own == vote.digest => self.stabilize(vote, out),
+            // The own disk, memory or code is at fault: what others say is what they all have.
+            Some(_) => out.fault(self.me, FaultKind::StateDiverges { slot: vote.slot }),
+            // Not there yet; counted again once it is.
+            None => (),
+        }
+    }
+
+    /// For a replica that catches up: a state that a correct replica calls stable was certified, though its certificate has gone.
+    pub(super) fn follow_checkpoints(&mut self, out: &mut Outbox) {
+        let vouched = self.peers.vouched_stable(self.quorum.weak());
+        let own = &self.checkpoints.own;
+        let newest = own
+            .range(..=vouched)
+            .next_back()
+            .map(|(slot, (digest, _))| Vote { slot: *slot, digest: *digest });
+        if let Some(vote) = newest.filter(|vote| self.checkpoints.stable.slot < vote.slot) {
+            self.stabilize(vote, out);
+        }
+    }
+
+    /// "It discards all pre-prepare, prepare and commit messages with sequence numbers less than or equal to n, and all earlier
+    /// checkpoints" (4.3).
+    pub(super) fn stabilize(&mut self, vote: Vote, out: &mut Outbox) {
+        assert!(self.checkpoints.stable.slot < vote.slot && vote.slot <= self.executed);
+        self.checkpoints.stable = vote;
+        if self.checkpoints.base.slot < vote.slot {
+            self.checkpoints.base = vote;
+        }
+        self.note(Note::Checkpoint { vote, stable: true }, out);
+        self.slots.raise(vote.slot);
+        self.slots.collect(self.executed);
+        self.checkpoints.trim();
+        self.checkpoints.votes = self.checkpoints.votes.split_off(&vote.slot.next());
+        self.lower_log(out);
+    }
+
+    /// An own snapshot is on stable storage.
+    pub(super) fn snapshotted(&mut self, slot: Slot, out: &mut Outbox) {
+        self.checkpoints.snapshot = self.checkpoints.snapshot.max(slot);
+        self.lower_log(out);
+    }
+
+    /// What a stable snapshot holds may leave the log.
+    fn lower_log(&mut self, out: &mut Outbox) {
+        let slot = self.checkpoints.snapshot;
+        if self.checkpoints.floor < slot && slot <= self.checkpoints.stable.slot {
+            self.checkpoints.floor = slot;
+            let stamp = Stamp::ZERO;
+            out.append(Record::Floor { group: self.group, slot, term: Term::ZERO, stamp, reset: false });
+        }
+    }
+
+    /// The newest own state that others can be given whole.
+    pub(super) fn shippable(&self) -> Option<Slot> {
+        let slot = self.checkpoints.snapshot.min(self.checkpoints.floor);
+        (slot != Slot::ZERO).then_some(slot)
+    }
+}
+
+/// The state before the first slot.
+pub(super) const EMPTY: Vote = Vote { slot: Slot::ZERO, digest: NULL };

@@ -1,0 +1,307 @@
+//! PBFT, as in Miguel Castro and Barbara Liskov, "Practical Byzantine Fault Tolerance and Proactive Recovery", TOCS 20(4), 2002
+//! (sections are cited where they are obeyed): a group that stays right while `f` of its `n >= 3f + 1` replicas lie.
+//!
+//! [`Pbft`] is one replica of one group. It is told facts and writes what it wants into an outbox; it never waits, never fails,
+//! never reads a clock. One file a concern:
+//!
+//! - `quorum`: how many must agree. `slots`: the window of slots under agreement.
+//! - `normal`: pre-prepare, prepare, commit, execution (4.3).
+//! - `requests`: what waits to be ordered, a fair share for each node, and since when (4.3, 4.4; Aardvark 4.3).
+//! - `checkpoint`: equal states become stable, and what lies below is forgotten (4.2, 4.3).
+//! - `view_change`, `choose`: another primary, and what its view begins with (4.5, figure 4).
+//! - `catch_up`, `transfer`: what a replica has missed, from any other, believed only with `f + 1` voices or a certificate (4.6, 6.2).
+//! - `evidence`: signed words that contradict each other.
+//! - `recover`: a start from what was stored.
+//!
+//! # What waits for durability
+//! Everything that speaks of a slot or a view: pre-prepares too, for a primary that forgets one would assign the slot twice. Own votes
+//! are counted when they are durable. So a replica that crashes and returns is a slow one, not a liar, and all of them may lose power
+//! at once. (As published, PBFT keeps this in memory.)
+
+mod catch_up;
+mod checkpoint;
+pub mod choose;
+pub mod evidence;
+mod normal;
+pub mod options;
+pub mod quorum;
+pub mod recover;
+mod requests;
+pub mod slots;
+pub mod status;
+mod transfer;
+mod view_change;
+
+pub use evidence::Proof;
+pub use options::Options;
+pub use quorum::Quorum;
+pub use recover::{Hole, Replay, Setup};
+
+use crate::base::{Digest, GroupId, Instant, JobId, NodeId, NodeSet, Slot, Stamp, Ticket, View};
+use crate::crypto::Keyring;
+use crate::protocol::{FaultKind, Input, Outbox, Protocol, RefusalKind, Target};
+use crate::wire::pbft::{Message, NewView, Note, Proposal, Vote};
+use crate::wire::{Entry, Record};
+use catch_up::Peers;
+use checkpoint::Checkpoints;
+use evidence::Evidence;
+use requests::Requests;
+use slots::Slots;
+use std::collections::VecDeque;
+use transfer::Transfer;
+use view_change::Changing;
+
+/// No peer may speak of a view, slot or offset beyond this: so numbers can be added to without overflow.
+const NUMBER_MAX: u64 = 1 << 62;
+
+/// The lane of batches that order reads: they carry no commands, and the store never sees their origin.
+const READ_LANE: u8 = u8::MAX;
+
+/// Something of the own that counts once it is durable.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Spoken {
+    Accepted { view: View, vote: Vote },
+    Prepared { view: View, vote: Vote },
+    Checkpoint { vote: Vote },
+}
+
+/// One replica of one group.
+pub struct Pbft {
+    options: Options,
+    group: GroupId,
+    me: NodeId,
+    boot: u64,
+    /// Rising; the primary of view `v` is the one at `v mod n`.
+    members: Vec<NodeId>,
+    quorum: Quorum,
+    keys: Keyring,
+
+    /// The view entered, or being changed to. Rises; a record is written in the step that changes it.
+    view: View,
+    /// Whether it has begun.
+    active: bool,
+    slots: Slots,
+    /// The newest executed slot: handed to the store. Rises.
+    executed: Slot,
+    /// Its stamp.
+    stamp: Stamp,
+    /// Executed values that replicas a little behind may ask for. Consecutive, ending at `executed`.
+    past: VecDeque<(Digest, Entry)>,
+    past_bytes: usize,
+    /// Decided before this life, for the store to apply again; handed over in the first burst.
+    replayed: Option<VecDeque<(Digest, Entry)>>,
+
+    /// While primary: the last slot assigned.
+    assigned: Slot,
+    /// While primary: the last stamp assigned.
+    assigned_stamp: Stamp,
+    /// While primary: assigned, but above the high water mark, so not yet said.
+    waiting: VecDeque<Proposal>,
+    /// While primary: written in this burst, to be said at its end.
+    fresh: Vec<Proposal>,
+    /// Votes of this burst.
+    prepares: Vec<Vote>,
+    commits: Vec<Vote>,
+    /// Own words on their way to the disk. Invariant: tickets rise.
+    unspoken: VecDeque<(Ticket, Spoken)>,
+
+    requests: Requests,
+    checkpoints: Checkpoints,
+    changing: Changing,
+    /// What the present view began with, for those who missed it.
+    new_view: Option<NewView>,
+    peers: Peers,
+    transfer: Transfer,
+    evidence: Evidence,
+    /// The wall clock, as last told.
+    clock: Stamp,
+    draining: bool,
+    next_job: JobId,
+}
+
+impl Protocol for Pbft {
+    type Message = Message;
+
+    fn step(&mut self, now: Instant, input: Input<Message>, out: &mut Outbox) {
+        match input {
+            Input::Receive { from, message } => self.receive(now, from, message, out),
+            Input::Propose { batch, clock } => {
+                self.clock = self.clock.max(clock);
+                if let Err(why) = self.propose(batch.clone(), out) {
+                    out.refuse(crate::protocol::Refused::Batch(batch), why);
+                }
+            }
+            Input::Heard { batch } => self.heard(now, self.me, batch, out),
+            Input::Clock { clock } => self.clock = clock,
+            Input::Read { id } => self.read(now, id, out),
+            Input::Durable { ticket } => self.durable(ticket, out),
+            // The store keeps its own pace; the window, which moves with its digests, keeps this core to it.
+            Input::Applied { .. } => (),
+            Input::Digested { slot, digest } => self.digested(slot, digest, out),
+            Input::Fetched { job, found } => self.fetched(job, found, out),
+            Input::Snapshotted { slot, .. } => self.snapshotted(slot, out),
+            Input::Installed { slot, stamp, .. } => self.installed(now, slot, stamp, out),
+            Input::Rewound { slot, next } => self.rewound(now, slot, next, out),
+            Input::Lost { peer } => self.lost(peer, out),
+            Input::Drain => self.draining = true,
+            // Whose turn it is to lead is a matter of the view.
+            Input::Transfer { .. } => (),
+            Input::Timeout => self.timeout(now, out),
+        }
+    }
+
+    fn settle(&mut self, now: Instant, out: &mut Outbox) {
+        self.replay(out);
+        self.pump(now, out);
+        self.execute(now, out);
+        self.speak(out);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let status = Some(self.status_at());
+        [status, self.suspicion_at(), self.changing.deadline].into_iter().flatten().min()
+    }
+
+    fn check(&self) {
+        self.slots.check(self.executed);
+        assert!(self.checkpoints.stable.slot <= self.slots.low());
+        assert_eq!(self.checkpoints.base.slot, self.slots.low());
+        assert!(self.past.back().is_none_or(|(_, entry)| entry.slot == self.executed));
+        assert_eq!(self.past_bytes, self.past.iter().map(|(_, entry)| entry.body.len()).sum::<usize>());
+        assert!(self.past.iter().zip(self.past.iter().skip(1)).all(|(a, b)| a.1.slot.next() == b.1.slot));
+        assert!(self.is_primary() || (self.waiting.is_empty() && self.fresh.is_empty()));
+        assert!(self.unspoken.iter().zip(self.unspoken.iter().skip(1)).all(|(a, b)| a.0 <= b.0));
+        self.requests.check();
+        self.changing.check(self.view, self.active);
+    }
+}
+
+impl Pbft {
+    /// Takes a peer's message. What it says is not yet believed.
+    fn receive(&mut self, now: Instant, from: NodeId, message: Message, out: &mut Outbox) {
+        if from == self.me || !self.members.contains(&from) {
+            out.fault(from, FaultKind::NotMember);
+            return;
+        }
+        match message {
+            Message::PrePrepare { view, proposals, signature } => {
+                self.on_pre_prepare(now, from, view, proposals, signature, out);
+            }
+            Message::Prepare { view, votes } => self.on_prepare(from, view, votes, out),
+            Message::Commit { view, votes } => self.on_commit(from, view, votes, out),
+            Message::Checkpoint { vote, signature } => self.on_checkpoint(from, vote, signature, out),
+            Message::ViewChange(change) => self.on_view_change(now, from, change, out),
+            Message::NewView(view) => self.on_new_view(now, view, out),
+            Message::Status { view, active, stable, executed, bodies } => {
+                let standing = catch_up::Word { view, active, stable, executed, heard: now };
+                self.on_status(now, from, standing, bodies, out);
+            }
+            Message::Decided { entries, votes } => self.on_decided(now, from, entries, votes, out),
+            Message::Want { votes } => self.on_want(from, votes, out),
+            Message::Have { entries } => self.on_have(now, entries, out),
+            Message::Request { batch } => self.heard(now, from, batch, out),
+            Message::PieceWant { slot, offset } => self.on_piece_want(from, slot, offset, out),
+            Message::Piece { slot, stamp, offset, total, body } => {
+                self.on_piece(now, from, transfer::Piece { slot, stamp, offset, total, body }, out);
+            }
+        }
+    }
+
+    /// Who leads a view: "the primary of a view is the replica p such that p = v mod n" (TOCS 2002, 4.1).
+    fn primary_of(&self, view: View) -> NodeId {
+        self.members[(view.0 % self.members.len() as u64) as usize]
+    }
+    fn primary(&self) -> NodeId {
+        self.primary_of(self.view)
+    }
+    /// Whether this replica assigns slots now.
+    fn is_primary(&self) -> bool {
+        self.active && self.primary() == self.me
+    }
+    fn others(&self) -> impl Iterator<Item = NodeId> {
+        let me = self.me;
+        self.members.iter().copied().filter(move |node| *node != me)
+    }
+    fn note(&self, note: Note, out: &mut Outbox) -> Ticket {
+        out.append(Record::Pbft { group: self.group, note })
+    }
+    /// A message that waits for everything written so far. Whatever it speaks of is among that.
+    fn say(&self, to: Target, message: Message, out: &mut Outbox) {
+        let ticket = out.last_ticket();
+        out.send_after(ticket, to, message);
+    }
+    fn job(&mut self) -> JobId {
+        self.next_job.0 += 1;
+        self.next_job
+    }
+
+    /// Own words become durable: they count.
+    fn durable(&mut self, ticket: Ticket, out: &mut Outbox) {
+        while let Some(&(at, spoken)) = self.unspoken.front()
+            && at <= ticket
+        {
+            self.unspoken.pop_front();
+            self.spoken(spoken, out);
+        }
+    }
+
+    fn spoken(&mut self, spoken: Spoken, out: &mut Outbox) {
+        match spoken {
+            Spoken::Accepted { view, vote } if view == self.view && self.active => {
+                if let Some(place) = self.slots.get_mut(vote.slot) {
+                    place.prepares.add(self.me, vote.digest);
+                }
+                self.check_prepared(vote.slot, out);
+            }
+            Spoken::Prepared { view, vote } if view == self.view && self.active => {
+                if let Some(place) = self.slots.get_mut(vote.slot) {
+                    place.commits.add(self.me, vote.digest);
+                }
+                self.check_committed(vote.slot, out);
+            }
+            Spoken::Checkpoint { vote } => self.count_checkpoint(self.me, vote, out),
+            // Of a view that was left meanwhile: what was written still stands in P and Q.
+            Spoken::Accepted { .. } | Spoken::Prepared { .. } => (),
+        }
+    }
+
+    fn timeout(&mut self, now: Instant, out: &mut Outbox) {
+        if self.suspicion_at().is_some_and(|at| at <= now)
+            || self.changing.deadline.is_some_and(|at| at <= now)
+        {
+            self.leave(now, self.view.next(), out);
+        }
+        if self.status_at() <= now {
+            self.say_status(now, out);
+            self.ask_again(now, out);
+        }
+    }
+
+    /// The votes and pre-prepares of a burst, one message a kind.
+    fn speak(&mut self, out: &mut Outbox) {
+        self.announce(out);
+        let view = self.view;
+        for votes in take_chunks(&mut self.prepares) {
+            self.say(Target::Others, Message::Prepare { view, votes }, out);
+        }
+        for votes in take_chunks(&mut self.commits) {
+            self.say(Target::Others, Message::Commit { view, votes }, out);
+        }
+    }
+}
+
+/// Most votes in one message.
+const VOTES_MAX: usize = 1024;
+
+fn take_chunks(votes: &mut Vec<Vote>) -> Vec<Vec<Vote>> {
+    let all = std::mem::take(votes);
+    all.chunks(VOTES_MAX).map(<[Vote]>::to_vec).collect()
+}
+
+/// Whether a proposal may be proposed: what a core answers when it may not.
+type Admitted = Result<(), RefusalKind>;
+
+/// Nodes as a set.
+fn set(nodes: &[NodeId]) -> NodeSet {
+    nodes.iter().copied().collect()
+}

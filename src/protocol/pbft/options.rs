@@ -1,0 +1,77 @@
+//! What a PBFT group can be tuned by, with what each knob costs.
+
+use std::time::Duration;
+
+/// Times and limits of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How many replicas may lie. `None` for as many as the group can bear.
+    pub faulty_max: Option<usize>,
+    /// Slots between the low and the high water mark (L): what may be undecided or not yet stable. Costs that many places.
+    pub window: u64,
+    /// Slots between checkpoints (K). Each costs a digest of what the store has changed since the last.
+    pub checkpoint_every: u64,
+    /// Slots between snapshots, a multiple of `checkpoint_every`: what a replica that was away needs one for.
+    pub snapshot_every: u64,
+    /// After which wait for the execution of a request the primary is suspected; doubles with each view that fails.
+    pub request_timeout: Duration,
+    /// Where the doubling ends.
+    pub request_timeout_max: Duration,
+    /// How often a replica says where it stands. Costs a small message a peer.
+    pub status_every: Duration,
+    /// After which standstill of something under way it says so earlier.
+    pub stall_after: Duration,
+    /// How far ahead of the own wall clock a primary's stamp may be, in milliseconds.
+    pub clock_skew_max_ms: u64,
+    /// The primary signs its pre-prepares: what convicts one that assigns two values to a slot. Costs a signature a message at the
+    /// primary and a check at each backup.
+    pub sign_pre_prepares: bool,
+    /// Most proposals in one pre-prepare.
+    pub proposals_max: usize,
+    /// Most bytes of bodies in one message, but at least one body.
+    pub message_bytes_max: usize,
+    /// Most batches of one node that are assigned and not executed: a fair share for each.
+    pub origin_batches_max: usize,
+    /// Executed values that stay in memory for replicas a little behind; costs that many heads.
+    pub cache_entries_max: usize,
+    /// Their most bytes of bodies; costs that much memory.
+    pub cache_bytes_max: usize,
+    /// Most bytes of one piece of a snapshot.
+    pub piece_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            faulty_max: None,
+            window: 512,
+            checkpoint_every: 128,
+            snapshot_every: 8192,
+            request_timeout: Duration::from_millis(400),
+            request_timeout_max: Duration::from_secs(8),
+            status_every: Duration::from_millis(250),
+            stall_after: Duration::from_millis(30),
+            clock_skew_max_ms: 10_000,
+            sign_pre_prepares: true,
+            proposals_max: 64,
+            message_bytes_max: 256 << 10,
+            origin_batches_max: 512,
+            cache_entries_max: 16 << 10,
+            cache_bytes_max: 64 << 20,
+            piece_bytes_max: 128 << 10,
+        }
+    }
+}
+
+impl Options {
+    /// Panics when the options contradict each other. `config` says it more kindly before.
+    pub fn check(&self) {
+        assert!(1 <= self.checkpoint_every);
+        assert!(2 * self.checkpoint_every <= self.window, "the window moves from checkpoint to checkpoint");
+        assert!(self.snapshot_every.is_multiple_of(self.checkpoint_every) && 0 < self.snapshot_every);
+        assert!(Duration::ZERO < self.request_timeout && self.request_timeout <= self.request_timeout_max);
+        assert!(Duration::ZERO < self.stall_after && self.stall_after <= self.status_every);
+        assert!(1 <= self.proposals_max && 1 <= self.message_bytes_max);
+        assert!(1 <= self.origin_batches_max && 1 <= self.piece_bytes_max);
+    }
+}

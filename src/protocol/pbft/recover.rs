@@ -1,0 +1,319 @@
+//! A start from what was stored: the newest durable snapshot, and the notes above it in the order of their writing. A replica that
+//! comes back says nothing that contradicts what it said before.
+
+use super::catch_up::Peers;
+use super::checkpoint::{Checkpoints, EMPTY};
+use super::evidence::Evidence;
+use super::options::Options;
+use super::quorum::Quorum;
+use super::requests::Requests;
+use super::slots::Slots;
+use super::transfer::Transfer;
+use super::view_change::Changing;
+use super::{Pbft, set};
+use crate::base::canary::{self, Canary};
+use crate::base::{Body, Digest, GroupId, Instant, JobId, NodeId, NodeSet, Slot, Stamp, View};
+use crate::crypto::Keyring;
+use crate::protocol::Outbox;
+use crate::wire::pbft::{Change, NULL, NewView, Note, Proposal, Vote, digest};
+use crate::wire::{Entry, Record};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a replica is made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The group.
+    pub group: GroupId,
+    /// This replica.
+    pub me: NodeId,
+    /// All replicas of the group, this one among them.
+    pub members: NodeSet,
+    /// This life of the node: numbers its reads.
+    pub boot: u64,
+    /// See there.
+    pub options: Options,
+    /// Everybody's signing keys.
+    pub keys: Keyring,
+}
+
+/// What was stored cannot be what this replica wrote.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Hole {
+    /// The log holds records of another protocol.
+    #[error(
+        "the log was written by a group of another protocol; a group keeps its protocol: set group.protocol back, or begin a new cluster"
+    )]
+    OtherProtocol,
+    /// The log says that a snapshot is durable which is not there.
+    #[error(
+        "the log was cut at slot {floor} for a snapshot that is not there (the newest is at {snapshot}); \
+         restore it, or replace this node"
+    )]
+    Snapshot {
+        /// Where the log begins.
+        floor: Slot,
+        /// The newest snapshot's slot.
+        snapshot: Slot,
+    },
+    /// The notes of a view hold what was never written.
+    #[error("the record of view {view} cannot be read: it was written by another version or a faulty one")]
+    View {
+        /// The view.
+        view: View,
+    },
+}
+
+/// What the notes add up to, as they are read.
+pub struct Replay {
+    floor: Slot,
+    view: View,
+    active: bool,
+    proof: Body,
+    slots: Slots,
+    /// Assigned in the view of the note: slot, view, digest, whether it prepared.
+    said: BTreeMap<Slot, (View, Digest, bool)>,
+    states: BTreeMap<Slot, Digest>,
+    stable: Vote,
+}
+
+impl Replay {
+    /// Nothing has been read yet.
+    pub fn new(options: &Options) -> Replay {
+        Replay {
+            floor: Slot::ZERO,
+            view: View::ZERO,
+            active: true,
+            proof: Body::EMPTY,
+            slots: Slots::new(Slot::ZERO, options.window),
+            said: BTreeMap::new(),
+            states: BTreeMap::new(),
+            stable: EMPTY,
+        }
+    }
+
+    /// Takes the next record, in the order of their writing.
+    pub fn record(&mut self, record: Record) -> Result<(), Hole> {
+        match record {
+            Record::Floor { slot, .. } => {
+                self.floor = self.floor.max(slot);
+                self.forget(slot);
+            }
+            Record::Pbft { note, .. } => self.note(note),
+            Record::Vote { .. } | Record::Entry { .. } => return Err(Hole::OtherProtocol),
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, note: Note) {
+        if !matches!(note, Note::View { .. }) && canary::on(Canary::ForgetWhatWasSaid) {
+            return;
+        }
+        match note {
+            Note::View { view, active, proof } => {
+                assert!(self.view <= view, "views are written in rising order");
+                (self.view, self.active, self.proof) = (view, active, proof);
+            }
+            Note::PrePrepared { view, entry } => {
+                let vote = self.keep(entry);
+                self.assigned(view, vote);
+            }
+            Note::Assigned { view, vote } => self.assigned(view, vote),
+            Note::Prepared { view, vote } => {
+                let place = self.slots.at(vote.slot);
+                place.p = Some((vote.digest, view));
+                if let Some(said) = self.said.get_mut(&vote.slot).filter(|said| said.0 == view) {
+                    said.2 = true;
+                }
+            }
+            Note::Committed { vote } => self.decided_is(vote),
+            Note::Learned { entry } => {
+                let vote = self.keep(entry);
+                self.decided_is(vote);
+            }
+            Note::Checkpoint { vote, stable } => {
+                self.states.insert(vote.slot, vote.digest);
+                if stable && self.stable.slot < vote.slot {
+                    self.stable = vote;
+                }
+            }
+        }
+    }
+
+    fn decided_is(&mut self, vote: Vote) {
+        let place = self.slots.at(vote.slot);
+        (place.committed, place.noted) = (Some(vote.digest), true);
+    }
+
+    fn keep(&mut self, entry: Entry) -> Vote {
+        let vote = Vote { slot: entry.slot, digest: digest(&entry) };
+        let place = self.slots.at(vote.slot);
+        place.keep(vote.digest, Proposal { entry, signature: Default::default() }, true);
+        place.stored.push(vote.digest);
+        vote
+    }
+
+    fn assigned(&mut self, view: View, vote: Vote) {
+        self.slots.at(vote.slot).accept(vote.digest, view);
+        self.said.insert(vote.slot, (view, vote.digest, false));
+    }
+}
+
+impl Pbft {
+    /// A replica that has never run.
+    pub fn new(setup: Setup, now: Instant) -> Pbft {
+        let nothing = Replay::new(&setup.options);
+        let recovered = Pbft::recover(setup, now, (Slot::ZERO, Stamp::ZERO), nothing);
+        recovered.expect("nothing has no holes")
+    }
+
+    /// A replica as it was when its node went down. `snapshot` is the newest durable one's slot and stamp (zero if there is none),
+    /// `replay` has taken all records that the log still holds.
+    pub fn recover(
+        setup: Setup,
+        now: Instant,
+        snapshot: (Slot, Stamp),
+        replay: Replay,
+    ) -> Result<Pbft, Hole> {
+        if snapshot.0 < replay.floor {
+            return Err(Hole::Snapshot { floor: replay.floor, snapshot: snapshot.0 });
+        }
+        let (proof, view, active) = (replay.proof.clone(), replay.view, replay.active);
+        let mut pbft = Pbft::start(setup, now, snapshot, replay);
+        if active && !proof.is_empty() {
+            pbft.new_view = Some(NewView::decode(proof.bytes()).ok_or(Hole::View { view })?);
+        } else if !active {
+            pbft.changing.restore(Change::decode(proof.bytes()).ok_or(Hole::View { view })?);
+        }
+        Ok(pbft)
+    }
+
+    fn start(setup: Setup, now: Instant, (slot, stamp): (Slot, Stamp), mut replay: Replay) -> Pbft {
+        let Setup { group, me, members, boot, options, keys } = setup;
+        options.check();
+        assert!(members.contains(me), "this replica is a member");
+        let members: Vec<NodeId> = members.iter().collect();
+        let quorum = match options.faulty_max {
+            Some(f) => Quorum::new(members.len(), f).expect("config has checked that so many bear f liars"),
+            None => Quorum::most(members.len()),
+        };
+        replay.restore_view();
+        replay.slots.raise(replay.stable.slot);
+        replay.slots.collect(slot);
+        let replayed = replay.decided(slot);
+        let mut checkpoints = Checkpoints::new(replay.stable, slot.min(replay.stable.slot));
+        for (slot, digest) in std::mem::take(&mut replay.states) {
+            checkpoints.know(Vote { slot, digest }, Stamp::ZERO, options.snapshot_every);
+        }
+        checkpoints.trim();
+        let patience = options.request_timeout;
+        let mut pbft = Pbft {
+            group,
+            me,
+            boot,
+            quorum,
+            keys,
+            view: replay.view,
+            active: replay.active,
+            slots: replay.slots,
+            executed: slot,
+            stamp,
+            past: VecDeque::new(),
+            past_bytes: 0,
+            replayed: Some(replayed),
+            assigned: Slot::ZERO,
+            assigned_stamp: stamp,
+            waiting: VecDeque::new(),
+            fresh: Vec::new(),
+            prepares: Vec::new(),
+            commits: Vec::new(),
+            unspoken: VecDeque::new(),
+            requests: Requests::default(),
+            checkpoints,
+            changing: Changing::new(now, patience),
+            new_view: None,
+            peers: Peers::new(now, options.stall_after),
+            transfer: Transfer::default(),
+            evidence: Evidence::default(),
+            clock: Stamp::ZERO,
+            draining: false,
+            next_job: JobId::default(),
+            options,
+            members,
+        };
+        pbft.resume();
+        debug_assert_eq!(set(&pbft.members).len(), pbft.members.len());
+        pbft
+    }
+
+    /// What was accepted and prepared in the present view counts, for it is durable. The primary goes on above it.
+    fn resume(&mut self) {
+        let slots: Vec<Slot> = self.slots.iter().map(|(slot, _)| slot).collect();
+        let (me, primary) = (self.me, self.primary());
+        for slot in slots {
+            let place = self.slots.at(slot);
+            let Some(digest) = place.assigned else { continue };
+            place.prepares.add(me, digest);
+            place.prepares.add(primary, digest);
+            if place.prepared {
+                place.commits.add(me, digest);
+            }
+            let stamp = place.value(digest).map_or(Stamp::ZERO, |proposal| proposal.entry.stamp);
+            self.assigned = self.assigned.max(slot);
+            self.assigned_stamp = self.assigned_stamp.max(stamp);
+        }
+        self.assigned = self.assigned.max(self.slots.low());
+    }
+
+    /// Hands what was decided before this life to the store, once.
+    pub(super) fn replay(&mut self, out: &mut Outbox) {
+        let Some(replayed) = self.replayed.take() else { return };
+        // The word about the snapshot's own state may have been lost.
+        self.ask_digest(out);
+        for (digest, entry) in replayed {
+            let now = self.peers.moved_at;
+            self.execute_one(now, digest, entry, out);
+        }
+        // What was written and not yet counted counts now.
+        let slots: Vec<Slot> = self.slots.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.check_prepared(slot, out);
+            self.check_committed(slot, out);
+        }
+    }
+}
+
+impl Replay {
+    /// A stable snapshot holds what lies at and below.
+    fn forget(&mut self, floor: Slot) {
+        self.said = self.said.split_off(&floor.next());
+        self.slots.forget(floor);
+    }
+
+    /// What stands of the present view.
+    fn restore_view(&mut self) {
+        if !self.active {
+            return;
+        }
+        for (slot, (view, digest, prepared)) in std::mem::take(&mut self.said) {
+            let place = self.slots.at(slot);
+            if view == self.view && place.knows(digest) {
+                (place.assigned, place.accepted, place.prepared) = (Some(digest), true, prepared);
+            }
+        }
+    }
+
+    /// Decided slots above the snapshot, as far as there is no hole.
+    fn decided(&self, snapshot: Slot) -> VecDeque<(Digest, Entry)> {
+        let mut decided = VecDeque::new();
+        let mut slot = snapshot.next();
+        while let Some(place) = self.slots.get(slot)
+            && let Some(digest) = place.committed.filter(|digest| place.knows(*digest))
+        {
+            let null = || Entry { slot, ..Entry::default() };
+            let value = if digest == NULL { None } else { place.value(digest) };
+            decided.push_back((digest, value.map_or_else(null, |proposal| proposal.entry.clone())));
+            slot = slot.next();
+        }
+        decided
+    }
+}

@@ -1,0 +1,91 @@
+//! What operators, hosts and metrics see of a replica.
+
+use super::evidence::Proof;
+use super::{NodeId, Pbft, Quorum, Slot, View};
+use crate::protocol::{FollowerStanding, Standing};
+use crate::wire::Batch;
+use crate::wire::pbft::{Vote, signed_batch};
+
+impl Pbft {
+    /// Whether this replica assigns slots, and takes new batches.
+    pub fn is_leader(&self) -> bool {
+        self.is_primary() && !self.draining
+    }
+    /// To whom batches go. While the own view is being changed, the primary of the view that others are in: this replica may be the
+    /// only one that lost patience.
+    pub fn leader(&self) -> Option<NodeId> {
+        if self.active {
+            return Some(self.primary()).filter(|primary| *primary != self.me || !self.draining);
+        }
+        let view = self.peers.vouched_view(self.quorum.weak())?;
+        Some(self.primary_of(view)).filter(|primary| *primary != self.me)
+    }
+    /// The view entered, or being changed to.
+    pub fn view(&self) -> View {
+        self.view
+    }
+    /// Whether it has begun.
+    pub fn is_active(&self) -> bool {
+        self.active
+    }
+    /// The newest executed slot.
+    pub fn executed(&self) -> Slot {
+        self.executed
+    }
+    /// The newest stable checkpoint.
+    pub fn stable(&self) -> Vote {
+        self.checkpoints.stable
+    }
+    /// The newest slot assigned, while primary; else the newest executed.
+    pub fn last(&self) -> Slot {
+        if self.is_primary() { self.assigned.max(self.executed) } else { self.executed }
+    }
+    /// How many must agree.
+    pub fn quorum(&self) -> Quorum {
+        self.quorum
+    }
+    /// Places in memory, batches that are waited for: what must stay bounded whatever others do.
+    pub fn held(&self) -> (usize, usize) {
+        (self.slots.count(), self.requests.len())
+    }
+    /// Proof of misdeeds.
+    pub fn proofs(&self) -> impl Iterator<Item = (NodeId, &Proof)> {
+        self.evidence.all()
+    }
+    /// Whether a whole state is on its way here.
+    pub fn is_transferring(&self) -> bool {
+        self.transfer.is_coming()
+    }
+    /// Nothing is handed over: the others notice that the primary is gone.
+    pub fn is_drained(&self) -> bool {
+        self.draining
+    }
+    /// Signs a batch of this node's clients, so that every replica can check it.
+    pub fn vouch(&self, batch: &mut Batch) {
+        batch.signature = self.keys.sign(&signed_batch(self.group, batch));
+    }
+    /// The few figures that every protocol has.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            leader: self.leader(),
+            term: self.view.0,
+            commit: self.executed,
+            last: self.last(),
+            elections: self.changing.count,
+        }
+    }
+    /// How far the others say they are.
+    pub fn followers(&self) -> Vec<FollowerStanding> {
+        let one = |(id, word): (NodeId, super::catch_up::Word)| {
+            let mode = if self.evidence.convicts(id) {
+                "convicted"
+            } else if word.active && word.view == self.view {
+                "active"
+            } else {
+                "other view"
+            };
+            FollowerStanding { id, matched: word.executed, heard: word.heard, mode }
+        };
+        self.peers.words().map(one).collect()
+    }
+}

@@ -1,0 +1,186 @@
+//! A replica that is too far behind for single values gets a whole state from any other, and believes it by its digest, which `f + 1`
+//! have signed: the source may lie, and another is asked then (TOCS 2002, 6.2).
+
+use super::{NUMBER_MAX, Pbft};
+use crate::base::{Body, Instant, JobId, NodeId, Slot, Stamp, Term};
+use crate::protocol::{FaultKind, Fetch, Fetched, Outbox, Target};
+use crate::wire::Record;
+use crate::wire::pbft::{Message, Note, Vote};
+use std::collections::BTreeMap;
+
+/// A state on its way here.
+#[derive(Clone, Debug)]
+struct Coming {
+    /// Which, and its certified digest.
+    target: Vote,
+    source: NodeId,
+    /// The next byte wanted.
+    next: u64,
+    /// The whole size, once known.
+    total: Option<u64>,
+    /// When something came last.
+    moved_at: Instant,
+}
+
+/// A piece of a state, as a peer sends it.
+pub(super) struct Piece {
+    pub slot: Slot,
+    pub stamp: Stamp,
+    pub offset: u64,
+    pub total: u64,
+    pub body: Body,
+}
+
+/// Transfers under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Transfer {
+    coming: Option<Coming>,
+    /// Pieces that were asked for by others: at most one each.
+    going: BTreeMap<JobId, NodeId>,
+    rotor: usize,
+}
+
+impl Transfer {
+    /// Whether a state is on its way here.
+    pub fn is_coming(&self) -> bool {
+        self.coming.is_some()
+    }
+}
+
+impl Pbft {
+    /// The digest of the own state at `slot`, if others have certified it.
+    pub(super) fn certified_snapshot(&self, slot: Slot) -> Option<Vote> {
+        self.checkpoints.kept(slot)
+    }
+
+    /// A checkpoint above the executed slot that `f + 1` have signed: the newest.
+    fn certified(&self) -> Option<Vote> {
+        let said = || self.checkpoints.snapshots.values().map(|(vote, _)| *vote);
+        let enough = |vote: &Vote| self.quorum.weak() <= said().filter(|other| other == vote).count();
+        said().filter(|vote| self.executed < vote.slot).filter(enough).max()
+    }
+
+    /// Begins a transfer when values alone do not help, and goes on with one that stands still.
+    pub(super) fn consider_transfer(&mut self, now: Instant, out: &mut Outbox) {
+        let patience = 4 * self.options.status_every;
+        match &self.transfer.coming {
+            Some(coming) if coming.target.slot <= self.executed => self.transfer.coming = None,
+            Some(coming) if patience <= now.since(coming.moved_at) => self.fetch_state(now, out),
+            Some(coming) => {
+                let (slot, offset, source) = (coming.target.slot, coming.next, coming.source);
+                if coming.total.is_none_or(|total| offset < total) {
+                    out.send(Target::One(source), Message::PieceWant { slot, offset });
+                }
+            }
+            None if patience <= now.since(self.peers.executed_at) => self.fetch_state(now, out),
+            None => (),
+        }
+    }
+
+    /// Asks the next replica for the newest certified state, from its beginning: two replicas' snapshots of one state differ as bytes.
+    fn fetch_state(&mut self, now: Instant, out: &mut Outbox) {
+        self.transfer.coming = None;
+        let Some(target) = self.certified() else { return };
+        let said =
+            |node: &NodeId| self.checkpoints.snapshots.get(node).is_some_and(|(vote, _)| *vote == target);
+        let sources: Vec<NodeId> = self.others().filter(said).collect();
+        self.transfer.rotor += 1;
+        let source = sources[self.transfer.rotor % sources.len()];
+        self.transfer.coming = Some(Coming { target, source, next: 0, total: None, moved_at: now });
+        out.send(Target::One(source), Message::PieceWant { slot: target.slot, offset: 0 });
+    }
+
+    pub(super) fn on_piece_want(&mut self, from: NodeId, slot: Slot, offset: u64, out: &mut Outbox) {
+        if self.transfer.going.values().any(|node| *node == from) || NUMBER_MAX <= offset {
+            return;
+        }
+        let job = self.job();
+        self.transfer.going.insert(job, from);
+        out.ship(job, Fetch::Piece { slot: Some(slot), offset, bytes: self.options.piece_bytes_max });
+    }
+
+    pub(super) fn fetched(&mut self, job: JobId, found: Fetched, out: &mut Outbox) {
+        let Some(to) = self.transfer.going.remove(&job) else { return };
+        let message = match found {
+            Fetched::Piece { slot, stamp, offset, total, body, .. } => {
+                Message::Piece { slot, stamp, offset, total, body }
+            }
+            Fetched::Entries(_) | Fetched::Gone => {
+                let (slot, stamp) = (self.shippable().unwrap_or_default(), Stamp::ZERO);
+                Message::Piece { slot, stamp, offset: 0, total: 0, body: Body::EMPTY }
+            }
+        };
+        out.send(Target::One(to), message);
+    }
+
+    pub(super) fn on_piece(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        Piece { slot, stamp, offset, total, body }: Piece,
+        out: &mut Outbox,
+    ) {
+        let Some(coming) = self.transfer.coming.as_mut().filter(|coming| coming.source == from) else {
+            return;
+        };
+        if body.is_empty() {
+            // It no longer has that one.
+            return self.fetch_state(now, out);
+        }
+        let fits = slot == coming.target.slot
+            && offset == coming.next
+            && coming.total.is_none_or(|known| known == total)
+            && total < NUMBER_MAX
+            && body.len() as u64 <= total.saturating_sub(offset);
+        if !fits {
+            // A piece that was asked for twice comes twice.
+            return;
+        }
+        (coming.next, coming.total, coming.moved_at) = (offset + body.len() as u64, Some(total), now);
+        let (next, digest) = (coming.next, coming.target.digest);
+        out.install_certified(slot, stamp, offset, total, body, digest);
+        if next < total {
+            out.send(Target::One(from), Message::PieceWant { slot, offset: next });
+        }
+    }
+
+    /// The pieces did not make the certified state, or did not come to the disk.
+    pub(super) fn rewound(&mut self, now: Instant, slot: Slot, next: u64, out: &mut Outbox) {
+        let Some(coming) = self.transfer.coming.as_mut().filter(|coming| coming.target.slot == slot) else {
+            return;
+        };
+        let whole = coming.total.is_some_and(|total| coming.next == total);
+        if whole && next == 0 {
+            out.fault(coming.source, FaultKind::PoisonedState { slot });
+            return self.fetch_state(now, out);
+        }
+        (coming.next, coming.moved_at) = (next, now);
+        let source = coming.source;
+        out.send(Target::One(source), Message::PieceWant { slot, offset: next });
+    }
+
+    /// The certified state is this replica's.
+    pub(super) fn installed(&mut self, now: Instant, slot: Slot, stamp: Stamp, out: &mut Outbox) {
+        let Some(coming) = self.transfer.coming.take_if(|coming| coming.target.slot == slot) else { return };
+        if slot <= self.executed {
+            return;
+        }
+        let vote = coming.target;
+        (self.executed, self.stamp) = (slot, self.stamp.max(stamp));
+        self.progressed(now);
+        self.past.clear();
+        self.past_bytes = 0;
+        self.requests.forget_heard();
+        self.checkpoints.know(vote, stamp, self.options.snapshot_every);
+        self.checkpoints.snapshot = slot;
+        self.checkpoints.floor = slot;
+        let floor = Record::Floor { group: self.group, slot, term: Term::ZERO, stamp, reset: false };
+        self.note(Note::Checkpoint { vote, stable: true }, out);
+        out.append(floor);
+        if self.checkpoints.stable.slot < slot {
+            self.stabilize(vote, out);
+        }
+        self.slots.collect(self.executed);
+        self.say_status(now, out);
+    }
+}

@@ -1,0 +1,309 @@
+//! View changes: a primary that does not do its work is replaced, and what may have been decided is carried over (TOCS 2002, 4.5).
+
+use super::choose::{Choice, choose};
+use super::evidence::Proof;
+use super::{Admitted, NUMBER_MAX, Pbft};
+use crate::base::canary::{self, Canary};
+use crate::base::{Instant, NodeId, Slot, View};
+use crate::protocol::{FaultKind, Outbox, Target};
+use crate::wire::pbft::{Change, Message, NULL, NewView, Note, Vote};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The change of views, as far as it has come.
+#[derive(Clone, Debug)]
+pub(super) struct Changing {
+    /// The newest view-change of each, the own one among them, for views not yet begun.
+    changes: BTreeMap<NodeId, Change>,
+    /// Running while a quorum wants the view and it has not begun.
+    pub deadline: Option<Instant>,
+    /// How long requests and new views are waited for now.
+    pub patience: Duration,
+    /// Something was executed since the last view began.
+    fruitful: bool,
+    /// When the present view began here.
+    pub entered: Instant,
+    /// Views that this replica has asked for since its start.
+    pub count: u64,
+}
+
+impl Changing {
+    /// No change under way.
+    pub fn new(now: Instant, patience: Duration) -> Changing {
+        Changing {
+            changes: BTreeMap::new(),
+            deadline: None,
+            patience,
+            fruitful: true,
+            entered: now,
+            count: 0,
+        }
+    }
+    /// The view does its work.
+    pub fn succeeded(&mut self, patience: Duration) {
+        (self.fruitful, self.patience) = (true, patience);
+    }
+    /// A view-change known from before a restart.
+    pub fn restore(&mut self, own: Change) {
+        self.changes.insert(own.node, own);
+    }
+    /// The own view-change, while one is under way.
+    pub fn own(&self, me: NodeId) -> Option<&Change> {
+        self.changes.get(&me)
+    }
+    /// Panics when an invariant does not hold.
+    pub fn check(&self, view: View, active: bool) {
+        assert!(self.changes.values().all(|change| view < change.view || (view == change.view && !active)));
+        assert!(self.deadline.is_none() || !active);
+    }
+}
+
+impl Pbft {
+    /// "It stops accepting messages (other than checkpoint, view-change, and new-view messages) and multicasts a view-change."
+    pub(super) fn leave(&mut self, now: Instant, to: View, out: &mut Outbox) {
+        assert!(self.view < to);
+        // "Doubles its time-out for each view that brings nothing", so that in the end it exceeds what the network needs.
+        if !self.changing.fruitful && !canary::on(Canary::PatienceNeverGrows) {
+            self.changing.patience = (2 * self.changing.patience).min(self.options.request_timeout_max);
+        }
+        self.changing.fruitful = false;
+        self.changing.count += 1;
+        self.changing.deadline = None;
+        self.quit_view(to);
+        let (prepared, accepted) = match canary::on(Canary::OmitPrepared) {
+            true => (Vec::new(), Vec::new()),
+            false => (self.slots.prepared(self.slots.low()), self.slots.accepted(self.slots.low())),
+        };
+        let mut change = Change {
+            view: to,
+            node: self.me,
+            stable: self.slots.low(),
+            checkpoints: self.checkpoints.all(),
+            prepared,
+            accepted,
+            signature: Default::default(),
+        };
+        change.signature = self.keys.sign(&change.signed(self.group));
+        self.note(Note::View { view: to, active: false, proof: change.body() }, out);
+        self.say(Target::Others, Message::ViewChange(change.clone()), out);
+        self.changing.changes.insert(self.me, change);
+        self.gather(now, out);
+    }
+
+    /// Whatever belongs to the present view ends with it.
+    fn quit_view(&mut self, to: View) {
+        (self.view, self.active, self.new_view) = (to, false, None);
+        self.waiting.clear();
+        self.fresh.clear();
+        self.prepares.clear();
+        self.commits.clear();
+        self.slots.leave_view();
+        self.requests.leave_view();
+        let (view, me) = (self.view, self.me);
+        self.changing.changes.retain(|node, change| *node != me && view <= change.view);
+    }
+
+    pub(super) fn on_view_change(&mut self, now: Instant, from: NodeId, change: Change, out: &mut Outbox) {
+        if !self.is_change_sane(&change) || !self.is_signed_change(&change) {
+            out.fault(from, FaultKind::BadViewChange { view: change.view });
+            return;
+        }
+        let node = change.node;
+        if node == self.me || change.view < self.view || (change.view == self.view && self.active) {
+            return;
+        }
+        match self.changing.changes.get(&node) {
+            Some(known) if change.view < known.view => return,
+            Some(known) if change.view == known.view => {
+                if *known != change {
+                    let (one, other) = (Box::new(known.clone()), Box::new(change));
+                    self.convict(node, Proof::Changes { one, other });
+                    out.fault(node, FaultKind::Equivocates { view: self.view, slot: Slot::ZERO });
+                }
+                return;
+            }
+            Some(_) | None => (),
+        }
+        self.changing.changes.insert(node, change);
+        self.join(now, out);
+        self.gather(now, out);
+    }
+
+    /// "If a replica receives a set of f+1 valid view-change messages from other replicas for views greater than its current view, it
+    /// sends a view-change message for the smallest view in the set, even if its timer has not expired" (4.5.2).
+    fn join(&mut self, now: Instant, out: &mut Outbox) {
+        let later = || self.changing.changes.values().filter(|c| c.node != self.me && self.view < c.view);
+        if self.quorum.weak() <= later().count() && !canary::on(Canary::NobodyJoins) {
+            let smallest = later().map(|change| change.view).min().expect("there are some");
+            self.leave(now, smallest, out);
+        }
+    }
+
+    /// A quorum wants the view: its primary begins it if it can, the others wait for it.
+    fn gather(&mut self, now: Instant, out: &mut Outbox) {
+        if self.active {
+            return;
+        }
+        let count = self.changing.changes.values().filter(|change| change.view == self.view).count();
+        if count < self.quorum.strong() {
+            return;
+        }
+        // "It starts its timer when it has received 2f+1 view-change messages": so nobody runs ahead of the others.
+        if self.changing.deadline.is_none() {
+            let is_convicted = self.evidence.convicts(self.primary());
+            let patience = if is_convicted { Duration::ZERO } else { self.changing.patience };
+            self.changing.deadline = Some(now.after(patience));
+        }
+        self.try_begin(now, out);
+    }
+
+    /// Begins the own view if the view-changes at hand decide it, and if every value is at hand (A3).
+    pub(super) fn try_begin(&mut self, now: Instant, out: &mut Outbox) {
+        if self.active || self.primary() != self.me || self.changing.own(self.me).is_none() {
+            return;
+        }
+        let changes: Vec<&Change> = self.changing.changes.values().filter(|c| c.view == self.view).collect();
+        let Some(choice) = choose(&changes, self.quorum, self.options.window) else { return };
+        let missing: Vec<Vote> = self.missing(&choice);
+        if !missing.is_empty() {
+            self.say(Target::Others, Message::Want { votes: missing }, out);
+            return;
+        }
+        let changes = changes.into_iter().cloned().collect();
+        let mut new_view = NewView { view: self.view, changes, signature: Default::default() };
+        new_view.signature = self.keys.sign(&new_view.signed(self.group));
+        self.note(Note::View { view: self.view, active: true, proof: new_view.body() }, out);
+        self.say(Target::Others, Message::NewView(new_view.clone()), out);
+        self.begin(now, new_view, choice, out);
+        // The new primary orders what it has heard of. What it must refuse now, its origin asks for again.
+        for batch in self.requests.all() {
+            let _: Admitted = self.propose(batch, out);
+        }
+    }
+
+    /// Whether the own view waits for this value.
+    pub(super) fn is_wanted(&self, vote: Vote) -> bool {
+        if self.active || self.primary() != self.me {
+            return false;
+        }
+        let changes: Vec<&Change> = self.changing.changes.values().filter(|c| c.view == self.view).collect();
+        choose(&changes, self.quorum, self.options.window)
+            .is_some_and(|choice| self.missing(&choice).contains(&vote))
+    }
+
+    /// Values of a choice that are not known here.
+    fn missing(&self, choice: &Choice) -> Vec<Vote> {
+        let unknown = |vote: &&Vote| {
+            let known = self.slots.get(vote.slot).is_some_and(|place| place.knows(vote.digest));
+            self.slots.low() < vote.slot && vote.digest != NULL && !known
+        };
+        choice.values.iter().filter(unknown).copied().collect()
+    }
+
+    /// "Backups accept a new-view message if it is signed properly, if the view-change messages it contains are valid for the view, and
+    /// if they compute the same choice." The choice is not even asked for: it is computed.
+    pub(super) fn on_new_view(&mut self, now: Instant, new_view: NewView, out: &mut Outbox) {
+        let (view, primary) = (new_view.view, self.primary_of(new_view.view));
+        if NUMBER_MAX <= view.0
+            || view < self.view
+            || (view == self.view && self.active)
+            || primary == self.me
+        {
+            return;
+        }
+        if !self.keys.verify(primary, &new_view.signed(self.group), &new_view.signature) {
+            // From whomever: it proves nothing about the primary.
+            return;
+        }
+        let is_valid = |change: &Change| {
+            change.view == view && self.is_change_sane(change) && self.is_signed_change(change)
+        };
+        let changes: Vec<&Change> = new_view.changes.iter().collect();
+        let choice =
+            match canary::on(Canary::NewViewUnchecked) || changes.iter().all(|change| is_valid(change)) {
+                true => choose(&changes, self.quorum, self.options.window),
+                false => None,
+            };
+        let Some(choice) = choice else {
+            out.fault(primary, FaultKind::BadNewView { view });
+            self.convict(primary, Proof::NewView { view: Box::new(new_view) });
+            if self.view <= view {
+                self.leave(now, view.next(), out);
+            }
+            return;
+        };
+        self.quit_view(view);
+        self.note(Note::View { view, active: true, proof: new_view.body() }, out);
+        self.begin(now, new_view, choice, out);
+    }
+
+    /// The view begins: its window, and what it assigns to the slots that earlier views may have decided.
+    fn begin(&mut self, now: Instant, new_view: NewView, choice: Choice, out: &mut Outbox) {
+        (self.active, self.new_view) = (true, Some(new_view));
+        self.changing.deadline = None;
+        self.changing.entered = now;
+        let view = self.view;
+        self.changing.changes.retain(|_, change| view < change.view);
+        let Choice { checkpoint, values } = choice;
+        if self.slots.low() < checkpoint.slot {
+            self.slots.raise(checkpoint.slot);
+            self.checkpoints.base = checkpoint;
+            if self.checkpoints.own(checkpoint.slot) == Some(checkpoint.digest) {
+                self.stabilize(checkpoint, out);
+            }
+            self.slots.collect(self.executed);
+        }
+        self.assigned = values.last().map_or(checkpoint.slot, |vote| vote.slot).max(self.slots.low());
+        self.assigned_stamp = self.stamp;
+        let mut missing = Vec::new();
+        for vote in values {
+            if vote.slot <= self.slots.low() {
+                continue;
+            }
+            let place = self.slots.at(vote.slot);
+            if place.committed.is_some_and(|digest| digest != vote.digest) {
+                // More than f lie: nothing that this replica could say would be right.
+                out.fault(
+                    self.primary(),
+                    FaultKind::RewritesCommitted { slot: vote.slot, commit: self.executed },
+                );
+                continue;
+            }
+            place.assigned = Some(vote.digest);
+            if !place.knows(vote.digest) {
+                missing.push(vote);
+                continue;
+            }
+            if let Some(proposal) = place.value(vote.digest) {
+                if self.executed < vote.slot {
+                    self.requests.assigned(&proposal.entry);
+                }
+                self.assigned_stamp = self.assigned_stamp.max(proposal.entry.stamp);
+            }
+            self.accept(now, vote, None, out);
+        }
+        if !missing.is_empty() {
+            self.say(Target::Others, Message::Want { votes: missing }, out);
+        }
+        self.say_status(now, out);
+    }
+
+    /// Views, slots and lists that a correct replica could send.
+    fn is_change_sane(&self, change: &Change) -> bool {
+        let Change { view, node, stable, checkpoints, prepared, accepted, .. } = change;
+        let within = |slot: Slot| *stable < slot && slot.0 - stable.0 <= self.options.window;
+        let every = self.options.checkpoint_every;
+        let small = view.0 < NUMBER_MAX && stable.0 < NUMBER_MAX && stable.0.is_multiple_of(every);
+        let few = checkpoints.len() as u64 <= self.options.window / every + 3;
+        small
+            && few
+            && self.members.contains(node)
+            && checkpoints.iter().all(|vote| vote.slot.0 < NUMBER_MAX && vote.slot.0.is_multiple_of(every))
+            && prepared.iter().all(|p| p.view < *view && within(p.vote.slot))
+            && accepted.iter().all(|a| a.view < *view && within(a.vote.slot))
+    }
+
+    fn is_signed_change(&self, change: &Change) -> bool {
+        self.keys.verify(change.node, &change.signed(self.group), &change.signature)
+    }
+}

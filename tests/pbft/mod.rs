@@ -1,0 +1,35 @@
+//! PBFT in the simulated world: the real core in the real shard, under the faults that a seed draws, and among liars.
+
+use quorate::sim::{self, Options, ProtocolName};
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+fn options(nodes: usize, events: u64) -> Options {
+    Options { protocol: ProtocolName::Pbft, nodes: Some(nodes), ..Options::of(events) }
+}
+
+/// Runs many seeds; says all that fail.
+fn sweep(seeds: u64, of: impl Fn(u64) -> Options) -> u64 {
+    let first = setting("QUORATE_SEED", 1);
+    let (mut bad, mut committed) = (Vec::new(), 0);
+    for seed in first..first + setting("QUORATE_SEEDS", seeds) {
+        match sim::run(seed, &of(seed)) {
+            Ok(outcome) if outcome.faults == 0 => committed += outcome.committed,
+            Ok(outcome) => bad.push(format!("seed {seed}: {} accusations of honest nodes", outcome.faults)),
+            Err(violation) => bad.push(format!("seed {seed}: {violation}")),
+        }
+    }
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+    committed
+}
+
+#[test]
+fn random_faults_break_no_promise_of_any_size_of_group() {
+    let sizes = [4, 4, 4, 5, 6, 7, 1, 3];
+    let committed =
+        sweep(24, |seed| options(sizes[seed as usize % sizes.len()], setting("QUORATE_EVENTS", 6_000)));
+    assert!(0 < committed);
+}
