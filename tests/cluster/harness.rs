@@ -149,7 +149,13 @@ impl Cluster {
 
     /// Starts a node and waits for its ready line.
     pub fn start_node(&mut self, node: usize) {
-        let mut child = self.spawn_node(node);
+        self.start_prepared(node, |_| {});
+    }
+    /// The same, by a command that is changed before.
+    pub fn start_prepared(&mut self, node: usize, prepare: impl FnOnce(&mut Command)) {
+        let mut command = self.command(node);
+        prepare(&mut command);
+        let mut child = command.spawn().expect("quorate runs");
         let stdout = child.stdout.take().expect("piped");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("the node's standard output");
@@ -158,6 +164,10 @@ impl Cluster {
     }
     /// Starts a node and waits for nothing.
     pub fn spawn_node(&self, node: usize) -> Child {
+        self.command(node).spawn().expect("quorate runs")
+    }
+    /// What starts a node.
+    pub fn command(&self, node: usize) -> Command {
         let stderr = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -178,9 +188,8 @@ impl Cluster {
             .args(&self.flags[node - 1])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .expect("quorate runs")
+            .stderr(stderr);
+        command
     }
 
     /// `kill -9`.

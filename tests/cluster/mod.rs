@@ -7,6 +7,7 @@ mod faults;
 mod full_disk;
 pub mod harness;
 mod identity;
+mod limits;
 pub mod load;
 mod memory;
 mod metrics;
