@@ -4,6 +4,8 @@
 mod canaries;
 mod cluster;
 mod histories;
+#[cfg(feature = "canaries")]
+mod model;
 mod paper;
 mod pbft;
 mod peers;

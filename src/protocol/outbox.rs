@@ -259,7 +259,7 @@ pub enum RefusalKind {
 }
 
 /// The lanes. One an engine shard, reused for ever.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Outbox {
     group: GroupId,
     /// To the gate, then `auth::seal`, then `net`.

@@ -11,6 +11,7 @@
 //! - `snapshot`: for whom the log no longer has what it needs (5).
 //! - `read`: reads without log entries (6.4).
 //! - `recover`: a start from what was stored (3.8).
+//! - `outline`: what a model checker compares.
 //!
 //! # What waits for durability
 //! Requests and answers of votes, and acknowledgements of entries, leave after the write they speak of; a leader counts its own copy
@@ -20,6 +21,7 @@ mod append;
 mod commit;
 mod election;
 pub mod options;
+mod outline;
 mod progress;
 mod read;
 pub mod recover;
@@ -70,6 +72,7 @@ pub enum Role {
 const NUMBER_MAX: u64 = 1 << 62;
 
 /// One replica of one group.
+#[derive(Clone)]
 pub struct Raft {
     options: Options,
     me: NodeId,

@@ -4,6 +4,7 @@ use super::snapshot::Shipping;
 use crate::base::canary::{self, Canary};
 use crate::base::{Instant, JobId, NodeId, Slot};
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 /// How entries reach a follower.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +139,18 @@ impl Progress {
         self.next = self.matched.next();
         self.fetch = None;
         self.mode = Mode::Replicate;
+    }
+
+    /// Everything but times and names of errands.
+    pub fn outline(&self, to: &mut impl Hasher) {
+        let mode = match &self.mode {
+            Mode::Probe { asked } => (0, u64::from(*asked), 0),
+            Mode::Replicate => (1, 0, 0),
+            Mode::Snapshot(shipping) => shipping.outline(),
+        };
+        (self.id, self.matched, self.next, mode, self.fetch.is_some()).hash(to);
+        (self.round, self.round_sent, self.told, self.wanted).hash(to);
+        self.inflight.iter().for_each(|(slot, bytes)| (slot, bytes).hash(to));
     }
 
     /// Panics when an invariant does not hold.

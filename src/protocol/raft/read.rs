@@ -8,6 +8,7 @@ use crate::base::{NodeId, Slot, Term};
 use crate::protocol::{Outbox, RefusalKind, Refused, Target};
 use crate::wire::raft::Message;
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 /// Who wants to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,11 @@ impl Reads {
     pub fn start_term(&mut self) {
         assert!(self.waiting.is_empty() && self.rounds.is_empty());
         assert!(self.fresh.is_empty() && self.asked.is_empty());
+    }
+    /// Who waits for what.
+    pub fn outline(&self, to: &mut impl Hasher) {
+        (self.round, self.waiting.len(), self.fresh.len(), self.asked.len()).hash(to);
+        self.rounds.iter().for_each(|round| (round.number, round.slot, round.askers.len()).hash(to));
     }
     /// Panics when an invariant does not hold.
     pub fn check(&self, role: Role) {

@@ -31,6 +31,10 @@ impl Shipping {
     pub fn new(now: Instant) -> Shipping {
         Shipping { slot: None, total: 0, sent: 0, acknowledged: 0, rewound: None, moved: now }
     }
+    /// How far it has come, in three numbers that are no mode's but this one's.
+    pub fn outline(&self) -> (u64, u64, u64) {
+        (2 + self.slot.map_or(0, |slot| slot.0), self.sent, self.acknowledged)
+    }
     /// What was sent and not acknowledged is sent again. When all is acknowledged the last byte is, as a question: a follower that
     /// is still installing has it already, one that has lost all says so.
     pub fn rewind(&mut self) {

@@ -3,6 +3,7 @@
 use crate::base::canary::{self, Canary};
 use crate::base::{Slot, Ticket};
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 /// Entries with consecutive slots whose records have consecutive tickets.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +109,13 @@ impl Writes {
     pub fn reset(&mut self, slot: Slot) {
         self.runs.clear();
         self.slot = slot;
+    }
+
+    /// What is under way, with tickets counted from the newest durable one.
+    pub fn outline(&self, to: &mut impl Hasher) {
+        let from_now = |ticket: Ticket| ticket.0.saturating_sub(self.ticket.0);
+        (self.slot, from_now(self.vote)).hash(to);
+        self.runs.iter().for_each(|run| (from_now(run.ticket), run.slot, run.len).hash(to));
     }
 
     /// Panics when an invariant does not hold.

@@ -1,0 +1,52 @@
+//! The Raft core, explored exhaustively at small bounds: the very type that nodes run, three of them, a network that loses, delays
+//! and reorders, disks that lose what is not durable, and time-outs at any step. Two states are one when they differ in times, drawn
+//! numbers and the absolute values of tickets only (`protocol::raft::outline`).
+//!
+//! `QUORATE_MODEL=terms,commands,crashes,heartbeats,slow_writes,candidates,link`
+//! explores other bounds, which may take hours.
+
+mod cluster;
+mod node;
+
+use cluster::{Bounds, Cluster};
+use quorate::base::canary::Canary;
+use stateright::{Checker, Model};
+use std::time::Instant;
+
+fn explore(bounds: Bounds, canary: Option<Canary>) -> impl Checker<Cluster> {
+    let begun = Instant::now();
+    let checker = Cluster { bounds, canary }.checker().threads(2).spawn_bfs().join();
+    println!(
+        "{bounds:?}: {} states, {} of them distinct, at most {} steps deep, in {:?}",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth(),
+        begun.elapsed()
+    );
+    checker
+}
+
+/// The bounds of the gate, or those that were asked for.
+fn bounds() -> Bounds {
+    let text = std::env::var("QUORATE_MODEL").unwrap_or("2,1,1,0,1,2,1".to_string());
+    let numbers: Vec<u64> = text.split(',').map(|n| n.parse().expect("seven numbers")).collect();
+    let [terms, commands, crashes, heartbeats, slow_writes, candidates, link] = numbers[..] else {
+        panic!("seven numbers, not {text}")
+    };
+    let small = |n: u64| u8::try_from(n).expect("a small number");
+    let (crashes, heartbeats) = (small(crashes), small(heartbeats));
+    let (slow_writes, candidates) = (small(slow_writes), small(candidates));
+    Bounds { terms, commands, crashes, heartbeats, slow_writes, candidates, link: link as usize }
+}
+
+#[test]
+fn the_core_is_safe_in_all_that_can_happen_within_bounds() {
+    explore(bounds(), None).assert_properties();
+}
+
+#[test]
+fn the_model_finds_two_votes_in_a_term() {
+    let bounds =
+        Bounds { terms: 1, commands: 0, crashes: 0, heartbeats: 0, slow_writes: 0, candidates: 2, link: 2 };
+    explore(bounds, Some(Canary::TwoVotes)).assert_any_discovery("election safety");
+}
