@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod order;
 mod outside;
+mod points;
 mod random;
 mod real;
 mod running;
