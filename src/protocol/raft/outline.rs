@@ -2,6 +2,7 @@
 //! A model checker takes replicas with equal outlines for one.
 
 use super::Raft;
+use super::snapshot::Staging;
 use super::tail::Tail;
 use std::hash::{Hash, Hasher};
 
@@ -11,8 +12,8 @@ impl Raft {
         assert!(self.acknowledgement.is_none() && !self.beat, "between bursts");
         (self.term, self.vote, self.role as u8, self.leader, self.votes.0).hash(to);
         (self.commit, self.delivered, self.applied, self.verified, self.owes_reset).hash(to);
-        (self.staging.is_some(), self.transfer.is_draining(), self.round_echoed).hash(to);
-        self.catch_up.job.is_some().hash(to);
+        (self.staging.as_ref().map(Staging::outline), self.round_echoed).hash(to);
+        (self.transfer.is_under_way(), self.catch_up.job.is_some()).hash(to);
         outline_of_log(&self.tail, to);
         self.writes.outline(to);
         self.peers.iter().for_each(|peer| peer.outline(to));

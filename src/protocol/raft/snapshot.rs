@@ -81,6 +81,13 @@ pub(super) struct Staging {
     next: u64,
 }
 
+impl Staging {
+    /// Of which snapshot how much is here.
+    pub fn outline(&self) -> (Slot, u64) {
+        (self.mark.slot, self.next)
+    }
+}
+
 /// At the leader.
 impl Raft {
     /// Asks for the next piece, one at a time.
