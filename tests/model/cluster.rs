@@ -304,9 +304,6 @@ impl Model for Cluster {
             Property::sometimes("a command is decided after a crash", |_, state: &State| {
                 0 < state.crashes && state.decided.iter().any(|decided| 0 < decided.command)
             }),
-            Property::sometimes("a later leader decides what an earlier one wrote", |_, state: &State| {
-                state.decided.iter().any(|decided| 0 < decided.command && decided.term < decided.during)
-            }),
         ]
     }
 }
