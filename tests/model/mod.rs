@@ -58,7 +58,7 @@ fn the_core_is_safe_whatever_happens_around_a_crash() {
 
 #[test]
 fn the_core_is_safe_with_two_commands() {
-    is_safe(bounds("1,2,0,0,0,1,1")).assert_any_discovery("every command is decided");
+    is_safe(bounds("2,2,0,0,0,2,1")).assert_any_discovery("every command is decided");
 }
 
 #[test]
