@@ -188,7 +188,7 @@ impl Cluster {
                 let sequence = state.commands;
                 let origin = Origin { node: NodeId(1), lane: 0, boot: 1 };
                 let body = Body::new(vec![sequence as u8].into());
-                let batch = Batch { origin, sequence, floor: 1, growth: 0, body };
+                let batch = Batch { origin, sequence, floor: 1, body, ..Batch::default() };
                 state.at(node, self.bounds.link, is_slow, |node| {
                     node.step(Input::Propose { batch, clock: Stamp::ZERO })
                 });

@@ -53,7 +53,7 @@ impl Disk {
                     self.entries.truncate(entry.slot.0 as usize - 1);
                     self.entries.push(entry);
                 }
-                Record::Floor { .. } => panic!("no snapshots are made"),
+                Record::Floor { .. } | Record::Pbft { .. } => panic!("no snapshots, and no other protocol"),
             }
         }
     }
