@@ -25,6 +25,9 @@ pub struct DemoArgs {
     /// Ports count from here
     #[arg(long, value_name = "P", default_value_t = 7000)]
     base_port: u16,
+    /// Which rules the group obeys: raft or pbft
+    #[arg(long, value_name = "NAME", default_value = "raft", value_parser = ["raft", "pbft"])]
+    protocol: String,
     /// When a write counts as stored: quorum-sync or none
     #[arg(long, value_name = "WHEN")]
     durability: Option<String>,
@@ -73,6 +76,7 @@ fn layout(args: &DemoArgs, dir: PathBuf) -> Result<Layout, Failure> {
         nodes: args.nodes,
         base_port: args.base_port,
         hosts: Vec::new(),
+        protocol: args.protocol.clone(),
         segment_bytes: "4MiB".into(),
     };
     match wanted.dir.join("node-1.toml").exists() {

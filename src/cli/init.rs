@@ -32,6 +32,9 @@ pub struct InitArgs {
     /// One host a node, in the order of their ids (repeatable or comma-separated); without it all nodes are on loopback
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     pub hosts: Vec<String>,
+    /// Which rules the group obeys: raft bears crashes, pbft bears f lying nodes of 3f+1
+    #[arg(long, value_name = "NAME", default_value = "raft", value_parser = ["raft", "pbft"])]
+    pub protocol: String,
     /// Size of a log segment
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     pub segment_bytes: String,
@@ -132,6 +135,7 @@ struct Plan {
     layout: Layout,
     keys: Vec<SecretKey>,
     segment_bytes: u64,
+    protocol: String,
     /// All nodes are on this machine.
     together: bool,
 }
@@ -170,7 +174,9 @@ impl Plan {
             entropy.fill(&mut secret);
             SecretKey::from_entropy(secret)
         });
-        let plan = Plan { keys: keys.collect(), segment_bytes, together: args.hosts.is_empty(), layout };
+        let protocol = args.protocol.clone();
+        let plan =
+            Plan { keys: keys.collect(), segment_bytes, protocol, together: args.hosts.is_empty(), layout };
         plan.check()?;
         Ok(plan)
     }
@@ -239,6 +245,9 @@ impl Plan {
             id = node.id,
             segment = units::show_size(self.segment_bytes),
         );
+        if self.protocol != "raft" {
+            text += &format!("[group]\nprotocol = \"{}\"\n\n", self.protocol);
+        }
         if self.together {
             // Several nodes on one machine: pinned to the same cores they would only wait for each other.
             text += "[placement]\npin = false\n\n";
@@ -248,12 +257,13 @@ impl Plan {
         text += &format!("[cluster]\nid = \"{}\"\n", self.layout.cluster);
         for (member, key) in self.layout.nodes.iter().zip(&self.keys) {
             text += &format!(
-                "\n[[cluster.members]]\nid = {}\npeer = \"{}\"\nclient = \"{}\"\nadmin = \"{}\"\nkey = \"{}\"\n",
+                "\n[[cluster.members]]\nid = {}\npeer = \"{}\"\nclient = \"{}\"\nadmin = \"{}\"\nkey = \"{}\"\nsigning_key = \"{}\"\n",
                 member.id,
                 member.peer,
                 member.client,
                 member.admin,
-                key.public()
+                key.public(),
+                key.signing().public()
             );
         }
         text
@@ -313,7 +323,8 @@ mod tests {
 
     fn args(dir: &Path, nodes: usize, hosts: &[&str]) -> InitArgs {
         let hosts = hosts.iter().map(|h| h.to_string()).collect();
-        InitArgs { dir: dir.to_owned(), nodes, base_port: 7000, hosts, segment_bytes: "4MiB".into() }
+        let (dir, protocol, segment_bytes) = (dir.to_owned(), "raft".into(), "4MiB".into());
+        InitArgs { dir, nodes, base_port: 7000, hosts, protocol, segment_bytes }
     }
 
     #[test]

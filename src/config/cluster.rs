@@ -2,7 +2,7 @@
 
 use super::limits;
 use crate::base::{NodeId, NodeSet};
-use crate::crypto::{ClusterId, Fingerprint, PublicKey};
+use crate::crypto::{ClusterId, Fingerprint, PublicKey, VerifyingKey};
 
 /// Changes when a node of the old format could not read what a node of the new one writes or sends.
 pub const FORMAT_VERSION: u32 = 1;
@@ -20,6 +20,8 @@ pub struct Member {
     pub admin: Option<String>,
     /// Its static public key.
     pub key: PublicKey,
+    /// The public half of the key that it signs with, which a Byzantine group needs.
+    pub signing_key: Option<VerifyingKey>,
 }
 
 /// The cluster: who is in it, under which name.
@@ -73,6 +75,7 @@ mod tests {
             client: format!("10.0.0.{n}:6379"),
             admin: None,
             key: PublicKey([n; 32]),
+            signing_key: None,
         };
         Cluster { id: ClusterId([id; 16]), members: (1..=members).map(member).collect() }
     }

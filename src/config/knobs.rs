@@ -87,7 +87,7 @@ use limits::{KIB, MIB};
 /// The array of tables that names the members; not a knob, because it has a shape of its own.
 pub const MEMBERS_KEY: &str = "cluster.members";
 /// The keys of one member.
-pub const MEMBER_KEYS: &[&str] = &["id", "peer", "client", "admin", "key"];
+pub const MEMBER_KEYS: &[&str] = &["id", "peer", "client", "admin", "key", "signing_key"];
 
 /// All settings, in the order in which people read them.
 pub const KNOBS: &[Knob] = &[
@@ -197,7 +197,12 @@ pub const KNOBS: &[Knob] = &[
         Derived("`admin.token` in the directory above node.dir"),
         "The token that requests which change anything need, mode 0600.",
     ),
-    knob("group.protocol", OneOf(&["raft"]), Value("raft"), "The rules that the group obeys."),
+    knob(
+        "group.protocol",
+        OneOf(&["raft", "pbft"]),
+        Value("raft"),
+        "The rules that the group obeys; `pbft` stays right while f of 3f+1 nodes lie. Never changes.",
+    ),
     knob(
         "raft.election_min",
         duration(2, 60_000),

@@ -123,6 +123,8 @@ pub struct Group {
 pub enum ProtocolKind {
     /// Raft.
     Raft,
+    /// PBFT.
+    Pbft,
 }
 
 /// `[raft]`: the parameters of a Raft group.

@@ -7,7 +7,7 @@ use super::layers::{Layers, Origin, Setting, WrittenMember};
 use super::process::*;
 use super::{ConfigError, units};
 use crate::base::NodeId;
-use crate::crypto::{ClusterId, PublicKey};
+use crate::crypto::{ClusterId, PublicKey, VerifyingKey};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,12 +18,11 @@ impl Layers {
         let cluster = self.cluster()?;
         let node = self.node(&cluster)?;
         let own = cluster.member(node.id).expect("checked by `node`");
-        self.word("group.protocol")?;
         Ok(Resolved {
             client: self.client(own)?,
             peer: self.peer(own)?,
             admin: self.admin(own, &node)?,
-            group: Group { protocol: ProtocolKind::Raft },
+            group: Group { protocol: self.protocol(&cluster)? },
             raft: self.raft()?,
             log: self.log()?,
             store: Store { maxmemory: self.size("store.maxmemory")? },
@@ -33,6 +32,19 @@ impl Layers {
             cluster,
             node,
         })
+    }
+
+    fn protocol(&self, cluster: &Cluster) -> Result<ProtocolKind, ConfigError> {
+        if self.word("group.protocol")? != "pbft" {
+            return Ok(ProtocolKind::Raft);
+        }
+        match cluster.members.iter().find(|member| member.signing_key.is_none()) {
+            None => Ok(ProtocolKind::Pbft),
+            Some(member) => Err(ConfigError::Missing {
+                key: format!("cluster.members.signing_key of member {}", member.id),
+                cure: "a pbft group needs everybody's; `quorate init --protocol pbft` writes them".into(),
+            }),
+        }
     }
 
     fn node(&self, cluster: &Cluster) -> Result<Node, ConfigError> {
@@ -353,7 +365,20 @@ impl WrittenMember {
             client: check_address("cluster.members.client", client, 1)?,
             admin,
             key: public,
+            signing_key: self.signing_key()?,
         })
+    }
+
+    fn signing_key(&self) -> Result<Option<VerifyingKey>, ConfigError> {
+        let Some(setting) = self.keys.get("signing_key") else { return Ok(None) };
+        let bad =
+            |why: &str| bad_member("signing_key", setting, why, "take it from what `quorate init` wrote");
+        let key = VerifyingKey::parse(&setting.text).map_err(|error| bad(&error.to_string()))?;
+        if key.is_valid() {
+            Ok(Some(key))
+        } else {
+            Err(bad("it is no key that a signature can be checked with"))
+        }
     }
 
     fn required(&self, name: &str) -> Result<&Setting, ConfigError> {

@@ -1,6 +1,6 @@
 //! X25519 static keys: a node's identity towards its peers.
 
-use super::{HexError, read_hex, write_hex};
+use super::{HexError, SigningKey, read_hex, write_hex};
 use snow::params::DHChoice;
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use std::fmt;
@@ -30,6 +30,10 @@ impl SecretKey {
         let mut dh = DefaultResolver.resolve_dh(&DHChoice::Curve25519).expect("X25519 is built in");
         dh.set(&self.0);
         PublicKey(dh.pubkey().try_into().expect("X25519 keys are 32 bytes"))
+    }
+    /// The key that this node signs with: derived, so that a node has one secret to keep.
+    pub fn signing(&self) -> SigningKey {
+        SigningKey::from_entropy(blake3::derive_key("quorate v1 node signing key", &self.0))
     }
     /// For the handshake.
     pub(super) fn bytes(&self) -> &[u8; 32] {

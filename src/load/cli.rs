@@ -30,6 +30,9 @@ pub struct BenchArgs {
     /// Password of those servers
     #[arg(long, env = "QUORATE_PASSWORD", hide_env_values = true, requires = "endpoints")]
     pub password: Option<String>,
+    /// Which rules the group of its own cluster obeys: raft or pbft
+    #[arg(long, value_name = "NAME", default_value = "raft", value_parser = ["raft", "pbft"])]
+    pub protocol: String,
     /// Nodes of its own cluster
     #[arg(long, default_value_t = 5)]
     pub nodes: usize,
@@ -139,6 +142,14 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 impl BenchArgs {
+    /// The settings of its own nodes.
+    fn settings(&self) -> Vec<String> {
+        let mut set = self.set.clone();
+        if self.protocol != "raft" {
+            set.push(format!("group.protocol={}", self.protocol));
+        }
+        set
+    }
     /// The bench that these arguments mean.
     pub fn options(&self) -> Options {
         let target = if self.endpoints.is_empty() {
@@ -147,7 +158,7 @@ impl BenchArgs {
                 durability: self.durability.clone(),
                 spin: self.spin,
                 spread: self.spread,
-                set: self.set.clone(),
+                set: self.settings(),
                 wan: self.wan,
             }
         } else {

@@ -4,10 +4,12 @@ use super::RunError;
 use super::sizes::Sizes;
 use crate::admin::keeper::files::{self, Found};
 use crate::base::{GROUP_ONE, Origin, Slot};
-use crate::config::{Durability, Resolved};
+use crate::config::{Durability, ProtocolKind, Resolved};
+use crate::crypto::{Keyring, SecretKey};
 use crate::io::{Driver, Entropy};
 use crate::log::superblock::Superblock;
 use crate::log::{self, Identity, Log};
+use crate::protocol::pbft::{self, Pbft};
 use crate::protocol::raft::{self, Mark, Raft, Replay, Setup};
 use crate::protocol::{Engine, Lead};
 use crate::store::{self, HashKey, Store};
@@ -89,6 +91,7 @@ impl Snapshots for SnapshotFiles {
 pub fn boot(
     config: &Resolved,
     sizes: &Sizes,
+    secret: &SecretKey,
     driver: &mut dyn Driver,
     entropy: &mut dyn Entropy,
     snapshots: &mut dyn Snapshots,
@@ -105,24 +108,31 @@ pub fn boot(
     options.segment_bytes = config.log.segment_bytes as u32;
     options.durable = config.log.durability == Durability::QuorumSync;
     (options.body_max, options.batch_bytes) = (sizes.body_max, sizes.log_batch_bytes);
-    let raft = raft_options(config);
     // The records are replayed while the log is read: it may be longer than memory.
-    let mut replay = Ok(Replay::new(&raft));
+    let mut replay = Ok(Replayed::new(config));
     let log = Log::recover(driver, options, &mut |stored| {
         if let Ok(replayed) = &mut replay
-            && let Err(error) = replay_one(replayed, &stored)
+            && let Err(error) = replayed.record(&stored)
         {
             replay = Err(error);
         }
     })?;
     let replay = replay?;
     superblock.establish(driver, data)?;
-    let setup =
-        Setup { me: config.node.id, members: config.cluster.nodes(), options: raft, seed: entropy.seed() };
     let mark = |(id, _): &(SnapshotId, PathBuf)| Mark { slot: id.slot, term: id.term, stamp: id.stamp };
-    let now = driver.now();
-    let raft = Raft::recover(setup, now, snapshot.as_ref().map_or(Mark::ZERO, mark), replay)?;
-    let (engine, took) = (Engine::Raft(Box::new(raft)), now.since(begun));
+    let (now, mark) = (driver.now(), snapshot.as_ref().map_or(Mark::ZERO, mark));
+    let engine = match replay {
+        Replayed::Raft(replay) => {
+            let (me, members) = (config.node.id, config.cluster.nodes());
+            let setup = Setup { me, members, options: raft_options(config), seed: entropy.seed() };
+            Engine::Raft(Box::new(Raft::recover(setup, now, mark, replay)?))
+        }
+        Replayed::Pbft(replay) => {
+            let setup = pbft_setup(config, secret, origin.boot);
+            Engine::Pbft(Box::new(Pbft::recover(setup, now, (mark.slot, mark.stamp), *replay)?))
+        }
+    };
+    let took = now.since(begun);
     Ok(Booted { origin, log, engine, store, snapshot, took })
 }
 
@@ -180,10 +190,43 @@ fn load_one(file: &mut dyn Read, store: &mut Store) -> Result<SnapshotId, String
     Ok(id)
 }
 
-fn replay_one(replay: &mut Replay, stored: &Stored) -> Result<(), RunError> {
-    let record = Record::load(stored)
-        .map_err(|error| RunError::Record { slot: stored.place, why: error.to_string() })?;
-    Ok(replay.record(record)?)
+/// What the log's records add up to, for the protocol that wrote them.
+enum Replayed {
+    Raft(Replay),
+    Pbft(Box<pbft::Replay>),
+}
+
+impl Replayed {
+    fn new(config: &Resolved) -> Replayed {
+        match config.group.protocol {
+            ProtocolKind::Raft => Replayed::Raft(Replay::new(&raft_options(config))),
+            ProtocolKind::Pbft => Replayed::Pbft(Box::new(pbft::Replay::new(&pbft_options(config)))),
+        }
+    }
+    fn record(&mut self, stored: &Stored) -> Result<(), RunError> {
+        let record = Record::load(stored)
+            .map_err(|error| RunError::Record { slot: stored.place, why: error.to_string() })?;
+        match self {
+            Replayed::Raft(replay) => Ok(replay.record(record)?),
+            Replayed::Pbft(replay) => Ok(replay.record(record)?),
+        }
+    }
+}
+
+fn pbft_options(config: &Resolved) -> pbft::Options {
+    pbft::Options { piece_bytes_max: config.raft.snapshot_piece_bytes, ..pbft::Options::default() }
+}
+
+fn pbft_setup(config: &Resolved, secret: &SecretKey, boot: u64) -> pbft::Setup {
+    let public = config.cluster.members.iter().filter_map(|m| m.signing_key.map(|key| (m.id, key)));
+    pbft::Setup {
+        group: GROUP_ONE,
+        me: config.node.id,
+        members: config.cluster.nodes(),
+        boot,
+        options: pbft_options(config),
+        keys: Keyring::new(secret.signing(), public),
+    }
 }
 
 fn raft_options(config: &Resolved) -> raft::Options {

@@ -73,6 +73,9 @@ pub enum RunError {
     /// Log and snapshot do not fit together.
     #[error(transparent)]
     Hole(#[from] Hole),
+    /// The same, of a PBFT group.
+    #[error(transparent)]
+    PbftHole(#[from] crate::protocol::pbft::Hole),
     /// A record is whole, and says nothing that this version knows.
     #[error("the log's record at slot {slot}: {why}; start the version that wrote it, or replace this node")]
     Record {
@@ -426,6 +429,7 @@ fn core_thread(
         let booted = boot::boot(
             config,
             &Sizes::NODE,
+            &secret_key(config)?,
             &mut driver,
             &mut SystemEntropy,
             &mut SnapshotFiles::of(&config.node.dir),

@@ -19,8 +19,8 @@ use crate::auth::seal::Settings as SealSettings;
 use crate::auth::{Open, Seal};
 use crate::base::ring::{Consumer, Producer, ring};
 use crate::base::{GROUP_ONE, NodeId, Number, Origin};
-use crate::config::Resolved;
 use crate::config::limits::BATCH_BYTES_MAX;
+use crate::config::{ProtocolKind, Resolved};
 use crate::crypto::SecretKey;
 use crate::front::plan::{Planned, Settled};
 use crate::front::{self, Facts, Member, Reply, Take, TakePorts, View};
@@ -273,6 +273,10 @@ fn heard(
 fn triggers(config: &Resolved) -> Triggers {
     let members = &config.cluster.members;
     let place = members.iter().filter(|m| m.id < config.node.id).count();
+    if config.group.protocol == ProtocolKind::Pbft {
+        // There the core says when: all replicas at the same slots.
+        return Triggers { entries: u64::MAX, bytes: u64::MAX, ahead: 0 };
+    }
     Triggers {
         entries: config.raft.snapshot_threshold,
         bytes: config.raft.snapshot_threshold_bytes,

@@ -112,6 +112,7 @@ impl Common {
             client: client_address(index),
             admin: None,
             key: secret.public(),
+            signing_key: None,
         };
         let cluster =
             Cluster { id: ClusterId([7; 16]), members: secrets.iter().enumerate().map(member).collect() };
@@ -223,7 +224,8 @@ impl Node {
         let mut driver = SimDriver::starting(disk, common.manners, begun, wall, seed, writes);
         let mut entropy = Seeded(Prng::from_seed(seed));
         let mut shelf = SnapshotsOf { directory: snapshots(&data()), disk: &mut self.shelf };
-        match boot(&config, &common.sizes, &mut driver, &mut entropy, &mut shelf) {
+        let secret = &common.secrets[self.index];
+        match boot(&config, &common.sizes, secret, &mut driver, &mut entropy, &mut shelf) {
             _ if driver.has_died() => {
                 self.disk = Some(driver.die(power));
                 self.down = Some(Down::Crashed);
