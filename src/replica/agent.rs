@@ -33,6 +33,9 @@ const KEEPS_WAITING_MAX: usize = 64;
 /// How often a leader tells how far the others are: about as often as it hears of them.
 const TELL_EVERY: Duration = Duration::from_millis(50);
 
+/// How long to wait when a ring is full: whoever drains it may not wake us.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+
 /// Reads whose id has this bit are the node's own probes, not a client's.
 const PROBE: u64 = 1 << 63;
 
@@ -146,6 +149,8 @@ pub struct ReplicaAgent<E> {
     decided_waiting: VecDeque<Decided>,
     answers_waiting: VecDeque<Answer>,
     fetches_waiting: VecDeque<LogFetch>,
+    /// No input was taken then, because a ring was full.
+    blocked_at: Option<Instant>,
     lost_seen: Vec<u64>,
     durable_seen: u64,
     applied_seen: u64,
@@ -186,6 +191,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             decided_waiting: VecDeque::new(),
             answers_waiting: VecDeque::new(),
             fetches_waiting: VecDeque::new(),
+            blocked_at: None,
             lost_seen,
             durable_seen: 0,
             applied_seen: 0,
@@ -516,7 +522,8 @@ impl<E: Lead + Send> Agent for ReplicaAgent<E> {
     }
     fn work(&mut self, driver: &mut dyn Driver) -> usize {
         let (now, clock) = (driver.now(), driver.clock());
-        if self.is_blocked() {
+        self.blocked_at = self.is_blocked().then_some(now);
+        if self.blocked_at.is_some() {
             return 0;
         }
         let count = self.hear(now) + self.take(now, clock, || driver.fresh());
@@ -529,10 +536,12 @@ impl<E: Lead + Send> Agent for ReplicaAgent<E> {
         if self.transfer.is_some() {
             self.end_transfer();
         }
-        count
+        // A time-out alone is work too: what it has brought about is for other agents, perhaps on other cores.
+        count.max(1)
     }
     fn deadline(&self) -> Option<Instant> {
-        self.shard.deadline()
+        // While a ring is full a time-out that is due could do nothing: its core would burn until there is room.
+        self.blocked_at.map_or_else(|| self.shard.deadline(), |at| Some(at.after(FULL_PAUSE)))
     }
 }
 

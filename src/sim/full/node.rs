@@ -357,8 +357,9 @@ impl Life {
             order.swap(last, prng.below(last as u64 + 1) as usize);
         }
         let mut skipped = false;
+        let is_busy = 0 < skip_per_mille && prng.chance(1, 4);
         for index in order {
-            if 0 < skip_per_mille && prng.chance(skip_per_mille, 1000) {
+            if is_busy && prng.chance(skip_per_mille, 1000) {
                 skipped = true;
                 continue;
             }

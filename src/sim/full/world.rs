@@ -395,7 +395,7 @@ impl World {
         let life = self.nodes[node].lives;
         let running = self.nodes[node].life.as_ref().expect("it has just had a turn");
         if turn.unfinished || !running.driver.ready.is_empty() {
-            return self.plan_within(20, Event::GoOn { node, life });
+            return self.plan_within(100, Event::GoOn { node, life });
         }
         let Some(due) = running.deadline() else { return };
         let in_vain = turn.was_idle && due <= running.driver.now;
