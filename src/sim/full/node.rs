@@ -9,8 +9,8 @@ use crate::base::{Instant, NodeId, Prng, Stamp, place};
 use crate::config::{self, Cluster, Member, Resolved};
 use crate::crypto::{ClusterId, SecretKey};
 use crate::io::{Completion, Driver, Entropy};
+use crate::log::Identity;
 use crate::log::superblock::{self, Superblock};
-use crate::log::{self, Identity};
 use crate::node::RunError;
 use crate::node::boot::{Booted, boot, snapshots, store_options};
 use crate::node::run::NodeAgent;
@@ -19,10 +19,13 @@ use crate::node::wiring::{Ending, Surroundings, wire};
 use crate::replica::agent::Told;
 use crate::store::agent::Told as StoreTold;
 use crate::wire::hop::LinkEvent;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+/// Changes of links that are remembered, for who wants to know why a cluster is stuck.
+const TOLD_OF_LINKS_MAX: usize = 4;
 /// Passes over all agents in one turn, after which time must go on.
 const PASSES_MAX: usize = 64;
 
@@ -61,6 +64,8 @@ pub struct Life {
     /// The numbers of an orderly end.
     pub ending: Ending,
     links: Consumer<LinkEvent>,
+    /// The newest of them.
+    told_of_links: VecDeque<LinkEvent>,
     completions: Vec<Completion>,
     /// In how many passes of the last turn each agent had something to do, the keeper last.
     restless: [u64; 10],
@@ -140,11 +145,6 @@ impl Common {
 /// Where a node keeps its data, on its own disks.
 pub fn data() -> PathBuf {
     PathBuf::from("data")
-}
-
-/// The directory of the log.
-fn wal() -> PathBuf {
-    log::directory(&data(), 0)
 }
 
 /// A node, running or not.
@@ -280,6 +280,7 @@ impl Node {
             store: wired.store,
             ending: wired.ending,
             links: wired.links,
+            told_of_links: VecDeque::new(),
             completions: Vec::new(),
             restless: [0; 10],
         });
@@ -372,10 +373,33 @@ impl Life {
         let kept = self.keeper.work(self.driver.now, shelf);
         self.restless[9] += u64::from(0 < kept);
         done += kept;
-        while self.links.pop().is_some() {}
+        while let Some(event) = self.links.pop() {
+            self.told_of_links.truncate(TOLD_OF_LINKS_MAX - 1);
+            self.told_of_links.push_front(event);
+        }
         (done, skipped)
     }
 
+    /// How it stands, for people.
+    pub fn standing(&self) -> String {
+        let followers = self.told.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        format!(
+            "leader {} term {} commit {} last {} applied {} digest of {} {:x}; followers {followers:?}; links {:?}; \
+             agents without end {:?}, impatient {:?}; operations {}, waiting for the keeper's rings {}",
+            self.told.leader.get(),
+            self.told.term.get(),
+            self.told.commit.get(),
+            self.told.last.get(),
+            self.store.applied.get(),
+            self.store.digest_slot.get(),
+            self.store.digest.get(),
+            self.told_of_links,
+            self.restless(),
+            self.impatient(),
+            self.driver.outstanding(),
+            self.keeper.waiting(),
+        )
+    }
     /// Who wants to be called at once.
     pub fn impatient(&self) -> Vec<&'static str> {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.driver.now);
@@ -442,9 +466,4 @@ pub fn base_config(cluster: Cluster) -> Resolved {
         log_lines: config::LogLines { format: config::LineFormat::Text },
         cluster,
     }
-}
-
-/// The names of the files of the log, for whoever tampers with them.
-pub fn is_of_log(path: &Path) -> bool {
-    path.parent() == Some(&wal())
 }

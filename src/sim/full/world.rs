@@ -499,18 +499,7 @@ impl World {
     fn stuck(&self, behind: Option<usize>) -> ! {
         let standing = |node: &Node| match &node.life {
             None => format!("node {}: down, {:?}", node.index + 1, node.down),
-            Some(life) => format!(
-                "node {}: leader {} term {} commit {} last {} applied {} digest of {} {:x}, turns that went on and on {:?}",
-                node.index + 1,
-                life.told.leader.get(),
-                life.told.term.get(),
-                life.told.commit.get(),
-                life.told.last.get(),
-                life.store.applied.get(),
-                life.store.digest_slot.get(),
-                life.store.digest.get(),
-                life.restless(),
-            ),
+            Some(life) => format!("node {}: {}", node.index + 1, life.standing()),
         };
         let nodes: Vec<String> = self.nodes.iter().map(standing).collect();
         let missing = match (self.phase, behind) {
