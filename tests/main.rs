@@ -3,6 +3,7 @@
 #[cfg(feature = "canaries")]
 mod canaries;
 mod cluster;
+mod full;
 mod histories;
 #[cfg(feature = "canaries")]
 mod model;

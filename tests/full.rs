@@ -1,0 +1,103 @@
+//! Level 2 of the simulated world: whole nodes. `QUORATE_SEED` names the first seed, `QUORATE_FULL_SEEDS` how many, `QUORATE_FULL_EVENTS`
+//! how long each runs. `QUORATE_FULL_SEEDS=1 QUORATE_SEED=N cargo test --profile ci --test main -- full` repeats a finding.
+
+use quorate::base::Prng;
+use quorate::sim::full::{Outcome, Swarm, World};
+use quorate::sim::violation::{Violation, catch};
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+/// Runs seeds on two threads. Gives back what they came to, and what they found.
+fn sweep(
+    seeds: Range<u64>,
+    run: impl Fn(u64) -> Outcome + Sync,
+) -> (Vec<(u64, Outcome)>, Vec<(u64, Violation)>) {
+    let next = AtomicU64::new(seeds.start);
+    let (outcomes, found): (Mutex<Vec<_>>, Mutex<Vec<_>>) = Default::default();
+    let worker = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if !seeds.contains(&seed) || 5 <= found.lock().unwrap().len() {
+                return;
+            }
+            match catch(|| run(seed)) {
+                Ok(outcome) => outcomes.lock().unwrap().push((seed, outcome)),
+                Err(violation) => found.lock().unwrap().push((seed, violation)),
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(worker))));
+    (outcomes.into_inner().unwrap(), found.into_inner().unwrap())
+}
+
+fn describe(found: &[(u64, Violation)]) -> String {
+    found.iter().map(|(seed, violation)| format!("\nseed {seed}: {violation}")).collect()
+}
+
+#[test]
+fn whole_nodes_keep_every_promise_under_random_faults() {
+    let (first, count) = (setting("QUORATE_SEED", 1), setting("QUORATE_FULL_SEEDS", 200));
+    let events = setting("QUORATE_FULL_EVENTS", 6_000);
+    let (outcomes, found) = sweep(first..first.saturating_add(count), |seed| World::run(seed, events));
+    assert!(found.is_empty(), "{}", describe(&found));
+    let sum = |what: fn(&Outcome) -> u64| outcomes.iter().map(|(_, outcome)| what(outcome)).sum::<u64>();
+    println!("{count} seeds from {first}: {} events", sum(|o| o.events));
+    // A sweep that reaches nothing proves nothing.
+    if 200 <= count && 6_000 <= events {
+        let sometimes = [
+            ("a write was acknowledged", sum(|o| o.acknowledged)),
+            ("a read was answered", sum(|o| o.reads)),
+            ("a command was refused", sum(|o| o.refused)),
+            ("an outcome was unknown", sum(|o| o.unknown)),
+            ("a snapshot was made", sum(|o| o.snapshots)),
+            ("a leader's snapshot was installed", sum(|o| o.installed)),
+            ("a crash tore writes", sum(|o| o.torn)),
+            ("a write failed with EIO", sum(|o| o.errors)),
+            ("a disk was full", sum(|o| o.full)),
+            ("a bit flipped at rest", sum(|o| o.flipped)),
+            ("a sector could not be read", sum(|o| o.unreadable)),
+            ("a node ended by an error of its own", sum(|o| o.failures)),
+            ("a connection was reset", sum(|o| o.resets)),
+            ("a node started again", sum(|o| o.lives) - sum(|_| 1)),
+        ];
+        let never: Vec<&str> =
+            sometimes.iter().filter(|(_, times)| *times == 0).map(|(what, _)| *what).collect();
+        assert!(never.is_empty(), "it no longer happens that {never:?}");
+    }
+}
+
+/// A device that acknowledges syncs and does not do them takes every promise away but one: nobody panics.
+#[test]
+fn nodes_on_lying_devices_may_forget_but_do_not_panic() {
+    let run = |seed| {
+        let mut swarm = Swarm::draw(&mut Prng::from_seed(seed));
+        (swarm.liars, swarm.crash, swarm.power_of_ten) = (1, 200, 10);
+        World::run_swarm(seed, swarm, 4_000)
+    };
+    let (outcomes, found) = sweep(1..41, run);
+    assert!(found.is_empty(), "{}", describe(&found));
+    assert!(outcomes.iter().any(|(_, outcome)| outcome.lied == 1), "no device lied");
+}
+
+#[test]
+fn a_run_of_whole_nodes_is_a_function_of_its_seed() {
+    for (seed, recorded) in RECORDED {
+        let run = move || World::run(seed, 3_000);
+        let (here, there) = (run(), std::thread::spawn(run).join().unwrap());
+        assert_eq!(here, there, "two runs of seed {seed} differ");
+        assert_eq!(
+            format!("{:016x}", here.transcript),
+            recorded,
+            "seed {seed} is not what was recorded: right only if node or simulator were meant to change"
+        );
+    }
+}
+
+/// Hashes of transcripts, as they were recorded.
+const RECORDED: [(u64, &str); 2] = [(1, "3f3075234204f926"), (2, "6ccb02e08bf530ae")];
