@@ -13,11 +13,11 @@ fn setting(name: &str, default: u64) -> u64 {
         .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
-/// Runs seeds on two threads. Gives back what they came to, and what they found.
-fn sweep(
-    seeds: Range<u64>,
-    run: impl Fn(u64) -> Outcome + Sync,
-) -> (Vec<(u64, Outcome)>, Vec<(u64, Violation)>) {
+/// What runs came to, and what they found, by seed.
+type Runs = (Vec<(u64, Outcome)>, Vec<(u64, Violation)>);
+
+/// Runs seeds on two threads.
+fn sweep(seeds: Range<u64>, run: impl Fn(u64) -> Outcome + Sync) -> Runs {
     let next = AtomicU64::new(seeds.start);
     let (outcomes, found): (Mutex<Vec<_>>, Mutex<Vec<_>>) = Default::default();
     let worker = || {
