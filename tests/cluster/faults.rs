@@ -1,7 +1,7 @@
 //! Crashes, pauses and full disks under verified load: nothing acknowledged is lost, nothing stale is read, nothing counts twice.
 
 use super::harness::{Client, Cluster, Reply, await_some, http_get};
-use super::identity::first_segment;
+use super::identity::flip_in_a_value;
 use super::load::Load;
 use super::root::{Mounted, is_root};
 
@@ -214,21 +214,12 @@ fn a_node_whose_log_was_changed_while_it_was_down_refuses_and_the_others_serve()
     let leader = cluster.await_leader();
     let fault = load.fault("bytes of the leader's log changed while it was down: it refuses");
     cluster.kill(leader);
-    flip_a_byte_of_the_log(&cluster.data_dir(leader));
+    flip_in_a_value(&cluster.data_dir(leader), b'x');
     let ended = cluster.spawn_node(leader).wait().expect("it ends");
     assert_eq!(ended.code(), Some(6), "{}", cluster.stderr(leader));
     assert!(cluster.stderr(leader).contains("damaged"), "{}", cluster.stderr(leader));
     fault.recovered(ENOUGH);
     load.finish(&cluster);
-}
-
-/// Changes a byte of the first value in the log: what everybody has acknowledged long ago.
-fn flip_a_byte_of_the_log(data: &std::path::Path) {
-    let segment = first_segment(data);
-    let mut bytes = std::fs::read(&segment).expect("a segment");
-    let middle = bytes.windows(8).position(|value| value == b"xxxxxxxx").expect("a padded value");
-    bytes[middle] ^= 1;
-    std::fs::write(&segment, bytes).expect("it is ours");
 }
 
 #[test]

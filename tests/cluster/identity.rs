@@ -46,11 +46,7 @@ fn damage_in_the_middle_of_the_log_is_refused_with_its_place() {
         );
     }
     cluster.kill(3);
-    let segment = first_segment(&cluster.data_dir(3));
-    let mut bytes = std::fs::read(&segment).expect("a segment");
-    let middle = value_in(&bytes).expect("a value");
-    bytes[middle] ^= 1;
-    std::fs::write(&segment, bytes).expect("it is ours");
+    let segment = flip_in_a_value(&cluster.data_dir(3), b'v');
     let (code, said) = start_and_end(&cluster, 3);
     assert_eq!(code, EXIT_IO, "{said}");
     let name = segment.file_name().expect("a file").to_string_lossy().into_owned();
@@ -58,20 +54,21 @@ fn damage_in_the_middle_of_the_log_is_refused_with_its_place() {
     assert_eq!(client.command(&["GET", "k7"]).expect("the others serve"), Reply::bulk(&"v".repeat(500)));
 }
 
-/// The first segment of a log that holds any value.
-pub fn first_segment(data: &std::path::Path) -> std::path::PathBuf {
-    let mut found: Vec<_> =
+/// Changes a bit of the first value of so many equal letters in the log; the segment that has it. A segment's header is random bytes,
+/// and single ones of them may be that letter.
+pub fn flip_in_a_value(data: &std::path::Path, letter: u8) -> std::path::PathBuf {
+    let mut segments: Vec<_> =
         walk(data).into_iter().filter(|p| p.extension().is_some_and(|e| e == "wal")).collect();
-    found.sort();
-    found
-        .into_iter()
-        .find(|p| std::fs::read(p).is_ok_and(|b| value_in(&b).is_some()))
-        .expect("a segment that was written to")
-}
-
-/// Where a value of this room's tests begins. A segment's header is random bytes, and one of them may be a `v`.
-fn value_in(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(16).position(|window| window == [b'v'; 16])
+    segments.sort();
+    for segment in segments {
+        let mut bytes = std::fs::read(&segment).expect("a segment");
+        if let Some(value) = bytes.windows(16).position(|window| window == [letter; 16]) {
+            bytes[value] ^= 1;
+            std::fs::write(&segment, bytes).expect("it is ours");
+            return segment;
+        }
+    }
+    panic!("no segment of {} has such a value", data.display());
 }
 
 fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
