@@ -84,6 +84,8 @@ canaries! {
     // Raft: snapshots.
     /// A heartbeat, which asks nothing of a follower's log, vouches for the whole of it.
     HeartbeatVouches = "heartbeat-vouches", "hazard R12; WRaft#118";
+    /// A log that does not fit the snapshot which a life began with is added to all the same.
+    ResetUnpaid = "reset-unpaid", "Raft thesis 5, figure 5.3";
     /// A snapshot takes its last entry's term for the present one.
     TermFromSnapshot = "term-from-snapshot", "hazard R13; WRaft#118";
     /// A follower that needs what has left the log is sent entries all the same.

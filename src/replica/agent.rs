@@ -3,6 +3,9 @@
 //! It does no I/O of its own. What must not be lost (records, decisions, answers) waits here when a ring is full, and no input is
 //! taken meanwhile; what is weak by contract (messages to peers) is dropped and counted.
 
+#[cfg(test)]
+mod tests;
+
 use super::catch_up::CatchUp;
 use super::shard::{Effects, Shard};
 use crate::base::ring::{Consumer, Producer};
@@ -283,10 +286,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             self.shard.digested(now, digested);
             count += 1;
         }
-        while let Some(kept) = self.ports.kept.pop() {
-            self.kept(now, kept);
-            count += 1;
-        }
+        count += self.take_kept(now);
         while let Ok(question) = self.ports.questions.try_recv() {
             match question {
                 Question::Read(probe) => {
@@ -342,6 +342,17 @@ impl<E: Lead + Send> ReplicaAgent<E> {
                 _ => Ok(leads),
             });
         }
+    }
+
+    /// Takes what the keeper says. Also while errands wait for it: it may be waiting for this replica to listen, and each of its answers
+    /// leaves at most one errand behind.
+    fn take_kept(&mut self, now: Instant) -> usize {
+        let mut count = 0;
+        while let Some(kept) = self.ports.kept.pop() {
+            self.kept(now, kept);
+            count += 1;
+        }
+        count
     }
 
     fn kept(&mut self, now: Instant, kept: Kept) {
@@ -436,8 +447,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
         !(self.records_waiting.is_empty()
             && self.decided_waiting.is_empty()
             && self.answers_waiting.is_empty()
-            && self.fetches_waiting.is_empty()
-            && self.keeps_waiting.len() < KEEPS_WAITING_MAX)
+            && self.fetches_waiting.is_empty())
     }
 
     fn tell(&mut self, now: Instant) {
@@ -526,7 +536,11 @@ impl<E: Lead + Send> Agent for ReplicaAgent<E> {
         if self.blocked_at.is_some() {
             return 0;
         }
-        let count = self.hear(now) + self.take(now, clock, || driver.fresh());
+        let count = if self.keeps_waiting.len() < KEEPS_WAITING_MAX {
+            self.hear(now) + self.take(now, clock, || driver.fresh())
+        } else {
+            self.take_kept(now)
+        };
         if count == 0 && self.shard.deadline().is_none_or(|at| now < at) {
             return 0;
         }

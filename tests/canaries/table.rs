@@ -36,6 +36,7 @@ pub const FINDERS: &[(Canary, Finder)] = &[
     (Canary::CutKeepsWrites, Scenario("writes_of_cut_entries_do_not_count")),
     (Canary::WindowOverrun, Scenario("window_holds_after_a_reconnection")),
     (Canary::HeartbeatVouches, room!(rooms::a_heartbeat_vouches_for_nothing)),
+    (Canary::ResetUnpaid, Scenario("snapshot_voids_the_log_after_a_crash")),
     (Canary::TermFromSnapshot, Seeds { typical: 9, property: "monotonic" }),
     (Canary::CompactionForgetsFollower, Seeds { typical: 8, property: "assertion" }),
     (Canary::SnapshotOverNewer, room!(rooms::an_older_snapshot_changes_nothing)),

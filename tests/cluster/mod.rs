@@ -13,6 +13,7 @@ mod memory;
 mod metrics;
 mod operator;
 mod partitions;
+mod placement;
 mod recovery;
 mod root;
 mod slow_network;

@@ -39,6 +39,7 @@ macro_rules! scenarios {
 
 scenarios! {
     leader_election_single_candidate,
+    snapshot_voids_the_log_after_a_crash,
     split_vote,
     log_replication_basic,
     replication_with_follower_lag,

@@ -14,8 +14,9 @@ use std::time::Instant;
 
 /// What goes to the kernel in one write.
 const WRITE_BYTES: usize = 256 * 1024;
-/// Bytes between two syncs.
-const SYNC_BYTES: u64 = 8 << 20;
+/// Bytes between two syncs. A sync of a growing file holds the log's writes up for about as long as it takes: on the virtual disk that we
+/// measure on, beside a snapshot of 100 MiB/s, the worst of a thousand 4 KiB writes took 16-20 ms with 8 MiB here and 11 ms with 1 MiB.
+const SYNC_BYTES: u64 = 1 << 20;
 
 /// A file that is not yet a snapshot.
 pub(super) struct Writer {
