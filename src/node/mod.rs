@@ -128,6 +128,11 @@ fn live(config: &Resolved, events: &EventSink) -> Result<(), RunError> {
     let booted = threads.booted()?;
     let torn = booted.log.torn().map(str::to_string);
     events.emit(Event::Recovered { last: booted.last().0, took: booted.took, torn });
+    if booted.log.is_buffered() {
+        let what = "the log's file system refuses direct I/O: each write goes through the page cache and is synced all the same, which \
+                    costs CPU and memory";
+        events.emit(Event::Warning { what: what.into() });
+    }
     let node = assemble(config, &placement, &threads, booted, events)?;
     threads.hand_out(node.cores)?;
     ready(config, node.service.address(), events);
