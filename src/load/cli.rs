@@ -154,6 +154,7 @@ impl BenchArgs {
     pub fn options(&self) -> Options {
         let target = if self.endpoints.is_empty() {
             Target::Local {
+                protocol: self.protocol.clone(),
                 nodes: self.nodes,
                 durability: self.durability.clone(),
                 spin: self.spin,

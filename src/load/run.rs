@@ -34,6 +34,8 @@ pub enum Target {
     },
     /// A cluster for the length of the bench.
     Local {
+        /// The protocol of its group, for the report; `set` makes it so.
+        protocol: String,
         /// How many nodes.
         nodes: usize,
         /// `quorum-sync` or `none`.
@@ -178,7 +180,7 @@ impl Under {
                 _cluster: None,
                 place: None,
             }),
-            Target::Local { nodes, durability, spin, spread, set, wan } => {
+            Target::Local { protocol: _, nodes, durability, spin, spread, set, wan } => {
                 let place = Place::choose(options.dir.as_deref(), durability == VOLATILE)?;
                 let program = options.program.clone().map_or_else(local::own_program, Ok)?;
                 let cluster = Cluster::start(&ClusterOptions {
@@ -275,7 +277,7 @@ impl Options {
         let limit_per_s = bare.as_ref().map(|bare| bare.per_s);
         Report {
             protocol: match &self.target {
-                Target::Local { .. } => "raft",
+                Target::Local { protocol, .. } => protocol,
                 Target::Endpoints { .. } if plan.etcd => "etcd",
                 Target::Endpoints { .. } => "resp",
             }
