@@ -4,6 +4,7 @@
 use super::harness::has;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub fn is_root() -> bool {
     // SAFETY: plain system call.
@@ -36,7 +37,11 @@ pub struct Network {
     nodes: usize,
     /// The third and second byte of its addresses, so that two runs do not meet.
     subnet: String,
+    /// Names are of this process: it has one network at a time.
+    _only: MutexGuard<'static, ()>,
 }
+
+static ONLY: Mutex<()> = Mutex::new(());
 
 /// What names of ours begin with, before the number of the process that made them.
 const SPACE: &str = "quorate-test-";
@@ -59,10 +64,15 @@ impl Network {
             println!("skipped: network namespaces need root, ip (iproute2) and nft (nftables)");
             return None;
         }
+        // A test that panicked has taken its network down all the same.
+        let only = ONLY.lock().unwrap_or_else(PoisonError::into_inner);
         remove_leftovers();
         let process = std::process::id();
-        let network =
-            Network { nodes, subnet: format!("10.{}.{}", 100 + process / 256 % 100, process % 256) };
+        let network = Network {
+            nodes,
+            subnet: format!("10.{}.{}", 100 + process / 256 % 100, process % 256),
+            _only: only,
+        };
         let bridge = network.bridge();
         must("ip", &format!("link add {bridge} type bridge"));
         must("ip", &format!("addr add {}.254/24 dev {bridge}", network.subnet));
