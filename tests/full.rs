@@ -1,5 +1,5 @@
-//! Level 2 of the simulated world: whole nodes. `QUORATE_SEED` names the first seed, `QUORATE_FULL_SEEDS` how many, `QUORATE_FULL_EVENTS`
-//! how long each runs. `QUORATE_FULL_SEEDS=1 QUORATE_SEED=N cargo test --profile ci --test main -- full` repeats a finding.
+//! Level 2 of the simulated world: whole nodes. A fixed sample: `QUORATE_FULL_SEED` names another first seed, `QUORATE_FULL_SEEDS` how
+//! many, `QUORATE_FULL_EVENTS` how long each runs. `QUORATE_FULL_SEEDS=1 QUORATE_FULL_SEED=N cargo test --profile ci --test main -- full` repeats a finding.
 
 use quorate::base::Prng;
 use quorate::sim::full::{Outcome, Swarm, World};
@@ -42,7 +42,7 @@ fn describe(found: &[(u64, Violation)]) -> String {
 
 #[test]
 fn whole_nodes_keep_every_promise_under_random_faults() {
-    let (first, count) = (setting("QUORATE_SEED", 1), setting("QUORATE_FULL_SEEDS", 200));
+    let (first, count) = (setting("QUORATE_FULL_SEED", 1), setting("QUORATE_FULL_SEEDS", 200));
     let events = setting("QUORATE_FULL_EVENTS", 6_000);
     let (outcomes, found) = sweep(first..first.saturating_add(count), |seed| World::run(seed, events));
     assert!(found.is_empty(), "{}", describe(&found));
