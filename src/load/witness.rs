@@ -1,6 +1,6 @@
 //! What a load saw, operation by operation: for whoever holds it against what a store may answer.
 //!
-//! The load knows no checker: [`Witness`] is what it tells, [`Testimony`] how a connection pairs its answers with what it asked.
+//! The load knows no checker: [`Witness`] is what it tells, `Testimony` how a connection pairs its answers with what it asked.
 
 use super::reply::Answer;
 use super::workload::{Asked, Workload};

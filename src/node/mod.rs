@@ -1,6 +1,6 @@
 //! Composition: which roles share a core, how they are connected, how a node begins, runs and ends.
 //!
-//! [`run`] is a node's life. Nothing below the command line and the simulator names this room, and it names every other.
+//! [`run()`] is a node's life. Nothing below the command line and the simulator names this room, and it names every other.
 
 pub mod boot;
 mod keeping;
