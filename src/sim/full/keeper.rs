@@ -118,6 +118,17 @@ impl SimKeeper {
         self.kept.len() + self.loads.len()
     }
 
+    /// How it stands, for people.
+    pub fn standing(&self) -> String {
+        let staged = self.staged.as_ref().map(|s| (s.id.slot.0, s.bytes.len()));
+        let (newest, retrying) = (self.newest.map(|id| id.slot.0), self.retrying.map(|id| id.slot.0));
+        let (jobs, asked) = (self.jobs.len(), self.asked.map(|(id, from, _)| (id.slot.0, from)));
+        format!(
+            "newest {newest:?} staged {staged:?} retrying {retrying:?} asked {asked:?} jobs {jobs} waiting {} {:?}",
+            self.waiting(),
+            self.counts
+        )
+    }
     /// One turn. Returns how much was done.
     pub fn work(&mut self, now: Instant, disk: &mut Disk) -> usize {
         let mut done = 0;

@@ -385,7 +385,7 @@ impl Life {
         let followers = self.told.followers.lock().unwrap_or_else(PoisonError::into_inner);
         format!(
             "leader {} term {} commit {} last {} applied {} digest of {} {:x}; followers {followers:?}; links {:?}; \
-             agents without end {:?}, impatient {:?}; operations {}, waiting for the keeper's rings {}",
+             agents without end {:?}, impatient {:?}; operations {}; keeper: {}",
             self.told.leader.get(),
             self.told.term.get(),
             self.told.commit.get(),
@@ -397,7 +397,7 @@ impl Life {
             self.restless(),
             self.impatient(),
             self.driver.outstanding(),
-            self.keeper.waiting(),
+            self.keeper.standing(),
         )
     }
     /// Who wants to be called at once.

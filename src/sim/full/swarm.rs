@@ -194,7 +194,8 @@ impl Swarm {
             snapshot_threshold: often(&[3, 10, 40, 200, 10_000]),
             snapshot_bytes: often(&[500, 8 << 10, 1 << 20]),
             snapshot_keep: often(&[1, 5, 50]),
-            piece_bytes: often(&[64, 512, 16 << 10]) as usize,
+            // Smaller ones than a quarter of what a node allows would let the log outrun every snapshot.
+            piece_bytes: often(&[1024, 4096, 16 << 10]) as usize,
             encrypt: often(&[0, 0, 1]) == 1,
         };
     }

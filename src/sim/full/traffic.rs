@@ -286,6 +286,11 @@ impl World {
                     self.set_timer(index, left);
                 }
             }
+            // A healed cluster is asked only where a write is owed: no protocol lets a straggler catch up where the log outruns
+            // every snapshot.
+            Some(connection) if self.wanted.is_some_and(|node| node != client.node) => {
+                self.client_leaves(index, connection);
+            }
             Some(connection) if self.prng.chance(1, WANDERS) => self.client_leaves(index, connection),
             Some(connection) => self.client_asks(index, connection),
         }
@@ -297,7 +302,7 @@ impl World {
         self.set_timer(index, pause);
     }
     fn client_connects(&mut self, index: usize) {
-        let node = self.prng.below(self.nodes.len() as u64) as usize;
+        let node = self.wanted.unwrap_or_else(|| self.prng.below(self.nodes.len() as u64) as usize);
         let address = super::node::client_address(node);
         let is_dark = self.outside[node].dark;
         let made = if is_dark { None } else { self.knock(Party::Client(index), node, &address) };

@@ -175,6 +175,8 @@ pub struct World {
     pub(super) timers: Vec<u64>,
     pub(super) account: Account,
     pub(super) phase: Phase,
+    /// While healing: the node that clients are to turn to.
+    pub(super) wanted: Option<usize>,
     queue: BinaryHeap<Reverse<Planned>>,
     serial: u64,
     pub(super) checks: Checks,
@@ -224,6 +226,7 @@ impl World {
             timers: vec![0; swarm.clients],
             account,
             phase: Phase::Work,
+            wanted: None,
             queue: BinaryHeap::new(),
             serial: 0,
             checks: Checks::new(common.store_options()),
@@ -461,6 +464,7 @@ impl World {
                 continue;
             }
             let behind = live.iter().find(|node| self.outside[**node].written == written[**node]);
+            self.wanted = behind.copied().filter(|_| self.phase == Phase::Work);
             let busy = self.clients.iter().any(Client::is_busy);
             match self.phase {
                 Phase::Work if behind.is_none() => self.phase = Phase::Settle,
