@@ -115,7 +115,7 @@ impl Front {
         };
         let ports = TakePorts { plans: plans_in, demands: demands_in, settled: settled.clone() };
         let take = Take::new(Options::at("unused"), view, ports);
-        let reply = Reply::new(plans_out, answers_out, failures_out, settled);
+        let reply = Reply::new(plans_out, answers_out, failures_out, settled, None);
         let mut front = Front { wire: Wire::default(), take, reply, demands, answers, _failures: failures };
         front.take.start(0, &mut front.wire).expect("nothing is listened on");
         front.reply.start(1, &mut front.wire).expect("nothing is asked of it");

@@ -18,6 +18,7 @@ pub mod log;
 pub mod meter;
 // What meets others.
 pub mod auth;
+pub mod client;
 pub mod front;
 pub mod net;
 // What is run.

@@ -106,7 +106,7 @@ impl Node {
             id,
             rx,
             open: Open::new(from_rx, to_replica, numbers.clone()),
-            seal: Seal::new(sealing, outgoing, seal_links, sealed, numbers.clone()),
+            seal: Seal::new(sealing, [outgoing, ring(1).1], seal_links, sealed, numbers.clone()),
             tx,
             driver,
             say,

@@ -38,7 +38,8 @@ pub struct Settings {
 /// Seals frames.
 pub struct Seal {
     settings: Settings,
-    outgoing: Consumer<Outgoing>,
+    /// From the replica, and from the store.
+    outgoing: [Consumer<Outgoing>; 2],
     links: Consumer<SealLink>,
     out: Producer<SealedFrame>,
     /// The members.
@@ -86,10 +87,10 @@ pub struct Counters {
 }
 
 impl Seal {
-    /// An agent between the replica and the sender.
+    /// An agent between replica and store and the sender.
     pub fn new(
         settings: Settings,
-        outgoing: Consumer<Outgoing>,
+        outgoing: [Consumer<Outgoing>; 2],
         links: Consumer<SealLink>,
         out: Producer<SealedFrame>,
         numbers: BTreeMap<NodeId, PeerNumbers>,
@@ -111,7 +112,8 @@ impl Seal {
     pub fn turn(&mut self, now: Instant) -> usize {
         let mut done = self.take_links(now);
         for _ in 0..TURN_MESSAGES_MAX {
-            let Some(outgoing) = self.outgoing.pop() else { break };
+            let [replica, store] = &mut self.outgoing;
+            let Some(outgoing) = replica.pop().or_else(|| store.pop()) else { break };
             done += 1;
             self.take(now, &outgoing);
         }
@@ -294,7 +296,7 @@ mod tests {
         let ((replica, outgoing), (mut rx, links), (out, tx)) = (ring(4096), ring(16), ring(room));
         let numbers: BTreeMap<_, _> = PEERS.into_iter().map(|peer| (peer, PeerNumbers::default())).collect();
         let settings = Settings { node: SELF, queue_bytes_max: QUEUE, keep_alive: KEEP_ALIVE };
-        let seal = Seal::new(settings, outgoing, links, out, numbers.clone());
+        let seal = Seal::new(settings, [outgoing, ring(1).1], links, out, numbers.clone());
         for peer in PEERS {
             rx.push(SealLink::Up { peer, link: LinkId(1), keys: keys() }).expect("room");
         }

@@ -204,6 +204,12 @@ pub const KNOBS: &[Knob] = &[
         "The rules that the group obeys; `pbft` stays right while f of 3f+1 nodes lie. Never changes.",
     ),
     knob(
+        "group.verify",
+        Boolean,
+        Value("false"),
+        "In a pbft group a node answers its Redis clients only when f others have sent the same replies. Equal on all nodes. Reads go through the log; each reply costs a digest and a message at every node.",
+    ),
+    knob(
         "raft.election_min",
         duration(2, 60_000),
         Value("150ms"),

@@ -116,6 +116,8 @@ pub struct Admin {
 pub struct Group {
     /// Which rules it obeys.
     pub protocol: ProtocolKind,
+    /// Clients are answered what `f + 1` replicas reply.
+    pub verify: bool,
 }
 
 /// The protocols that a group can run.

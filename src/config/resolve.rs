@@ -22,7 +22,7 @@ impl Layers {
             client: self.client(own)?,
             peer: self.peer(own)?,
             admin: self.admin(own, &node)?,
-            group: Group { protocol: self.protocol(&cluster)? },
+            group: self.group(&cluster)?,
             raft: self.raft()?,
             log: self.log()?,
             store: Store { maxmemory: self.size("store.maxmemory")? },
@@ -32,6 +32,18 @@ impl Layers {
             cluster,
             node,
         })
+    }
+
+    fn group(&self, cluster: &Cluster) -> Result<Group, ConfigError> {
+        let group = Group { protocol: self.protocol(cluster)?, verify: self.boolean("group.verify")? };
+        if group.verify && group.protocol != ProtocolKind::Pbft {
+            return Err(self.bad(
+                "group.verify",
+                "the replies of several nodes are compared only in a pbft group".into(),
+                "leave it out, or begin a cluster with `quorate init --protocol pbft`",
+            ));
+        }
+        Ok(group)
     }
 
     fn protocol(&self, cluster: &Cluster) -> Result<ProtocolKind, ConfigError> {

@@ -199,7 +199,7 @@ impl Front {
         let mut front = Front {
             driver: Sockets::default(),
             take: Take::new(options, view.clone(), ports),
-            reply: Reply::new(planned, answers_out, refusals_out, settled),
+            reply: Reply::new(planned, answers_out, refusals_out, settled, None),
             demands,
             answers,
             refusals,

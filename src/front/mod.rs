@@ -44,11 +44,13 @@ mod reply;
 mod seat;
 mod session;
 mod take;
+mod verify;
 mod view;
 
 pub use bound::Extent;
 pub use reply::Reply;
 pub use take::{Take, TakePorts};
+pub use verify::Verification;
 pub use view::{Facts, Member, View};
 
 use crate::resp::parse::Limits;
@@ -84,6 +86,8 @@ pub struct Options {
     pub unsent_bytes_total_max: u64,
     /// A connection that must wait because of its unsent replies, and takes none of them for so long, is closed.
     pub stall_max: Duration,
+    /// Reads go the way of writes, so that every replica answers them: no node's own word is enough.
+    pub reads_in_log: bool,
 }
 
 impl Options {
@@ -102,6 +106,7 @@ impl Options {
             unsent_bytes_max: 32 << 20,
             unsent_bytes_total_max: 128 << 20,
             stall_max: Duration::from_secs(30),
+            reads_in_log: false,
         }
     }
 }

@@ -49,6 +49,10 @@ impl Road {
     pub fn settled(&self) -> u64 {
         self.settled
     }
+    /// Whether the batch was planned and is not answered.
+    pub fn is_open(&mut self, number: u64) -> bool {
+        self.batch(number).is_some_and(|batch| batch.outcome.is_none())
+    }
     fn batch(&mut self, number: u64) -> Option<&mut Batch> {
         let place = number.checked_sub(self.first)?;
         self.batches.get_mut(usize::try_from(place).ok()?)
@@ -129,6 +133,9 @@ fn text(why: Failure) -> &'static str {
         }
         Failure::Behind => {
             "-TRYAGAIN this node has not come to what the read must see; ask again, or another node\r\n"
+        }
+        Failure::Unverified => {
+            "-UNVERIFIED other nodes say that this node's reply is wrong; the command has taken effect, ask another node\r\n"
         }
         Failure::Draining => "-CLUSTERDOWN this node is shutting down; the command was not carried out\r\n",
     }

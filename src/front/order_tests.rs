@@ -107,6 +107,7 @@ fn each_failure_is_told_once_a_command_and_late_answers_are_dropped() {
             "-INDETERMINATE the outcome is unknown: the command may or may not have taken effect; read \
                                   before you send it again",
         ),
+        (Failure::Unverified, "-UNVERIFIED "),
         (Failure::Draining, "-CLUSTERDOWN "),
     ];
     let (mut order, _) = order(1);

@@ -4,6 +4,7 @@
 
 use super::order::{Order, Outcome};
 use super::plan::{Planned, Settled};
+use super::verify::{Verification, Verifier};
 use crate::base::Instant;
 use crate::base::ring::Consumer;
 use crate::io::{self, Agent, Completion, Driver, Op, Token};
@@ -19,6 +20,8 @@ pub struct Reply {
     answers: [Consumer<Answer>; 2],
     settled: Settled,
     order: Order,
+    /// Where answers wait for other replicas to confirm them.
+    verifier: Option<Verifier>,
     slot: u8,
     sends: u64,
     bytes_out: u64,
@@ -29,12 +32,13 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Publishes what is answered in `settled`.
+    /// Publishes what is answered in `settled`. With `verification` only what others confirm is answered.
     pub fn new(
         plans: Consumer<Planned>,
         store_answers: Consumer<Answer>,
         replica_answers: Consumer<Answer>,
         settled: Settled,
+        verification: Option<Verification>,
     ) -> Reply {
         let answers = [store_answers, replica_answers];
         Reply {
@@ -42,6 +46,7 @@ impl Reply {
             answers,
             settled,
             order: Order::new(),
+            verifier: verification.map(Verifier::new),
             slot: 0,
             sends: 0,
             bytes_out: 0,
@@ -52,22 +57,69 @@ impl Reply {
 
     /// Takes what has come over the rings. The answers that are taken were there before the plans were looked at: whatever is
     /// answered has then been planned, although answers come by another way.
-    fn hear(&mut self) -> usize {
+    fn hear(&mut self, now: Instant) -> usize {
         let counts = [self.answers[0].len(), self.answers[1].len()];
         let mut heard = counts[0] + counts[1];
         while let Some(Planned { seat, plan }) = self.plans.pop() {
             self.order.plan(seat, plan);
             heard += 1;
         }
-        for (ring, count) in self.answers.iter_mut().zip(counts) {
-            for answer in (0..count).map_while(|_| ring.pop()) {
+        for (ring, count) in counts.into_iter().enumerate() {
+            for _ in 0..count {
+                let Some(answer) = self.answers[ring].pop() else { break };
                 if let Answer::Write { made, .. } = &answer {
                     self.made.push(*made);
                 }
-                take_answer(&mut self.order, answer);
+                self.take_answer(now, answer);
             }
         }
         heard
+    }
+
+    fn take_answer(&mut self, now: Instant, answer: Answer) {
+        match answer {
+            Answer::Write { sequence, replies, ends, .. } => match &mut self.verifier {
+                Some(verifier) if self.order.writes.is_open(sequence) => {
+                    let outcome = verifier.replied(now, sequence, replies, ends);
+                    self.answer_write(sequence, outcome);
+                }
+                _ => self.order.answer_write(sequence, Outcome::Replies(replies, ends)),
+            },
+            Answer::Vouched { sequence, from, digest } => {
+                if let Some(verifier) = self.verifier.as_mut().filter(|_| self.order.writes.is_open(sequence))
+                {
+                    let outcome = verifier.vouched(sequence, from, digest);
+                    self.answer_write(sequence, outcome);
+                }
+            }
+            Answer::Read { id, replies, ends } => self.order.answer_read(id, Outcome::Replies(replies, ends)),
+            Answer::WriteFailed { sequence, why } => {
+                self.verifier.iter_mut().for_each(|verifier| verifier.forget(sequence));
+                self.order.answer_write(sequence, Outcome::Failed(why));
+            }
+            Answer::ReadFailed { id, why } => self.order.answer_read(id, Outcome::Failed(why)),
+            Answer::Superseded { sequence } => {
+                self.order.supersede(sequence);
+                self.verifier.iter_mut().for_each(|verifier| verifier.settled(sequence));
+            }
+        }
+    }
+
+    fn answer_write(&mut self, sequence: u64, outcome: Option<Outcome>) {
+        if let Some(outcome) = outcome {
+            self.order.answer_write(sequence, outcome);
+        }
+    }
+
+    /// Gives up what others should have confirmed by now.
+    fn expire(&mut self, now: Instant) -> usize {
+        let mut count = 0;
+        while let Some((sequence, outcome)) = self.verifier.as_mut().and_then(|verifier| verifier.expire(now))
+        {
+            self.order.answer_write(sequence, outcome);
+            count += 1;
+        }
+        count
     }
 
     /// Sends to a seat, or closes it.
@@ -96,18 +148,6 @@ impl Reply {
 
 fn token(slot: u8, seat: u32, life: u32) -> Token {
     Token { agent: slot, value: u64::from(life) << 32 | u64::from(seat) }
-}
-
-fn take_answer(order: &mut Order, answer: Answer) {
-    match answer {
-        Answer::Write { sequence, replies, ends, .. } => {
-            order.answer_write(sequence, Outcome::Replies(replies, ends));
-        }
-        Answer::Read { id, replies, ends } => order.answer_read(id, Outcome::Replies(replies, ends)),
-        Answer::WriteFailed { sequence, why } => order.answer_write(sequence, Outcome::Failed(why)),
-        Answer::ReadFailed { id, why } => order.answer_read(id, Outcome::Failed(why)),
-        Answer::Superseded { sequence } => order.supersede(sequence),
-    }
 }
 
 impl Agent for Reply {
@@ -139,7 +179,10 @@ impl Agent for Reply {
     }
 
     fn work(&mut self, driver: &mut dyn Driver) -> usize {
-        let mut done = self.hear();
+        let mut done = self.hear(driver.now());
+        if self.deadline().is_some_and(|at| at <= driver.now()) {
+            done += self.expire(driver.now());
+        }
         while let Some(seat) = self.order.next_ready() {
             self.act(seat, driver);
             done += 1;
@@ -154,7 +197,7 @@ impl Agent for Reply {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        None
+        self.verifier.as_ref()?.deadline()
     }
 }
 
@@ -164,6 +207,12 @@ impl Metered for Reply {
         to.counter("quorate_client_sends_total", "Sends to clients.", &[], self.sends);
         to.counter("quorate_client_sent_bytes_total", "Bytes sent to clients.", &[], self.bytes_out);
         Stage::Reply.report(&self.reply, to);
+        if let Some(verifier) = &self.verifier {
+            let help = "Replies of this node that f+1 other nodes contradicted.";
+            to.counter("quorate_replies_contradicted_total", help, &[], verifier.contradicted);
+            let help = "Replies of this node that too few nodes confirmed in time.";
+            to.counter("quorate_replies_unconfirmed_total", help, &[], verifier.unconfirmed);
+        }
         let help = "Client connections that could not be sent to, or did not take their replies.";
         to.counter("quorate_client_connections_broken_total", help, &[], self.order.broken);
         let help = "Bytes of replies that are made and not yet sent.";

@@ -417,7 +417,7 @@ impl Session {
         let flags = self.version.flags();
         let cost = Cost { growth, reply };
         self.promised += reply;
-        if is_read && self.last_write <= answered {
+        if is_read && self.last_write <= answered && !desk.options.reads_in_log {
             if desk.gather.reads.is_full(bytes, reply, desk.options.batch_bytes_max) {
                 desk.leave_reads();
             }

@@ -23,7 +23,7 @@ use crate::config::limits::BATCH_BYTES_MAX;
 use crate::config::{ProtocolKind, Resolved};
 use crate::crypto::SecretKey;
 use crate::front::plan::{Planned, Settled};
-use crate::front::{self, Facts, Member, Reply, Take, TakePorts, View};
+use crate::front::{self, Facts, Member, Reply, Take, TakePorts, Verification, View};
 use crate::io::Entropy;
 use crate::io::driver::Doorbell;
 use crate::log::{LogAgent, Rings as LogRings, Told as LogTold};
@@ -31,10 +31,12 @@ use crate::net::handshake::Identity;
 use crate::net::rx::{PeerAddress, Rings as RxRings, Rx, Settings as RxSettings};
 use crate::net::tx::Tx;
 use crate::protocol::Engine;
+use crate::protocol::pbft::Quorum;
 use crate::replica::agent::{Heard, Ports as ReplicaPorts, Told};
 use crate::replica::{ReplicaAgent, Shard, seat, shard};
 use crate::resp::parse::Limits;
 use crate::store::agent::{Ports as StorePorts, StoreAgent, Told as StoreTold, Triggers};
+use crate::store::vouch::Vouching;
 use crate::wire::hop::{
     Answer, Decided, Demand, Digested, Incoming, Keep, Kept, LinkEvent, Load, LogFetch, LogFetched, Opened,
     Outgoing, PeerNumbers, SealLink, SealedFrame, SendLink, Stored,
@@ -111,6 +113,7 @@ struct Rings {
     digested: (Producer<Digested>, Consumer<Digested>),
     refusals: (Producer<Answer>, Consumer<Answer>),
     answers: (Producer<Answer>, Consumer<Answer>),
+    vouched: (Producer<Outgoing>, Consumer<Outgoing>),
     planned: (Producer<Planned>, Consumer<Planned>),
     store_keeps: (Producer<Keep>, Consumer<Keep>),
     replica_keeps: (Producer<Keep>, Consumer<Keep>),
@@ -137,6 +140,7 @@ impl Rings {
             digested: ring(few),
             refusals: ring(ring_values),
             answers: ring(ring_values),
+            vouched: ring(ring_values),
             planned: ring(ring_values),
             store_keeps: ring(few),
             replica_keeps: ring(errands_max),
@@ -202,6 +206,7 @@ pub fn wire(
         digests: rings.digested.0,
         keeps: rings.store_keeps.0,
         keeper: bell,
+        vouching: vouching(config, rings.vouched.0, &told, &numbers),
     };
     let rx_rings = RxRings {
         open: rings.incoming.0,
@@ -211,18 +216,13 @@ pub fn wire(
     };
     let rx = make_rx(config, Identified { secret, origin, entropy }, &numbers, rx_rings);
     let open = Open::new(rings.incoming.1, rings.opened.0, numbers.clone());
-    let seal_settings = SealSettings {
-        node: config.node.id,
-        queue_bytes_max: config.peer.queue_bytes_max,
-        keep_alive: KEEP_ALIVE,
-    };
-    let seal =
-        Seal::new(seal_settings, rings.outgoing.1, rings.seal_links.1, rings.sealed.0, numbers.clone());
+    let outgoing = [rings.outgoing.1, rings.vouched.1];
+    let seal = make_seal(config, outgoing, rings.seal_links.1, rings.sealed.0, &numbers);
     let tx = Tx::new(SEND_STALL_MAX, rings.sealed.1, rings.send_links.1, numbers);
     let settled = Settled::default();
     let take_ports = TakePorts { plans: rings.planned.0, demands: rings.demands.0, settled: settled.clone() };
     let take = Take::new(client_options(config), view.clone(), take_ports);
-    let reply = Reply::new(rings.planned.1, rings.answers.1, rings.refusals.1, settled);
+    let reply = Reply::new(rings.planned.1, rings.answers.1, rings.refusals.1, settled, verification(config));
     let sight = ReplicaSight::new(config.node.id, &told, &store_told, &view, log_told);
     let replica = make_replica(config, origin, engine, replica_ports, heard, told);
     let told_by_store = store_told.clone();
@@ -240,6 +240,39 @@ pub fn wire(
     ];
     let probe = Arc::new(DataPlaneProbe::new(ask, doorbells(Role::Replica)));
     Wired { agents, keeper, probe, sight, store: told_by_store, links: rings.link_events.1, ending }
+}
+
+/// What this node tells others of the replies to their batches, where the group compares them.
+fn vouching(
+    config: &Resolved,
+    out: Producer<Outgoing>,
+    told: &Told,
+    numbers: &BTreeMap<NodeId, PeerNumbers>,
+) -> Option<Vouching> {
+    let listeners = || numbers.iter().map(|(node, numbers)| (*node, numbers.lost.clone()));
+    config.group.verify.then(|| Vouching::new(GROUP_ONE, out, told.leader.clone(), listeners()))
+}
+
+/// What clients' answers wait for, where the group compares them.
+fn verification(config: &Resolved) -> Option<Verification> {
+    let quorum = Quorum::most(config.cluster.members.len());
+    let (me, enough, within) = (config.node.id, quorum.weak(), config.times.answer_within);
+    config.group.verify.then_some(Verification { me, enough, within })
+}
+
+fn make_seal(
+    config: &Resolved,
+    outgoing: [Consumer<Outgoing>; 2],
+    links: Consumer<SealLink>,
+    out: Producer<SealedFrame>,
+    numbers: &BTreeMap<NodeId, PeerNumbers>,
+) -> Seal {
+    let settings = SealSettings {
+        node: config.node.id,
+        queue_bytes_max: config.peer.queue_bytes_max,
+        keep_alive: KEEP_ALIVE,
+    };
+    Seal::new(settings, outgoing, links, out, numbers.clone())
 }
 
 /// As what a node shakes hands.
@@ -356,6 +389,7 @@ fn client_options(config: &Resolved) -> front::Options {
         pipeline_max: client.pipeline_max as u64,
         pending_bytes_max: client.pending_bytes_max as u64,
         unsent_bytes_max: client.output_bytes_max as u64,
+        reads_in_log: config.group.verify,
         ..front::Options::at(&client.listen)
     }
 }

@@ -324,6 +324,13 @@ impl<E: Lead> Shard<E> {
                     self.refused(now, group, from, sequence, attempt, why);
                 }
             }
+            forward::Message::Replied(reply) => {
+                let forward::Reply { boot, lane, sequence, digest, .. } = reply;
+                if (boot, lane) == (self.options.boot, self.options.lane) {
+                    self.answers.push(Answer::Vouched { sequence, from, digest });
+                    self.touched.push(group);
+                }
+            }
         }
     }
 

@@ -37,6 +37,9 @@ pub fn brief(message: &Message) -> String {
         Message::Forward(Forward::Refused { boot, sequence, attempt, why, .. }) => {
             format!("Refused boot {boot} {sequence} attempt {attempt}: {why:?}")
         }
+        Message::Forward(Forward::Replied(reply)) => {
+            format!("Replied boot {} {} with {:?}", reply.boot, reply.sequence, reply.digest)
+        }
     }
 }
 
@@ -169,6 +172,9 @@ pub fn answer_text(answer: &Answer) -> String {
         Answer::Read { id, .. } => format!("read {id} answered"),
         Answer::WriteFailed { sequence, why } => format!("write {sequence} fails: {why:?}"),
         Answer::ReadFailed { id, why } => format!("read {id} fails: {why:?}"),
+        Answer::Vouched { sequence, from, digest } => {
+            format!("write {sequence} is {digest:?} to node {from}")
+        }
         Answer::Superseded { sequence } => format!("writes up to {sequence} have no answer"),
     }
 }

@@ -4,6 +4,7 @@
 //! traffic: a snapshot, a load, the dropping of old memory, the digest when nothing is written.
 
 use super::load::Damage;
+use super::vouch::Vouching;
 use super::{Admission, Loading, Replies, Store};
 use crate::base::ring::{Consumer, Producer};
 use crate::base::{GROUP_ONE, Instant, Number, Origin, Slot, place};
@@ -56,6 +57,8 @@ pub struct Ports {
     pub keeps: Producer<Keep>,
     /// Rung after something was put into `keeps`.
     pub keeper: std::sync::Arc<dyn Doorbell>,
+    /// What other nodes are told of the replies to their batches, where they ask for it.
+    pub vouching: Option<Vouching>,
 }
 
 /// The numbers that this agent publishes. Those that describe a slot are set before `applied` is.
@@ -212,6 +215,7 @@ impl StoreAgent {
             self.tell();
         }
         let mut done = loaded + applied + self.answer_waiting();
+        done += self.ports.vouching.as_mut().map_or(0, Vouching::say);
         done += self.save();
         done += self.store.drop_step(DROPPED_PER_TURN);
         if done == 0 { self.digest() } else { done }
@@ -270,7 +274,8 @@ impl StoreAgent {
             return bytes;
         }
         let owed = entry.origin == self.own;
-        let mut replies = owed.then(|| {
+        let vouched = !owed && self.ports.vouching.as_mut().is_some_and(|v| v.is_owed(entry.origin.node));
+        let mut replies = (owed || vouched).then(|| {
             let (bytes, commands) = self.replies_hint;
             Replies { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(commands) }
         });
@@ -291,6 +296,10 @@ impl StoreAgent {
             self.made += replies.bytes.len();
             self.replies_hint = (replies.bytes.len().min(REPLIES_HINT_MAX), replies.ends.len());
             let Replies { bytes, ends } = replies;
+            if vouched {
+                self.ports.vouching.iter_mut().for_each(|v| v.replied(entry.origin, entry.sequence, &bytes));
+                return entry.body.len();
+            }
             self.answer(Answer::Write { sequence: entry.sequence, replies: bytes.into(), ends, made });
         }
         bytes

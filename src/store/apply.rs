@@ -107,6 +107,8 @@ impl Store {
         }
         let admission = self.sessions.admit(entry.origin, entry.sequence, entry.floor);
         if admission == Admission::Applied {
+            // Of replies that are compared, chance too must be a function of the log.
+            self.state.prng = Prng::from_seed(entry.slot.0);
             let mut commands = Commands::of(entry.body.bytes());
             while let Some(command) = commands.next(&self.state.table) {
                 match &mut replies {

@@ -3,7 +3,7 @@
 //! - [`Store`]: the state machine of a group. Entries go in, replies come out; snapshots and digests are made beside the traffic.
 //! - `execute`: from a command to its function; `strings`, `keys`, `expiry`, `hashes`, `scan`: the functions.
 //! - `warm`: caches. `table`: all records in buckets; `record`, `fields`: one record; `deadlines`: which expire; `graveyard`: what is to be dropped.
-//! - [`inspect`]: reads a snapshot offline. [`sessions`]: exactly once. `merkle`: the digest. `format`, `saving`, `load`: snapshots.
+//! - [`inspect`]: reads a snapshot offline. [`sessions`]: exactly once. [`vouch`]: replies that other nodes compare. `merkle`: the digest. `format`, `saving`, `load`: snapshots.
 
 pub mod agent;
 mod apply;
@@ -34,6 +34,7 @@ mod table;
 mod tests;
 #[cfg(test)]
 mod transcript;
+pub mod vouch;
 mod warm;
 
 pub use agent::{Ports, StoreAgent, Told, Triggers};

@@ -2,17 +2,18 @@
 
 use super::codec::{Bodies, CodecError, Heads, OWN_HEAD_MAX, body_of, put, take};
 use super::entry::Batch;
-use super::forward::{Message, Refusal};
-use crate::base::{Body, NodeId, Origin};
+use super::forward::{Message, Refusal, Reply};
+use crate::base::{Body, Digest, NodeId, Origin};
 use crate::crypto::Signature;
 use rkyv::{Archive, Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
 const BATCH: u8 = 64;
 const REFUSED: u8 = 65;
+const REPLIED: u8 = 66;
 
 /// Kinds of this protocol.
-pub(super) const KINDS: RangeInclusive<u8> = BATCH..=REFUSED;
+pub(super) const KINDS: RangeInclusive<u8> = BATCH..=REPLIED;
 
 #[derive(Archive, Serialize, Deserialize)]
 pub(super) struct BatchHead {
@@ -40,6 +41,17 @@ struct RefusedHead {
     why: Why,
     zero: [u8; 2],
 }
+#[derive(Archive, Serialize, Deserialize)]
+struct RepliedHead {
+    boot: u64,
+    sequence: u64,
+    digest: [u8; 32],
+    lane: u8,
+    leader: u8,
+    has_body: bool,
+    zero: [u8; 5],
+}
+const _: () = assert!(size_of::<ArchivedRepliedHead>() <= OWN_HEAD_MAX);
 const _: () = assert!(size_of::<ArchivedBatchHead>() + size_of::<ArchivedSignatureHead>() <= OWN_HEAD_MAX);
 
 impl BatchHead {
@@ -119,6 +131,12 @@ pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
             put(out, &RefusedHead { boot, sequence, attempt, lane, why, zero: [0; 2] });
             REFUSED
         }
+        Message::Replied(Reply { boot, lane, sequence, leader, digest, body }) => {
+            let (boot, sequence, digest, lane, leader) = (*boot, *sequence, digest.0, *lane, leader.0);
+            let has_body = !body.is_empty();
+            put(out, &RepliedHead { boot, sequence, digest, lane, leader, has_body, zero: [0; 5] });
+            REPLIED
+        }
     }
 }
 
@@ -151,12 +169,22 @@ pub(super) fn decode(
             let RefusedHead { boot, sequence, attempt, lane, .. } = head;
             Ok(Message::Refused { boot, lane, sequence, attempt, why })
         }
+        REPLIED => {
+            let RepliedHead { boot, sequence, digest, lane, leader, has_body, zero } = take(bytes)?;
+            let (digest, body) = (Digest(digest), body_of(has_body, bodies)?);
+            if zero != [0; 5] || (has_body && body.digest() != digest) {
+                return Err(CodecError::Malformed);
+            }
+            Ok(Message::Replied(Reply { boot, lane, sequence, leader: NodeId(leader), digest, body }))
+        }
         other => Err(CodecError::UnknownKind(other)),
     }
 }
 
 pub(super) fn for_each_body(message: &Message, f: &mut dyn FnMut(&Body)) {
-    if let Message::Batch { batch, .. } = message {
-        f(&batch.body);
+    match message {
+        Message::Batch { batch, .. } => f(&batch.body),
+        Message::Replied(reply) => f(&reply.body),
+        Message::Refused { .. } => (),
     }
 }

@@ -1,6 +1,7 @@
 //! How commands get from the node that a client talks to to the node that can order them, whatever the protocol of the group.
 
 use super::Batch;
+use crate::base::{Body, Digest, NodeId};
 
 /// A message between the routes of two nodes.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +26,26 @@ pub enum Message {
         /// Why.
         why: Refusal,
     },
+    /// What the sender's store replied to a batch whose origin is the receiver.
+    Replied(Reply),
+}
+
+/// What one replica says that the replies to a batch are. A group whose members are not trusted says it from each of them, and whoever
+/// asked believes what `f + 1` say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// The origin's boot.
+    pub boot: u64,
+    /// The origin's lane.
+    pub lane: u8,
+    /// The batch's sequence.
+    pub sequence: u64,
+    /// Who leads, as the sender sees it; none is known at zero. A hint: whom to ask next.
+    pub leader: NodeId,
+    /// Of all replies to the batch, one after another (`Digest::of`).
+    pub digest: Digest,
+    /// The replies themselves, where the sender is the one to say them. Invariant: empty, or its digest is `digest`.
+    pub body: Body,
 }
 
 /// Why a leader did not append a batch that was forwarded to it.

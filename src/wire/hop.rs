@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! rx -> open: Incoming       open -> replica: Opened     take -> replica: Demand      replica -> log: Stored
-//! replica -> store: Decided  replica -> seal: Outgoing   seal -> tx: SealedFrame      store, replica, take -> reply: Answer
+//! replica -> store: Decided  replica, store -> seal: Outgoing   seal -> tx: SealedFrame   store, replica, take -> reply: Answer
 //! rx -> seal: SealLink       rx -> tx: SendLink
 //! ```
 
@@ -269,6 +269,15 @@ pub enum Answer {
         /// The last of them.
         sequence: u64,
     },
+    /// What another replica says that the replies to a batch are.
+    Vouched {
+        /// The batch.
+        sequence: u64,
+        /// Who says so.
+        from: NodeId,
+        /// Of the replies.
+        digest: Digest,
+    },
     /// No replies will come for these reads.
     ReadFailed {
         /// The reads.
@@ -293,6 +302,8 @@ pub enum Failure {
     Indeterminate,
     /// A read: what it must see is decided, and did not come to this node within `write_wait`: `-TRYAGAIN`.
     Behind,
+    /// Other replicas say, as many as one of which must be correct, that the replies are others than this node's: `-UNVERIFIED`.
+    Unverified,
     /// The node is going down and the commands were not appended: `-CLUSTERDOWN`.
     Draining,
 }

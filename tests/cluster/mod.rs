@@ -17,3 +17,4 @@ mod placement;
 mod recovery;
 mod root;
 mod slow_network;
+mod verify;

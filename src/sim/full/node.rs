@@ -442,7 +442,7 @@ pub fn base_config(cluster: Cluster) -> Resolved {
             reconnect_max: ms(500),
         },
         admin: config::Admin { listen: "here:3".into(), token_file: dir.join("token") },
-        group: config::Group { protocol: config::ProtocolKind::Raft },
+        group: config::Group { protocol: config::ProtocolKind::Raft, verify: false },
         raft: config::Raft {
             election_min: ms(150),
             election_max: ms(300),

@@ -166,6 +166,7 @@ impl World {
                 front.reads.remove(&id);
                 self.saw(Reached::ReadRefused);
             }
+            Answer::Vouched { .. } => unreachable!("these stores vouch for nothing"),
             Answer::Write { .. } | Answer::Read { .. } | Answer::Superseded { .. } => {
                 unreachable!("the store answers these")
             }

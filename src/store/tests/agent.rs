@@ -40,6 +40,7 @@ fn bench(triggers: Triggers, capacity: usize) -> Bench {
         digests: to_replica,
         keeps: to_keeper,
         keeper: Arc::new(Mute),
+        vouching: None,
     };
     let agent = StoreAgent::new(Store::new(OPTIONS), ORIGIN, ports, told.clone(), triggers);
     Bench { agent, told, decided, loads, answers, digests, keeps, now: Instant::ZERO }
