@@ -109,6 +109,13 @@ pub enum Event {
         /// Why it failed.
         why: String,
     },
+    /// There is proof that a replica lies: it is no longer followed as a primary.
+    Convicted {
+        /// Who.
+        peer: u8,
+        /// Of what, in a word.
+        kind: Cow<'static, str>,
+    },
     /// Somebody was turned away: a peer with a wrong key, a client over a limit.
     Refused {
         /// Who.
@@ -194,6 +201,7 @@ impl Event {
             Event::SnapshotFailed { .. } => "snapshot_failed",
             Event::Stall { .. } => "stall",
             Event::DiskError { .. } => "disk_error",
+            Event::Convicted { .. } => "convicted",
             Event::Refused { .. } => "refused",
             Event::Warning { .. } => "warning",
         }
@@ -202,7 +210,7 @@ impl Event {
     /// How urgent it is.
     pub fn level(&self) -> Level {
         match self {
-            Event::SnapshotFailed { .. } | Event::DiskError { .. } => Level::Error,
+            Event::SnapshotFailed { .. } | Event::DiskError { .. } | Event::Convicted { .. } => Level::Error,
             Event::LeaderLost { .. } | Event::PeerDown { .. } | Event::Stall { .. } => Level::Warn,
             Event::Refused { .. } | Event::Warning { .. } => Level::Warn,
             _ => Level::Info,
@@ -248,6 +256,7 @@ impl Event {
             Event::DiskError { operation, why } => {
                 vec![("operation", operation.as_ref().into()), ("why", why.as_str().into())]
             }
+            Event::Convicted { peer, kind } => vec![("peer", (*peer).into()), ("kind", kind.as_ref().into())],
             Event::Refused { who, why } => vec![("who", who.as_str().into()), ("why", why.as_ref().into())],
             Event::Warning { what } => vec![("what", what.as_str().into())],
         }

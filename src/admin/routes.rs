@@ -3,10 +3,11 @@
 use super::bell::once;
 use super::http::{Method, Request, Response};
 use super::probe::{Answer, Ask, Probe};
-use super::status::{Facts, Status};
+use super::status::{Convicted, Facts, Status};
 use super::token::Token;
 use crate::base::NodeId;
 use crate::meter::{Board, Figures, Metered};
+use bytes::Bytes;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ GET  /metrics.json          the same with quantiles
 GET  /livez                 do the event loops turn
 GET  /readyz                can clients be served (?verbose: each check)
 GET  /statusz               where this node stands
+GET  /evidence              proof that replicas lie, whole
 POST /leader/transfer?to=N  hand leadership over (bearer token)
 ";
 
@@ -49,12 +51,13 @@ pub async fn answer(context: &Context, request: &Request) -> Response {
         ("/livez", false) => live(&context.status),
         ("/readyz", false) => ready(context, request.parameter("verbose").is_some()).await,
         ("/statusz", false) => Response::json(200, &standing(&context.status)),
+        ("/evidence", false) => Response::json(200, &evidence(&context.status)),
         ("/leader/transfer", true) => match allowed(context, request) {
             Ok(()) => transfer(context, request).await,
             Err(refusal) => refusal,
         },
         ("/leader/transfer", false) => Response::text(405, "use POST\n"),
-        ("/" | "/metrics" | "/metrics.json" | "/livez" | "/readyz" | "/statusz", true) => {
+        ("/" | "/metrics" | "/metrics.json" | "/livez" | "/readyz" | "/statusz" | "/evidence", true) => {
             Response::text(405, "use GET\n")
         }
         _ => Response::text(404, format!("there is no such path; these are:\n{INDEX}")),
@@ -150,6 +153,21 @@ fn standing(status: &Status) -> Value {
     let cores = stalled.iter().map(|(core, still)| json!({ "core": core, "seconds": still.as_secs() }));
     value["stalled_cores"] = cores.collect();
     value
+}
+
+/// What `quorate ctl evidence` reads: each proof as hexadecimal digits, so that it can be kept and checked elsewhere.
+fn evidence(status: &Status) -> Value {
+    let one = |(convicted, proof): (Convicted, Bytes)| json!({ "node": convicted.node, "kind": convicted.kind, "proof": hex(&proof) });
+    json!({ "node": status.facts().node, "evidence": status.proofs().into_iter().map(one).collect::<Vec<_>>() })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // A string takes everything.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn allowed(context: &Context, request: &Request) -> Result<(), Response> {

@@ -1,8 +1,10 @@
 //! What the node says of itself: [`Facts`], refreshed by the cores about once a second or on change, and the heartbeats of their
 //! event loops.
 
+use bytes::Bytes;
 use crossbeam::utils::CachePadded;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -47,6 +49,8 @@ pub struct Facts {
     pub connections: u64,
     /// What is wrong with the disk, if anything.
     pub disk_error: Option<String>,
+    /// Replicas against which there is proof.
+    pub convicted: Vec<Convicted>,
     /// The package's version.
     pub version: String,
     /// The protocol version between nodes.
@@ -81,6 +85,16 @@ pub struct PeerFacts {
     pub up: bool,
     /// Why it is down.
     pub why: Option<String>,
+}
+
+/// A replica that lies, and by which kind of proof that is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Convicted {
+    /// The replica.
+    pub node: u8,
+    /// What it did, in a word.
+    pub kind: String,
 }
 
 /// The write-ahead log.
@@ -124,6 +138,8 @@ pub struct MemoryFacts {
 /// Shared between the cores, which write, and the service plane, which reads.
 pub struct Status {
     facts: Mutex<Facts>,
+    /// The proofs of `Facts::convicted`: one of each kind a replica.
+    proofs: Mutex<BTreeMap<Convicted, Bytes>>,
     cores: Vec<CachePadded<AtomicU64>>,
     watched: Mutex<Vec<Watched>>,
     stall_after: Duration,
@@ -142,6 +158,7 @@ impl Status {
         let started = Instant::now();
         Status {
             facts: Mutex::new(facts),
+            proofs: Mutex::default(),
             cores: (0..cores).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             watched: Mutex::new((0..cores).map(|_| Watched { beat: 0, since: started }).collect()),
             stall_after,
@@ -159,6 +176,21 @@ impl Status {
     /// Changes some facts. For the once-a-second report and for events, never for the hot path.
     pub fn update(&self, change: impl FnOnce(&mut Facts)) {
         change(&mut lock(&self.facts));
+    }
+
+    /// There is proof against a replica.
+    pub fn convict(&self, convicted: Convicted, proof: Bytes) {
+        lock(&self.proofs).insert(convicted.clone(), proof);
+        self.update(|facts| {
+            if !facts.convicted.contains(&convicted) {
+                facts.convicted.push(convicted);
+            }
+        });
+    }
+
+    /// All proofs.
+    pub fn proofs(&self) -> Vec<(Convicted, Bytes)> {
+        lock(&self.proofs).iter().map(|(convicted, proof)| (convicted.clone(), proof.clone())).collect()
     }
 
     /// A copy of the facts.

@@ -1,10 +1,11 @@
 //! `quorate ctl`: asks running nodes over their service planes.
 
+use super::evidence::{self, EvidenceArgs};
 use super::exit::{Exit, Failure};
 use super::output::{Output, columns};
 use crate::admin::client::{Client, ClientError};
 use crate::admin::{Facts, Token};
-use crate::config::Layers;
+use crate::config::{Layers, Resolved};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ enum Ask {
     Status,
     /// Who is in the cluster, and whose links are up
     Members,
+    /// Proof that replicas of a PBFT group lie
+    Evidence(EvidenceArgs),
     /// Who leads
     Leader {
         #[command(subcommand)]
@@ -68,6 +71,7 @@ impl From<ClientError> for Failure {
 pub fn run(args: &CtlArgs, output: Output) -> Result<(), Failure> {
     let nodes = Nodes::of(args)?;
     match &args.what {
+        Ask::Evidence(what) => evidence::run(what, &nodes.addresses, PATIENCE, nodes.config.as_ref(), output),
         Ask::Status => status(&nodes.ask(), output),
         Ask::Members => members(&nodes.any()?, output),
         Ask::Leader { change: None } => leader(&nodes.ask(), output),
@@ -82,6 +86,7 @@ struct Nodes {
     addresses: Vec<String>,
     /// As the configuration names it.
     token_file: Option<PathBuf>,
+    config: Option<Resolved>,
 }
 
 /// One node's answer.
@@ -89,19 +94,18 @@ type Answered = (String, Result<Facts, ClientError>);
 
 impl Nodes {
     fn of(args: &CtlArgs) -> Result<Nodes, Failure> {
-        let (mut addresses, mut token_file) = (args.endpoints.clone(), None);
-        if let Some(path) = &args.config {
-            let config = Layers::from_file(path)?.resolve()?;
-            if addresses.is_empty() {
-                addresses = config.cluster.members.iter().filter_map(|m| m.admin.clone()).collect();
-            }
-            token_file = Some(config.admin.token_file);
+        let mut addresses = args.endpoints.clone();
+        let config = args.config.as_ref().map(|path| Layers::from_file(path)?.resolve()).transpose()?;
+        if let Some(config) = config.as_ref().filter(|_| addresses.is_empty()) {
+            addresses = config.cluster.members.iter().filter_map(|m| m.admin.clone()).collect();
         }
-        if addresses.is_empty() {
+        let is_offline = matches!(&args.what, Ask::Evidence(what) if what.is_offline());
+        if addresses.is_empty() && !is_offline {
             let message = "no node is named; say --endpoints HOST:PORT or --config FILE";
             return Err(Failure::new(Exit::Usage, message));
         }
-        Ok(Nodes { addresses, token_file })
+        let token_file = config.as_ref().map(|config| config.admin.token_file.clone());
+        Ok(Nodes { addresses, token_file, config })
     }
 
     fn ask(&self) -> Vec<Answered> {

@@ -9,6 +9,7 @@ pub mod completions;
 pub mod configure;
 pub mod ctl;
 pub mod demo;
+pub mod evidence;
 pub mod exit;
 pub mod init;
 pub mod inspect;

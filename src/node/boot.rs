@@ -3,18 +3,21 @@
 use super::RunError;
 use super::sizes::Sizes;
 use crate::admin::keeper::files::{self, Found};
-use crate::base::{GROUP_ONE, Origin, Slot};
+use crate::admin::keeper::proofs;
+use crate::base::{Body, GROUP_ONE, Origin, Slot};
 use crate::config::{Durability, ProtocolKind, Resolved};
-use crate::crypto::{Keyring, SecretKey};
+use crate::crypto::{Keyring, SecretKey, SigningKey};
 use crate::io::{Driver, Entropy};
 use crate::log::superblock::Superblock;
 use crate::log::{self, Identity, Log};
-use crate::protocol::pbft::{self, Pbft};
+use crate::protocol::pbft::{self, Pbft, Quorum};
 use crate::protocol::raft::{self, Mark, Raft, Replay, Setup};
 use crate::protocol::{Engine, Lead};
 use crate::store::{self, HashKey, Store};
 use crate::wire::Record;
 use crate::wire::hop::{SnapshotId, Stored};
+use crate::wire::pbft::Accusation;
+use bytes::Bytes;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +25,11 @@ use std::time::Duration;
 /// Where snapshots lie within a node's directory.
 pub fn snapshots(data: &Path) -> PathBuf {
     data.join("snapshots")
+}
+
+/// Where proof lies, within a node's directory, that replicas lie.
+pub fn evidence(data: &Path) -> PathBuf {
+    data.join("evidence")
 }
 
 /// A node's state as it was stored.
@@ -53,6 +61,8 @@ pub trait Snapshots {
     fn place(&self) -> PathBuf;
     /// All of the group, newest first.
     fn survey(&mut self) -> io::Result<Vec<Found>>;
+    /// All proofs that replicas lie.
+    fn proofs(&mut self) -> io::Result<Vec<Bytes>>;
     /// The bytes of one.
     fn open(&mut self, path: &Path) -> io::Result<Box<dyn Read + '_>>;
     /// Removes unfinished ones, and those before `keep`.
@@ -62,12 +72,13 @@ pub trait Snapshots {
 /// Snapshots in a directory.
 pub struct SnapshotFiles {
     directory: PathBuf,
+    evidence: PathBuf,
 }
 
 impl SnapshotFiles {
     /// Those of the node whose data lies there.
     pub fn of(data: &Path) -> SnapshotFiles {
-        SnapshotFiles { directory: snapshots(data) }
+        SnapshotFiles { directory: snapshots(data), evidence: evidence(data) }
     }
 }
 
@@ -78,6 +89,10 @@ impl Snapshots for SnapshotFiles {
     fn survey(&mut self) -> io::Result<Vec<Found>> {
         std::fs::create_dir_all(&self.directory)?;
         files::survey(&self.directory, GROUP_ONE)
+    }
+    fn proofs(&mut self) -> io::Result<Vec<Bytes>> {
+        std::fs::create_dir_all(&self.evidence)?;
+        Ok(proofs::survey(&self.evidence)?.into_iter().map(|(_, proof)| proof).collect())
     }
     fn open(&mut self, path: &Path) -> io::Result<Box<dyn Read + '_>> {
         Ok(Box::new(std::fs::File::open(path)?))
@@ -129,11 +144,39 @@ pub fn boot(
         }
         Replayed::Pbft(replay) => {
             let setup = pbft_setup(config, secret, origin.boot);
-            Engine::Pbft(Box::new(Pbft::recover(setup, now, (mark.slot, mark.stamp), *replay)?))
+            let mut pbft = Pbft::recover(setup, now, (mark.slot, mark.stamp), *replay)?;
+            recall(snapshots, &mut pbft)?;
+            Engine::Pbft(Box::new(pbft))
         }
     };
     let took = now.since(begun);
     Ok(Booted { origin, log, engine, store, snapshot, took })
+}
+
+/// Whether an accusation holds by the keys that a configuration lists.
+pub fn judge(config: &Resolved, accusation: &Accusation) -> bool {
+    let options = pbft_options(config);
+    let members = config.cluster.members.len();
+    let rules = pbft::Rules {
+        group: GROUP_ONE,
+        // Whoever only checks signs nothing.
+        keys: &keyring(config, SigningKey::from_entropy([0; 32])),
+        quorum: options.faulty_max.and_then(|f| Quorum::new(members, f)).unwrap_or(Quorum::most(members)),
+        window: options.window,
+        checkpoint_every: options.checkpoint_every,
+    };
+    rules.convict(accusation)
+}
+
+/// Lets the core know what it has had proof of.
+fn recall(snapshots: &mut dyn Snapshots, pbft: &mut Pbft) -> Result<(), RunError> {
+    let place = snapshots.place();
+    let proofs = snapshots.proofs().map_err(|error| RunError::Snapshot {
+        path: place.with_file_name("evidence"),
+        why: error.to_string(),
+    })?;
+    proofs.into_iter().for_each(|proof| pbft.recall(&Body::new(proof)));
+    Ok(())
 }
 
 /// How every store of the cluster is made.
@@ -218,15 +261,19 @@ fn pbft_options(config: &Resolved) -> pbft::Options {
 }
 
 fn pbft_setup(config: &Resolved, secret: &SecretKey, boot: u64) -> pbft::Setup {
-    let public = config.cluster.members.iter().filter_map(|m| m.signing_key.map(|key| (m.id, key)));
     pbft::Setup {
         group: GROUP_ONE,
         me: config.node.id,
         members: config.cluster.nodes(),
         boot,
         options: pbft_options(config),
-        keys: Keyring::new(secret.signing(), public),
+        keys: keyring(config, secret.signing()),
     }
+}
+
+fn keyring(config: &Resolved, own: SigningKey) -> Keyring {
+    let public = config.cluster.members.iter().filter_map(|m| m.signing_key.map(|key| (m.id, key)));
+    Keyring::new(own, public)
 }
 
 fn raft_options(config: &Resolved) -> raft::Options {

@@ -1,6 +1,6 @@
 //! The keeper of snapshots as this node has it: where its files lie, how fast it may be, and how it checks what a leader sends.
 
-use super::boot::{snapshots, store_options};
+use super::boot::{evidence, snapshots, store_options};
 use super::sizes::Sizes;
 use crate::admin::keeper::{self, Check, Keeper, KeeperBell, Verify};
 use crate::admin::{EventSink, Status};
@@ -26,6 +26,7 @@ pub fn keeper(
 ) -> Keeper {
     let options = keeper::Options {
         directory: snapshots(&config.node.dir),
+        evidence: evidence(&config.node.dir),
         write_bytes_per_second: config.raft.snapshot_bytes_per_s,
         read_bytes_per_second: config.raft.snapshot_bytes_per_s,
         received_bytes_max: RECEIVED_SNAPSHOT_MAX,

@@ -14,7 +14,7 @@ pub mod wiring;
 use crate::admin::keeper::KeeperBell;
 use crate::admin::routes::Context;
 use crate::admin::server::Limits as HttpLimits;
-use crate::admin::status::{Facts, PeerFacts};
+use crate::admin::status::{Convicted, Facts, PeerFacts};
 use crate::admin::{
     Event, EventSink, LogFormat, LogLines, Service, ServiceError, ServiceOptions, Status, Token,
 };
@@ -26,6 +26,7 @@ use crate::io::{Driver, DriverError, SystemEntropy, Uring, UringOptions, affinit
 use crate::log::superblock::{self, SuperblockError};
 use crate::log::{FORMAT_VERSION, LogError};
 use crate::meter::Board;
+use crate::protocol::Engine;
 use crate::protocol::raft::Hole;
 use boot::{Booted, SnapshotFiles};
 use crossbeam::channel::{Receiver, Sender, bounded, select, unbounded};
@@ -180,6 +181,11 @@ fn assemble(
 ) -> Result<Node, RunError> {
     let secret = secret_key(config)?;
     let status = Arc::new(Status::new(placement.cores.len(), STALL_AFTER, facts(config, &booted)));
+    if let Engine::Pbft(pbft) = &booted.engine {
+        for (node, kind, proof) in pbft.proofs() {
+            status.convict(Convicted { node: node.0, kind: kind.into() }, proof.bytes().clone());
+        }
+    }
     let board = Arc::new(Board::new(placement.cores.len()));
     let doorbell = |role: Role| threads.doorbells[placement.core_of(role)].clone();
     let bell = KeeperBell::default();

@@ -131,6 +131,12 @@ impl Lead for Engine {
             Engine::Pbft(pbft) => pbft.followers(),
         }
     }
+    fn convicted(&self) -> Vec<(NodeId, &'static str)> {
+        match self {
+            Engine::Raft(_) => Vec::new(),
+            Engine::Pbft(pbft) => pbft.proofs().map(|(node, kind, _)| (node, kind)).collect(),
+        }
+    }
     fn is_transferring(&self) -> bool {
         match self {
             Engine::Raft(raft) => raft.is_transferring(),

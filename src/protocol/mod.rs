@@ -17,8 +17,8 @@ pub mod raft;
 
 pub use engine::Engine;
 pub use outbox::{
-    Commit, DigestAt, Fault, FaultKind, Fetch, Install, Outbox, ReadAt, Refusal, RefusalKind, Refused, Send,
-    Ship, Target,
+    Commit, Conviction, DigestAt, Fault, FaultKind, Fetch, Install, Outbox, ReadAt, Refusal, RefusalKind,
+    Refused, Send, Ship, Target,
 };
 
 use crate::base::{Body, Digest, Instant, JobId, NodeId, Slot, Stamp, Term, Ticket};
@@ -180,6 +180,10 @@ pub trait Lead: Protocol<Message = crate::wire::Message> {
     fn standing(&self) -> Standing;
     /// At the leader, how far the others are.
     fn followers(&self) -> Vec<FollowerStanding>;
+    /// Replicas that are convicted by proof: who, and of what.
+    fn convicted(&self) -> Vec<(NodeId, &'static str)> {
+        Vec::new()
+    }
     /// Whether this replica leads and is handing that over as `Input::Transfer` wished.
     fn is_transferring(&self) -> bool;
     /// The log has no room for entries, or has again: whoever leads without room lets another lead, if one can.

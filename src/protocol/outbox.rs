@@ -45,6 +45,19 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
+/// Proof that a replica lies: to be kept and shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conviction {
+    /// The group.
+    pub group: GroupId,
+    /// Who lies.
+    pub accused: NodeId,
+    /// The proof's kind, in a word.
+    pub kind: &'static str,
+    /// The proof, whole.
+    pub proof: Body,
+}
+
 /// Kinds of misdeeds, with the numbers that were compared.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FaultKind {
@@ -122,6 +135,8 @@ pub enum FaultKind {
         /// The view.
         view: View,
     },
+    /// It accuses another without proof.
+    Slanders,
     /// A transferred state that is not the certified one.
     PoisonedState {
         /// Its slot.
@@ -270,6 +285,8 @@ pub struct Outbox {
     pub commits: Vec<Commit>,
     /// To whoever counts misdeeds.
     pub faults: Vec<Fault>,
+    /// To the keeper.
+    pub convictions: Vec<Conviction>,
     /// To the store.
     pub reads: Vec<ReadAt>,
     /// To the store, each after the commit of its slot.
@@ -318,6 +335,10 @@ impl Outbox {
     /// A peer misbehaved.
     pub fn fault(&mut self, peer: NodeId, kind: FaultKind) {
         self.faults.push(Fault { group: self.group, peer, kind });
+    }
+    /// There is proof that a replica lies.
+    pub fn convict(&mut self, conviction: Conviction) {
+        self.convictions.push(conviction);
     }
     /// Reads may be answered at `slot`.
     pub fn read_at(&mut self, id: u64, slot: Slot) {

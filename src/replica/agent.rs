@@ -629,6 +629,11 @@ fn report_group<E: Lead>(to: &mut dyn Report, group: GroupId, seat: &super::seat
         let behind = standing.last.0.saturating_sub(follower.matched.0) as f64;
         to.gauge("quorate_follower_behind", "Slots that a follower is not known to hold.", labels, behind);
     }
+    for (node, kind) in seat.engine.convicted() {
+        let peer = node.to_string();
+        let labels: &[(&str, &str)] = &[("group", &group), ("peer", &peer), ("kind", kind)];
+        to.counter("quorate_evidence_total", "Proofs that a replica lies, kept by this node.", labels, 1);
+    }
     Stage::Replicate.report(seat.trips(), to);
     Stage::Quorum.report(&seat.quorum, to);
 }

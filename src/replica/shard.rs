@@ -518,6 +518,9 @@ impl<E: Lead> Shard<E> {
                 }
             }
         }
+        for c in self.out.convictions.drain(..) {
+            effects.keeps.push(Keep::Proof { accused: c.accused, kind: c.kind, proof: c.proof });
+        }
         for i in self.out.installs.drain(..) {
             let id = SnapshotId { group: i.group, slot: i.slot, term: i.term, stamp: i.stamp };
             let (offset, total, body, digest) = (i.offset, i.total, i.body, i.digest);

@@ -1,6 +1,6 @@
 //! A node's disk: one stream of records, and snapshots. Writes finish in any order; only a rising watermark is told.
 
-use crate::base::{Digest, NodeId, Slot, Term, Ticket, View};
+use crate::base::{Body, Digest, NodeId, Slot, Term, Ticket, View};
 use crate::protocol::Fetched;
 use crate::protocol::raft::Mark;
 use crate::wire::hop::SnapshotId;
@@ -48,6 +48,8 @@ pub struct Disk {
     snapshots: VecDeque<Snapshot>,
     /// The older one that was asked for since the newest came.
     wanted: Option<Slot>,
+    /// Proof that others lie.
+    pub proofs: Vec<Body>,
 }
 
 impl Disk {

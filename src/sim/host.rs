@@ -115,7 +115,9 @@ impl Host {
                 let replayed = self.disk.records().into_iter().try_for_each(|record| replay.record(record));
                 let mark = self.disk.mark();
                 let pbft = replayed.and_then(|()| Pbft::recover(setup, now, (mark.slot, mark.stamp), replay));
-                Engine::Pbft(Box::new(pbft.expect("a simulated disk loses nothing that was acknowledged")))
+                let mut pbft = pbft.expect("a simulated disk loses nothing that was acknowledged");
+                self.disk.proofs.iter().for_each(|proof| pbft.recall(proof));
+                Engine::Pbft(Box::new(pbft))
             }
         };
         self.shard = empty_shard(self.index, self.boot, common);

@@ -3,7 +3,7 @@
 use crate::protocol::raft::Role;
 use crate::wire::forward::Message as Forward;
 use crate::wire::hop::Answer;
-use crate::wire::pbft::{Message as Pbft, Note, Proposal, Vote, digest};
+use crate::wire::pbft::{Accusation, Message as Pbft, Note, Proposal, Vote, Words, digest};
 use crate::wire::raft::{AppendOutcome, Message as Raft};
 use crate::wire::{Entry, Message, Record};
 
@@ -129,6 +129,14 @@ fn pbft_text(message: &Pbft) -> String {
         Pbft::Want { votes } => format!("Want [{}]", votes_text(votes)),
         Pbft::Have { entries } => format!("Have {:?}", entries.iter().map(|e| e.slot.0).collect::<Vec<_>>()),
         Pbft::Request { batch } => format!("Request {}/{}", batch.origin, batch.sequence),
+        Pbft::Shown { words } => match Words::decode(words.bytes()) {
+            Some(words) => format!("Shown view {} [{}]", words.view, votes_text(&words.votes)),
+            None => "Shown nothing".to_string(),
+        },
+        Pbft::Accuse { proof } => match Accusation::decode(proof.bytes()) {
+            Some(Accusation { accused, proof, .. }) => format!("Accuse {accused}: {}", proof.describe()),
+            None => "Accuse of nothing".to_string(),
+        },
         Pbft::PieceWant { slot, offset } => format!("PieceWant of {slot} at {offset}"),
         Pbft::Piece { slot, offset, total, body, .. } => {
             format!("Piece of {slot}: {offset}..{} of {total}", offset + body.len() as u64)

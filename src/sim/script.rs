@@ -384,6 +384,11 @@ impl Script {
                     None => false,
                 }
             }
+            Keep::Proof { accused, kind, proof } => {
+                host.disk.proofs.push(proof);
+                self.say(format_args!("{} convicts {accused} of {kind}", node + 1));
+                false
+            }
             Keep::Begin(_) | Keep::Chunk(_) | Keep::End => unreachable!("a shard says no such thing"),
         }
     }

@@ -24,9 +24,11 @@ const HAVE: u8 = 25;
 const REQUEST: u8 = 26;
 const PIECE_WANT: u8 = 27;
 const PIECE: u8 = 28;
+const SHOWN: u8 = 29;
+const ACCUSE: u8 = 30;
 
 /// Kinds of this protocol.
-pub(super) const KINDS: RangeInclusive<u8> = PRE_PREPARE..=PIECE;
+pub(super) const KINDS: RangeInclusive<u8> = PRE_PREPARE..=ACCUSE;
 
 #[derive(Archive, Serialize, Deserialize)]
 struct ViewHead {
@@ -168,6 +170,8 @@ pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
             put(out, &PieceHead { slot, stamp, offset: *offset, total: *total, has_body, zero: [0; 7] });
             PIECE
         }
+        Message::Shown { .. } => SHOWN,
+        Message::Accuse { .. } => ACCUSE,
     }
 }
 
@@ -245,6 +249,8 @@ pub(super) fn decode(
             if head.attempt() == 0 { Ok(Message::Request { batch }) } else { Err(CodecError::Malformed) }
         }
         PIECE_WANT | PIECE => decode_piece(kind, bytes, bodies),
+        SHOWN => Ok(Message::Shown { words: body_of(true, bodies)? }),
+        ACCUSE => Ok(Message::Accuse { proof: body_of(true, bodies)? }),
         other => Err(CodecError::UnknownKind(other)),
     }
 }
@@ -289,7 +295,9 @@ pub(super) fn for_each_body(message: &Message, f: &mut dyn FnMut(&Body)) {
         Message::ViewChange(change) => f(&change.body()),
         Message::NewView(view) => f(&view.body()),
         Message::Request { batch } => f(&batch.body),
-        Message::Piece { body, .. } => f(body),
+        Message::Piece { body, .. } | Message::Shown { words: body } | Message::Accuse { proof: body } => {
+            f(body);
+        }
         _ => {}
     }
 }

@@ -69,6 +69,8 @@ impl Lane {
             | pbft::Message::Decided { .. }
             | pbft::Message::Have { .. }
             | pbft::Message::Request { .. }
+            | pbft::Message::Shown { .. }
+            | pbft::Message::Accuse { .. }
             | pbft::Message::Piece { .. } => Lane::Bulk,
             // Votes may overtake the pre-prepare that they are about: they are kept until it comes.
             pbft::Message::Prepare { .. }

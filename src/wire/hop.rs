@@ -432,6 +432,15 @@ pub enum Keep {
         /// The state's digest, where the source is not trusted: a snapshot with another is none.
         digest: Option<Digest>,
     },
+    /// Proof that a replica lies: make it durable, tell operators.
+    Proof {
+        /// Who lies.
+        accused: NodeId,
+        /// The proof's kind, in a word.
+        kind: &'static str,
+        /// The proof, whole.
+        proof: Body,
+    },
     /// A piece of the newest durable snapshot is wanted: say `Kept::Fetched`.
     Fetch {
         /// The errand.

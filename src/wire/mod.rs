@@ -22,6 +22,7 @@ pub mod opened;
 pub mod opener;
 pub mod pbft;
 mod pbft_change;
+mod pbft_proof;
 pub mod raft;
 pub mod record;
 pub mod sealer;

@@ -9,6 +9,7 @@ use crate::base::{Body, Digest, GroupId, Slot, Stamp, View};
 use crate::crypto::Signature;
 
 pub use super::pbft_change::{Accepted, Change, NewView, Prepared};
+pub use super::pbft_proof::{Accusation, Proof, Words};
 
 /// A slot and what a replica says belongs there.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -119,6 +120,16 @@ pub enum Message {
         total: u64,
         /// The piece; empty when the snapshot is not there.
         body: Body,
+    },
+    /// "This is what your view's primary signed for me": to a replica that says it was assigned something else.
+    Shown {
+        /// [`Words`], as bytes.
+        words: Body,
+    },
+    /// Proof that a replica lies, for everybody to see for themselves.
+    Accuse {
+        /// An [`Accusation`], as bytes.
+        proof: Body,
     },
 }
 

@@ -34,6 +34,10 @@ fn body() -> impl Strategy<Value = Body> {
     ]
 }
 
+fn filled() -> impl Strategy<Value = Body> {
+    prop::collection::vec(any::<u8>(), 1..200).prop_map(|v| Body::new(v.into()))
+}
+
 prop_compose! {
     fn entry()(
         numbers: [u64; 6], node: u8, lane: u8, batch: bool, body in body(),
@@ -231,6 +235,8 @@ fn pbft_message() -> impl Strategy<Value = pbft::Message> {
             total: n[3],
             body
         }),
+        filled().prop_map(|words| M::Shown { words }),
+        filled().prop_map(|proof| M::Accuse { proof }),
     ]
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 const SUFFIX: &str = ".qs";
 /// Of files that are being written. What carries it after a crash is worth nothing.
-const TEMPORARY: &str = ".tmp";
+pub(super) const TEMPORARY: &str = ".tmp";
 
 /// A snapshot's path.
 pub fn path_of(directory: &Path, group: GroupId, slot: Slot) -> PathBuf {

@@ -1,4 +1,5 @@
-//! The keeper of snapshots: makes them durable, brings a leader's to the store, serves pieces of the newest to followers.
+//! The keeper of snapshots: makes them durable, brings a leader's to the store, serves pieces of the newest to followers. It keeps
+//! proofs that replicas lie as well (`proofs`).
 //!
 //! [`Keeper`] lives on the service thread. The store and the replica hand it `hop::Keep` values over rings and ring its bell; it
 //! answers with `hop::Kept` and `hop::Load` over rings and rings the data plane's doorbell. It is slow on purpose (a rate limit)
@@ -10,6 +11,7 @@
 pub mod files;
 mod install;
 mod pace;
+pub mod proofs;
 mod shelf;
 #[cfg(test)]
 mod tests;
@@ -17,12 +19,13 @@ mod writer;
 
 use super::bell::Bell;
 use super::events::{Event, EventSink};
-use super::status::Status;
+use super::status::{Convicted, Status};
 use crate::base::ring::{Consumer, Producer};
-use crate::base::{Body, Digest, GroupId, Slot};
+use crate::base::{Body, Digest, GroupId, NodeId, Slot};
 use crate::io::driver::Doorbell;
 use crate::meter::{Metered, Report};
 use crate::wire::hop::{Keep, Kept, Load, SnapshotId};
+use bytes::Bytes;
 use glommio::io::BufferedFile;
 use glommio::sync::Semaphore;
 use install::Staged;
@@ -63,6 +66,8 @@ pub trait Check {
 pub struct Options {
     /// Where snapshots lie.
     pub directory: PathBuf,
+    /// Where proofs lie that replicas lie.
+    pub evidence: PathBuf,
     /// Written bytes a second, own and received together; 0 for no limit. More takes the disk from the log.
     pub write_bytes_per_second: u64,
     /// Read bytes a second, to ship, to check and to load; 0 for no limit.
@@ -287,6 +292,7 @@ impl Core {
             Keep::Begin(id) => self.begin(id, &mut hand.own).await,
             Keep::Chunk(bytes) => self.chunk(&bytes, &mut hand.own).await,
             Keep::End => self.end(&mut hand.own).await,
+            Keep::Proof { accused, kind, proof } => self.proof(accused, kind, proof.bytes()).await,
             Keep::Piece { id, offset, total, body, digest } => {
                 self.piece((id, digest), offset, total, &body, &mut hand.staged).await;
             }
@@ -295,6 +301,16 @@ impl Core {
                 self.tell(Kept::Fetched { job, group, piece }).await;
             }
         }
+    }
+
+    /// Proof that a replica lies. It is shown also when the disk refuses it: the others have it too.
+    async fn proof(&self, accused: NodeId, kind: &'static str, proof: &Bytes) {
+        let path = proofs::path_of(&self.options.evidence, accused, kind);
+        if let Err(error) = proofs::write(&path, proof).await {
+            self.disk_error("keeping a proof", &error);
+        }
+        self.events.emit(Event::Convicted { peer: accused.0, kind: kind.into() });
+        self.status.convict(Convicted { node: accused.0, kind: kind.into() }, proof.clone());
     }
 
     /// A snapshot of the own store begins. One that was being made has been given up by the store.

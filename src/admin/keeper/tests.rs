@@ -2,7 +2,7 @@
 
 use super::files::{path_of, survey};
 use super::*;
-use crate::admin::status::Facts;
+use crate::admin::status::{Convicted, Facts};
 use crate::admin::testing::Scratch;
 use crate::base::ring::ring;
 use crate::base::{Digest, GROUP_ONE, JobId, Slot, Stamp, Term};
@@ -76,6 +76,7 @@ fn plane(directory: &Path, newest: Vec<(SnapshotId, PathBuf)>) -> Plane {
     let ports = Ports { from_store, from_replica, to_replica, to_store, data_plane };
     let options = Options {
         directory: directory.to_path_buf(),
+        evidence: directory.to_path_buf(),
         write_bytes_per_second: 0,
         read_bytes_per_second: 0,
         received_bytes_max: 64 << 20,
@@ -326,6 +327,24 @@ fn more_bytes_than_told_or_allowed_are_refused() {
     let why = plane.rewound(3, 0).unwrap();
     assert!(why.starts_with("the leader's snapshot has 18446744073709551615 bytes"), "{why}");
     assert!(names(scratch.path()).is_empty());
+    plane.stop();
+}
+
+#[test]
+fn a_proof_is_durable_and_shown() {
+    let scratch = Scratch::new("keeper-proof");
+    let mut plane = plane(scratch.path(), Vec::new());
+    let proof = Body::new(Bytes::from_static(b"signed words"));
+    plane.replica(Keep::Proof { accused: NodeId(3), kind: "two-proposals", proof: proof.clone() });
+    // An errand behind it has been done when it is answered.
+    plane.replica(Keep::Fetch { job: JobId(1), group: GROUP_ONE, slot: None, offset: 0, bytes: 1 });
+    assert!(matches!(plane.kept(), Kept::Fetched { .. }));
+    let convicted = Convicted { node: 3, kind: "two-proposals".into() };
+    assert_eq!(plane.status.proofs(), [(convicted.clone(), proof.bytes().clone())]);
+    assert_eq!(plane.status.facts().convicted, [convicted]);
+    let path = scratch.path().join("node-3-two-proposals.proof");
+    assert_eq!(proofs::survey(scratch.path()).unwrap(), [(path, proof.bytes().clone())]);
+    assert_eq!(names(scratch.path()), ["node-3-two-proposals.proof"], "nothing unfinished is left");
     plane.stop();
 }
 

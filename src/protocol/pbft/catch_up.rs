@@ -163,6 +163,9 @@ impl Pbft {
         if answered.is_none_or(|at| ANSWER_PAUSE <= now.since(*at)) {
             self.peers.answered.insert(from, now);
             self.answer(from, word, bodies, out);
+            if word.active {
+                self.warn(from, word.view, out);
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! Checkpoints: every K slots each replica says which state it has; equal words of a quorum make it stable, and what led there is
 //! forgotten (TOCS 2002, 4.3).
 
-use super::evidence::Proof;
 use super::slots::{Counted, Tally};
 use super::{NUMBER_MAX, Pbft, Spoken};
 use crate::base::canary::{self, Canary};
@@ -9,7 +8,7 @@ use crate::base::{Digest, NodeId, Slot, Stamp, Term};
 use crate::crypto::Signature;
 use crate::protocol::{FaultKind, Outbox, Target};
 use crate::wire::Record;
-use crate::wire::pbft::{Message, NULL, Note, Vote, signed_checkpoint};
+use crate::wire::pbft::{Message, NULL, Note, Proof, Vote, signed_checkpoint};
 use std::collections::BTreeMap;
 
 /// Own states at slots of snapshots that are remembered.
@@ -30,8 +29,8 @@ pub(super) struct Checkpoints {
     votes: BTreeMap<Slot, Tally>,
     /// The newest word of each about a state that can be transferred, signed.
     pub snapshots: BTreeMap<NodeId, (Vote, Signature)>,
-    /// The newest signed word of each.
-    latest: BTreeMap<NodeId, (Vote, Signature)>,
+    /// Signed words of others about the stable slot and those within the window: what convicts whoever says something else.
+    signed: BTreeMap<Slot, BTreeMap<NodeId, (Digest, Signature)>>,
     /// Own states at slots of snapshots, the newest few.
     kept: BTreeMap<Slot, Digest>,
     /// The newest own snapshot on stable storage.
@@ -50,7 +49,7 @@ impl Checkpoints {
             asked: BTreeMap::new(),
             votes: BTreeMap::new(),
             snapshots: BTreeMap::new(),
-            latest: BTreeMap::new(),
+            signed: BTreeMap::new(),
             kept: BTreeMap::new(),
             snapshot: floor,
             floor,
@@ -72,6 +71,13 @@ impl Checkpoints {
     /// Forgets own states below the stable one.
     pub fn trim(&mut self) {
         self.own = self.own.split_off(&self.stable.slot);
+        self.signed = self.signed.split_off(&self.stable.slot);
+    }
+    /// What `node` has signed for this slot, as far as that is remembered.
+    fn word(&self, node: NodeId, slot: Slot) -> Option<(Vote, Signature)> {
+        let within = self.signed.get(&slot).and_then(|words| words.get(&node));
+        let within = within.map(|(digest, signature)| (Vote { slot, digest: *digest }, *signature));
+        within.or_else(|| self.snapshots.get(&node).filter(|(vote, _)| vote.slot == slot).copied())
     }
     /// An own state, as recovered or transferred.
     pub fn know(&mut self, vote: Vote, stamp: Stamp, snapshot_every: u64) {
@@ -124,25 +130,59 @@ impl Pbft {
             out.fault(from, FaultKind::Disordered { slot: vote.slot });
             return;
         }
-        let known = [self.checkpoints.latest.get(&from), self.checkpoints.snapshots.get(&from)];
-        let differs = |(before, _): &&(Vote, Signature)| before.slot == vote.slot && *before != vote;
-        let first = known.into_iter().flatten().find(differs).copied();
-        if let Some(one) = first {
-            self.convict(from, Proof::Checkpoints { one, other: (vote, signature) });
+        let known = self.checkpoints.word(from, vote.slot);
+        // What is not signed convicts nobody, so it is not listened to either; the same word again was checked before.
+        let is_known = known.is_some_and(|(before, _)| before == vote);
+        if !is_known && !self.keys.verify(from, &signed_checkpoint(self.group, &vote), &signature) {
+            out.fault(from, FaultKind::BadSignature);
+            return;
+        }
+        if let Some(one) = known.filter(|(before, _)| *before != vote) {
+            self.convict(from, Proof::Checkpoints(one, (vote, signature)), out);
             out.fault(from, FaultKind::Contradicts { slot: vote.slot });
             return;
         }
-        let newest =
-            |known: Option<&(Vote, Signature)>| known.is_none_or(|(before, _)| before.slot < vote.slot);
-        if newest(self.checkpoints.latest.get(&from)) {
-            self.checkpoints.latest.insert(from, (vote, signature));
+        let is_within = self.slots.contains(vote.slot);
+        if is_within || vote.slot == self.checkpoints.stable.slot {
+            let words = self.checkpoints.signed.entry(vote.slot).or_default();
+            words.insert(from, (vote.digest, signature));
         }
-        let is_snapshot = vote.slot.0.is_multiple_of(self.options.snapshot_every);
-        if is_snapshot && newest(self.checkpoints.snapshots.get(&from)) {
+        let newest = self.checkpoints.snapshots.get(&from).is_none_or(|(before, _)| before.slot < vote.slot);
+        if newest && vote.slot.0.is_multiple_of(self.options.snapshot_every) {
             self.checkpoints.snapshots.insert(from, (vote, signature));
         }
-        if self.checkpoints.stable.slot < vote.slot && self.slots.contains(vote.slot) {
+        if is_within && self.checkpoints.stable.slot < vote.slot {
             self.count_checkpoint(from, vote, out);
+        }
+        self.judge_checkpoint(vote.slot, out);
+    }
+
+    /// Who has signed another state than a quorum is convicted by that quorum's signatures.
+    pub(super) fn judge_checkpoint(&mut self, slot: Slot, out: &mut Outbox) {
+        let Some(words) = self.checkpoints.signed.get(&slot) else { return };
+        let own = self.checkpoints.own(slot);
+        let mut digests = words.values().map(|(digest, _)| *digest).chain(own);
+        let first = digests.next();
+        if digests.all(|digest| Some(digest) == first) {
+            return;
+        }
+        let mut said = words.clone();
+        if let Some(digest) = own {
+            let signature = self.keys.sign(&signed_checkpoint(self.group, &Vote { slot, digest }));
+            said.insert(self.me, (digest, signature));
+        }
+        let voices = |digest: Digest| said.iter().filter(move |(_, (other, _))| *other == digest);
+        let agreed = said.values().map(|(digest, _)| *digest);
+        let Some(digest) = agreed.into_iter().find(|d| self.quorum.strong() <= voices(*d).count()) else {
+            return;
+        };
+        let others: Vec<_> = voices(digest).map(|(node, (_, signature))| (*node, *signature)).collect();
+        let liars = said.iter().filter(|(node, (other, _))| *other != digest && **node != self.me);
+        let liars: Vec<_> = liars.map(|(node, (other, signature))| (*node, *other, *signature)).collect();
+        for (node, other, signature) in liars {
+            let word = (Vote { slot, digest: other }, signature);
+            out.fault(node, FaultKind::Contradicts { slot });
+            self.convict(node, Proof::Checkpoint { word, digest, others: others.clone() }, out);
         }
     }
 

@@ -32,7 +32,7 @@ pub mod status;
 mod transfer;
 mod view_change;
 
-pub use evidence::Proof;
+pub use evidence::Rules;
 pub use options::Options;
 pub use quorum::Quorum;
 pub use recover::{Hole, Replay, Setup};
@@ -152,6 +152,7 @@ impl Protocol for Pbft {
 
     fn settle(&mut self, now: Instant, out: &mut Outbox) {
         self.replay(out);
+        self.shun(now, out);
         self.pump(now, out);
         self.execute(now, out);
         self.speak(out);
@@ -187,6 +188,8 @@ impl Pbft {
             Message::PrePrepare { view, proposals, signature } => {
                 self.on_pre_prepare(now, from, view, proposals, signature, out);
             }
+            Message::Shown { words } => self.on_shown(&words, out),
+            Message::Accuse { proof } => self.on_accuse(from, proof, out),
             Message::Prepare { view, votes } => self.on_prepare(from, view, votes, out),
             Message::Commit { view, votes } => self.on_commit(from, view, votes, out),
             Message::Checkpoint { vote, signature } => self.on_checkpoint(from, vote, signature, out),
@@ -259,7 +262,10 @@ impl Pbft {
                 }
                 self.check_committed(vote.slot, out);
             }
-            Spoken::Checkpoint { vote } => self.count_checkpoint(self.me, vote, out),
+            Spoken::Checkpoint { vote } => {
+                self.count_checkpoint(self.me, vote, out);
+                self.judge_checkpoint(vote.slot, out);
+            }
             // Of a view that was left meanwhile: what was written still stands in P and Q.
             Spoken::Accepted { .. } | Spoken::Prepared { .. } => (),
         }

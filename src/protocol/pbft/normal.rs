@@ -240,6 +240,7 @@ impl Pbft {
             if self.slots.contains(vote.slot) {
                 let counted = self.slots.at(vote.slot).prepares.add(from, vote.digest);
                 self.contradiction(from, vote, counted, out);
+                self.show_words(from, vote, out);
                 self.check_prepared(vote.slot, out);
             }
         }

@@ -1,7 +1,7 @@
 //! What operators, hosts and metrics see of a replica.
 
-use super::evidence::Proof;
 use super::{NodeId, Pbft, Quorum, Slot, View};
+use crate::base::Body;
 use crate::protocol::{FollowerStanding, Standing};
 use crate::wire::Batch;
 use crate::wire::pbft::{Vote, signed_batch};
@@ -48,8 +48,8 @@ impl Pbft {
     pub fn held(&self) -> (usize, usize) {
         (self.slots.count(), self.requests.len())
     }
-    /// Proof of misdeeds.
-    pub fn proofs(&self) -> impl Iterator<Item = (NodeId, &Proof)> {
+    /// Proof of misdeeds: whose, of what kind, and the bytes.
+    pub fn proofs(&self) -> impl Iterator<Item = (NodeId, &'static str, &Body)> {
         self.evidence.all()
     }
     /// Whether a whole state is on its way here.

@@ -1,12 +1,11 @@
 //! View changes: a primary that does not do its work is replaced, and what may have been decided is carried over (TOCS 2002, 4.5).
 
 use super::choose::{Choice, choose};
-use super::evidence::Proof;
-use super::{Admitted, NUMBER_MAX, Pbft};
+use super::{Admitted, NUMBER_MAX, Options, Pbft};
 use crate::base::canary::{self, Canary};
 use crate::base::{Instant, NodeId, Slot, View};
 use crate::protocol::{FaultKind, Outbox, Target};
-use crate::wire::pbft::{Change, Message, NULL, NewView, Note, Vote};
+use crate::wire::pbft::{Change, Message, NULL, NewView, Note, Proof, Vote};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -62,6 +61,7 @@ impl Pbft {
     /// "It stops accepting messages (other than checkpoint, view-change, and new-view messages) and multicasts a view-change."
     pub(super) fn leave(&mut self, now: Instant, to: View, out: &mut Outbox) {
         assert!(self.view < to);
+        let to = self.fit_view(to);
         // "Doubles its time-out for each view that brings nothing", so that in the end it exceeds what the network needs.
         if !self.changing.fruitful && !canary::on(Canary::PatienceNeverGrows) {
             self.changing.patience = (2 * self.changing.patience).min(self.options.request_timeout_max);
@@ -98,6 +98,7 @@ impl Pbft {
         self.prepares.clear();
         self.commits.clear();
         self.slots.leave_view();
+        self.evidence.leave_view();
         self.requests.leave_view();
         let (view, me) = (self.view, self.me);
         self.changing.changes.retain(|node, change| *node != me && view <= change.view);
@@ -117,7 +118,7 @@ impl Pbft {
             Some(known) if change.view == known.view => {
                 if *known != change {
                     let (one, other) = (Box::new(known.clone()), Box::new(change));
-                    self.convict(node, Proof::Changes { one, other });
+                    self.convict(node, Proof::Changes(one, other), out);
                     out.fault(node, FaultKind::Equivocates { view: self.view, slot: Slot::ZERO });
                 }
                 return;
@@ -150,9 +151,7 @@ impl Pbft {
         }
         // "It starts its timer when it has received 2f+1 view-change messages": so nobody runs ahead of the others.
         if self.changing.deadline.is_none() {
-            let is_convicted = self.evidence.convicts(self.primary());
-            let patience = if is_convicted { Duration::ZERO } else { self.changing.patience };
-            self.changing.deadline = Some(now.after(patience));
+            self.changing.deadline = Some(now.after(self.changing.patience));
         }
         self.try_begin(now, out);
     }
@@ -208,6 +207,7 @@ impl Pbft {
             || view < self.view
             || (view == self.view && self.active)
             || primary == self.me
+            || self.shuns(primary)
         {
             return;
         }
@@ -226,7 +226,7 @@ impl Pbft {
             };
         let Some(choice) = choice else {
             out.fault(primary, FaultKind::BadNewView { view });
-            self.convict(primary, Proof::NewView { view: Box::new(new_view) });
+            self.convict(primary, Proof::NewView(Box::new(new_view)), out);
             if self.view <= view {
                 self.leave(now, view.next(), out);
             }
@@ -288,22 +288,26 @@ impl Pbft {
         self.say_status(now, out);
     }
 
-    /// Views, slots and lists that a correct replica could send.
     fn is_change_sane(&self, change: &Change) -> bool {
-        let Change { view, node, stable, checkpoints, prepared, accepted, .. } = change;
-        let within = |slot: Slot| *stable < slot && slot.0 - stable.0 <= self.options.window;
-        let every = self.options.checkpoint_every;
-        let small = view.0 < NUMBER_MAX && stable.0 < NUMBER_MAX && stable.0.is_multiple_of(every);
-        let few = checkpoints.len() as u64 <= self.options.window / every + 3;
-        small
-            && few
-            && self.members.contains(node)
-            && checkpoints.iter().all(|vote| vote.slot.0 < NUMBER_MAX && vote.slot.0.is_multiple_of(every))
-            && prepared.iter().all(|p| p.view < *view && within(p.vote.slot))
-            && accepted.iter().all(|a| a.view < *view && within(a.vote.slot))
+        let Options { window, checkpoint_every, .. } = self.options;
+        self.members.contains(&change.node) && is_change_sane(change, window, checkpoint_every)
     }
 
     fn is_signed_change(&self, change: &Change) -> bool {
         self.keys.verify(change.node, &change.signed(self.group), &change.signature)
     }
+}
+
+/// Views, slots and lists that a correct replica could send.
+pub(super) fn is_change_sane(change: &Change, window: u64, checkpoint_every: u64) -> bool {
+    let Change { view, stable, checkpoints, prepared, accepted, .. } = change;
+    let within = |slot: Slot| *stable < slot && slot.0 - stable.0 <= window;
+    let is_checkpoint = |slot: Slot| slot.0 < NUMBER_MAX && slot.0.is_multiple_of(checkpoint_every);
+    let few = checkpoints.len() as u64 <= window / checkpoint_every + 3;
+    view.0 < NUMBER_MAX
+        && few
+        && is_checkpoint(*stable)
+        && checkpoints.iter().all(|vote| is_checkpoint(vote.slot))
+        && prepared.iter().all(|p| p.view < *view && within(p.vote.slot))
+        && accepted.iter().all(|a| a.view < *view && within(a.vote.slot))
 }

@@ -35,9 +35,9 @@ impl PbftChecks {
             }
         }
         if !self.corrupted
-            && let Some((node, proof)) = core.proofs().next()
+            && let Some((node, kind, _)) = core.proofs().next()
         {
-            fail(ACCOUNTABLE, format_args!("node {} convicts {node} by {}", host.id(), proof.name()));
+            fail(ACCOUNTABLE, format_args!("node {} convicts {node} by {kind}", host.id()));
         }
     }
 

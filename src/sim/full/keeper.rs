@@ -7,6 +7,7 @@
 use super::disk::Disk;
 use crate::admin::keeper::Ports;
 use crate::admin::keeper::files::{Found, path_of};
+use crate::admin::keeper::proofs;
 use crate::base::{Body, GROUP_ONE, Instant, Slot};
 use crate::node::boot::Snapshots;
 use crate::store;
@@ -172,7 +173,9 @@ impl SimKeeper {
                     self.plan(now.after(self.delay), Job::Publish(id, whole));
                 }
             }
-            Keep::Piece { .. } | Keep::Fetch { .. } => unreachable!("a store says no such thing"),
+            Keep::Piece { .. } | Keep::Fetch { .. } | Keep::Proof { .. } => {
+                unreachable!("a store says no such thing")
+            }
         }
     }
 
@@ -181,6 +184,12 @@ impl SimKeeper {
             Keep::Fetch { job, group, slot, offset, bytes } => {
                 let piece = self.piece(slot, offset, bytes, disk);
                 self.kept.push_back(Kept::Fetched { job, group, piece });
+            }
+            Keep::Proof { accused, kind, proof } => {
+                let path = proofs::path_of(&evidence(&self.directory), accused, kind);
+                if disk.put_whole(&path, proof.bytes()).is_err() {
+                    self.counts.failed += 1;
+                }
             }
             // Nobody lies here: whatever was certified is what comes.
             Keep::Piece { id, offset, total, body, digest: _ } => {
@@ -358,6 +367,11 @@ impl SimKeeper {
     }
 }
 
+/// Where proofs lie, beside the snapshots.
+fn evidence(snapshots: &Path) -> PathBuf {
+    snapshots.with_file_name("evidence")
+}
+
 /// The snapshots on a simulated disk, for a start.
 pub struct SnapshotsOf<'a> {
     /// Where they lie.
@@ -380,6 +394,11 @@ impl Snapshots for SnapshotsOf<'_> {
         let mut found: Vec<Found> = found.map(|(path, slot)| Found { path, slot, bytes: 0 }).collect();
         found.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.slot));
         Ok(found)
+    }
+    fn proofs(&mut self) -> io::Result<Vec<Bytes>> {
+        let names: Vec<PathBuf> =
+            self.disk.names_in(&evidence(&self.directory)).map(Path::to_path_buf).collect();
+        names.iter().map(|path| Ok(Bytes::copy_from_slice(self.disk.whole(path)?))).collect()
     }
     fn open(&mut self, path: &Path) -> io::Result<Box<dyn Read + '_>> {
         Ok(Box::new(self.disk.whole(path)?))

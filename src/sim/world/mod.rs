@@ -528,6 +528,7 @@ impl World {
                 let found = self.hosts[node].disk.piece(slot, offset, bytes);
                 self.plan(at, node, Event::Fetched { job, found });
             }
+            Keep::Proof { proof, .. } => self.hosts[node].disk.proofs.push(proof),
             Keep::Begin(_) | Keep::Chunk(_) | Keep::End => unreachable!("a shard says no such thing"),
         }
     }
