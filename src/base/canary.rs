@@ -90,6 +90,8 @@ canaries! {
     TermFromSnapshot = "term-from-snapshot", "hazard R13; WRaft#118";
     /// A follower that needs what has left the log is sent entries all the same.
     CompactionForgetsFollower = "compaction-forgets-follower", "hazard R29; etcd#18055";
+    /// The log that follows a snapshot is cut while a follower takes that snapshot.
+    FloorForgetsShipped = "floor-forgets-shipped", "Raft thesis 5.1.3; etcd, snapshot catch-up entries";
     /// A snapshot replaces a newer state.
     SnapshotOverNewer = "snapshot-over-newer", "Raft thesis 5, figure 5.3";
 

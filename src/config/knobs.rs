@@ -274,7 +274,7 @@ pub const KNOBS: &[Knob] = &[
         "raft.snapshot_keep",
         integer(0, 1 << 40),
         Value("1000"),
-        "Entries kept behind a snapshot, so that a follower a little behind needs no snapshot.",
+        "Entries kept behind a snapshot, so that a follower a little behind needs no snapshot. For one that takes a snapshot, more.",
     ),
     knob(
         "raft.snapshot_piece_bytes",

@@ -39,6 +39,7 @@ pub const FINDERS: &[(Canary, Finder)] = &[
     (Canary::ResetUnpaid, Scenario("snapshot_voids_the_log_after_a_crash")),
     (Canary::TermFromSnapshot, Seeds { typical: 9, property: "monotonic" }),
     (Canary::CompactionForgetsFollower, Seeds { typical: 8, property: "assertion" }),
+    (Canary::FloorForgetsShipped, Scenario("log_waits_for_a_snapshot_on_its_way")),
     (Canary::SnapshotOverNewer, room!(rooms::an_older_snapshot_changes_nothing)),
     (Canary::ReadBeforeOwnCommit, Seeds { typical: 6, property: "linearizability" }),
     (Canary::ReadJoinsRound, Scenario("read_takes_no_earlier_round")),

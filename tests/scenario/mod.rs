@@ -64,4 +64,5 @@ scenarios! {
     window_holds_after_a_reconnection,
     leader_that_hears_nobody_steps_down,
     snapshot_on_its_way_vouches_for_nothing,
+    log_waits_for_a_snapshot_on_its_way,
 }

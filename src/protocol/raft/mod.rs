@@ -147,7 +147,7 @@ impl Protocol for Raft {
             }
             Input::Applied { slot } => self.applied(slot),
             Input::Fetched { job, found } => self.fetched(now, job, found, out),
-            Input::Snapshotted { slot, .. } => self.snapshotted(slot, out),
+            Input::Snapshotted { slot, .. } => self.snapshotted(now, slot, out),
             Input::Installed { slot, term, stamp, .. } => {
                 self.installed(Mark { slot, term, stamp }, out);
             }

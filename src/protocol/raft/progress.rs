@@ -20,6 +20,15 @@ pub enum Mode {
     Snapshot(Shipping),
 }
 
+/// What stays in the log for a follower that takes a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Everything above.
+    pub above: Slot,
+    /// For as long as the log has not grown to this, by the count of `Tail::grown`.
+    pub until: u64,
+}
+
 /// One follower.
 #[derive(Clone, Debug)]
 pub struct Progress {
@@ -45,6 +54,8 @@ pub struct Progress {
     pub round_sent: u64,
     /// The newest commit index that was sent to it.
     pub told: Slot,
+    /// While it takes a snapshot, and until it has come up to the log's end: what it will need next stays in the log.
+    pub keeps: Option<Kept>,
     /// It waits for the commit index to reach this slot: its clients or its reads do.
     pub wanted: Slot,
 }
@@ -64,6 +75,7 @@ impl Progress {
             round: 0,
             round_sent: 0,
             told: Slot::ZERO,
+            keeps: None,
             wanted: Slot::ZERO,
         }
     }
@@ -111,6 +123,13 @@ impl Progress {
             self.inflight_bytes -= bytes;
             self.inflight.pop_front();
         }
+    }
+
+    /// What must stay in the log for it, when all below `floor` could leave: the last slot that it does not need. It must be heard, and
+    /// what it needs must not have become dearer than another snapshot.
+    pub fn needs_above(&mut self, floor: Slot, grown: u64, is_heard: bool) -> Option<Slot> {
+        self.keeps = self.keeps.filter(|kept| is_heard && grown <= kept.until && self.matched < floor);
+        self.keeps.map(|kept| kept.above.max(self.matched))
     }
 
     /// Sends whatever it can get, from `next` on.

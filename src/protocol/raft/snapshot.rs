@@ -1,6 +1,6 @@
 //! For whom the log no longer has what it needs: snapshots in pieces, and what leaves the log when one is taken (thesis 5).
 
-use super::progress::Mode;
+use super::progress::{Kept, Mode, Progress};
 use super::tail::Mark;
 use super::{Raft, Role};
 use crate::base::canary::{self, Canary};
@@ -116,11 +116,13 @@ impl Raft {
         body: Body,
         out: &mut Outbox,
     ) {
-        let term = self.term;
+        let (term, worth) = (self.term, total.max(self.options.cache_bytes_max as u64));
+        let until = self.tail.grown() + worth;
         let p = &mut self.peers[peer];
         let Mode::Snapshot(shipping) = &mut p.mode else { return };
         if shipping.slot.is_none() {
             (shipping.slot, shipping.total) = (Some(mark.slot), total);
+            p.keeps = Some(Kept { above: mark.slot, until });
         }
         if shipping.slot != Some(mark.slot) || shipping.sent != offset {
             return;
@@ -266,7 +268,7 @@ impl Raft {
 impl Raft {
     /// A snapshot of the own store is durable: all but the newest of what it holds leaves the log. What trails is for followers
     /// that are a little behind, to whom entries are cheaper than a snapshot.
-    pub(super) fn snapshotted(&mut self, slot: Slot, out: &mut Outbox) {
+    pub(super) fn snapshotted(&mut self, now: Instant, slot: Slot, out: &mut Outbox) {
         if self.commit < slot {
             // Taken from a state that a leader's snapshot brought, of which this core is yet to be told.
             return;
@@ -274,11 +276,23 @@ impl Raft {
         self.applied(slot);
         self.writes.snapshot(slot);
         self.recount = true;
-        let floor = Slot(slot.0.saturating_sub(self.options.trailing_entries));
+        let floor = self.kept_above(now, Slot(slot.0.saturating_sub(self.options.trailing_entries)));
         if self.tail.floor().slot < floor {
             self.tail.compact(floor);
             self.write_floor(self.tail.floor(), false, out);
         }
+    }
+
+    /// What may leave the log when all up to `floor` could: not what a follower will need that takes a snapshot now. Under steady writes
+    /// the log would else outrun it, and a newer snapshot would follow for ever. As much is kept for it as the snapshot has bytes, or
+    /// as memory holds: who takes in snapshots faster than the log grows comes to the end of it.
+    fn kept_above(&mut self, now: Instant, floor: Slot) -> Slot {
+        if canary::on(Canary::FloorForgetsShipped) {
+            return floor;
+        }
+        let (grown, patience) = (self.tail.grown(), self.options.election_max);
+        let needs = |p: &mut Progress| p.needs_above(floor, grown, now.since(p.heard) < patience);
+        self.peers.iter_mut().filter_map(needs).min().map_or(floor, |kept| kept.min(floor))
     }
 
     /// The log on disk does not fit the snapshot that this life began with: it is voided before anything is added to it.

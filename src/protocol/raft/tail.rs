@@ -11,6 +11,9 @@ use crate::base::{Slot, Stamp, Term};
 use crate::wire::Entry;
 use std::collections::VecDeque;
 
+/// Bytes that an entry adds to the log beside its body, about.
+const ENTRY_OVERHEAD: u64 = 128;
+
 /// An entry without its content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Mark {
@@ -40,6 +43,8 @@ pub struct Tail {
     entries: VecDeque<Entry>,
     /// Sum of the lengths of their bodies.
     bytes: usize,
+    /// Bytes that entries have added to the log since this value was made, about: those that were cut and heads included.
+    grown: u64,
     /// The first slot of each term above `floor`. Invariant: both rise; the first run begins at `floor.slot + 1`.
     /// So the term of any slot is known without its entry, and one can go back over a term at a time.
     runs: VecDeque<(Slot, Term)>,
@@ -48,7 +53,7 @@ pub struct Tail {
 impl Tail {
     /// Nothing above `floor`.
     pub fn new(floor: Mark) -> Tail {
-        Tail { floor, base: floor, entries: VecDeque::new(), bytes: 0, runs: VecDeque::new() }
+        Tail { floor, base: floor, entries: VecDeque::new(), bytes: 0, grown: 0, runs: VecDeque::new() }
     }
 
     /// What lies at and below it is in a snapshot only.
@@ -70,6 +75,10 @@ impl Tail {
     /// Bytes of bodies in memory.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+    /// Bytes by which the log has grown, about; a number to be compared with an earlier one.
+    pub fn grown(&self) -> u64 {
+        self.grown
     }
     /// Entries in memory.
     pub fn len(&self) -> usize {
@@ -141,6 +150,7 @@ impl Tail {
             self.runs.push_back((entry.slot, entry.term));
         }
         self.bytes += entry.body.len();
+        self.grown += ENTRY_OVERHEAD + entry.body.len() as u64;
         self.entries.push_back(entry);
     }
 
@@ -205,7 +215,7 @@ impl Tail {
 
     /// A snapshot replaces everything.
     pub fn reset(&mut self, floor: Mark) {
-        *self = Tail::new(floor);
+        *self = Tail { grown: self.grown, ..Tail::new(floor) };
     }
 
     /// Panics when an invariant does not hold.

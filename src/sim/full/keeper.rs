@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// Older snapshots that are still served to whoever has begun to take them.
 const OLDER_MAX: usize = 2;
+/// How long an older one stays after its last piece was asked for.
+const SHIP_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// What is handed to the store at a time.
 const CHUNK_BYTES: usize = 4096;
 /// A leader's snapshot that has failed is asked for again after this long.
@@ -65,7 +67,10 @@ pub struct SimKeeper {
     options: store::Options,
     /// The newest that is durable.
     newest: Option<SnapshotId>,
-    older: VecDeque<(SnapshotId, Bytes)>,
+    /// When a piece of the newest was asked for last.
+    newest_asked: Option<Instant>,
+    /// Replaced while somebody took them; when a piece was asked for last.
+    older: VecDeque<(SnapshotId, Bytes, Instant)>,
     own: Option<(SnapshotId, Vec<u8>)>,
     staged: Option<Staged>,
     /// What takes time, by when it is done. Invariant: instants rise.
@@ -95,6 +100,7 @@ impl SimKeeper {
             directory,
             options,
             newest,
+            newest_asked: None,
             older: VecDeque::new(),
             own: None,
             staged: None,
@@ -182,7 +188,7 @@ impl SimKeeper {
     fn serve(&mut self, now: Instant, keep: Keep, disk: &mut Disk) {
         match keep {
             Keep::Fetch { job, group, slot, offset, bytes } => {
-                let piece = self.piece(slot, offset, bytes, disk);
+                let piece = self.piece(now, slot, offset, bytes, disk);
                 self.kept.push_back(Kept::Fetched { job, group, piece });
             }
             Keep::Proof { accused, kind, proof } => {
@@ -201,6 +207,7 @@ impl SimKeeper {
 
     fn piece(
         &mut self,
+        now: Instant,
         slot: Option<Slot>,
         offset: u64,
         most: usize,
@@ -209,10 +216,15 @@ impl SimKeeper {
         let newest = self.newest.filter(|id| slot.is_none_or(|slot| slot == id.slot));
         let (id, whole) = match newest {
             Some(id) => {
+                self.newest_asked = Some(now);
                 let path = path_of(&self.directory, GROUP_ONE, id.slot);
                 (id, Bytes::copy_from_slice(disk.whole(&path).ok()?))
             }
-            None => self.older.iter().find(|(id, _)| Some(id.slot) == slot).cloned()?,
+            None => {
+                let (id, whole, asked) = self.older.iter_mut().find(|(id, ..)| Some(id.slot) == slot)?;
+                *asked = now;
+                (*id, whole.clone())
+            }
         };
         let from = (offset as usize).min(whole.len());
         let body = Body::new(whole.slice(from..whole.len().min(from + most)));
@@ -279,7 +291,7 @@ impl SimKeeper {
         match job {
             Job::Publish(id, bytes) if self.newest_slot() < id.slot => {
                 let len = bytes.len() as u64;
-                if self.publish(id, bytes, disk) {
+                if self.publish(now, id, bytes, disk) {
                     self.counts.made += 1;
                     self.kept.push_back(Kept::Snapshotted { id, bytes: len });
                 }
@@ -291,7 +303,7 @@ impl SimKeeper {
                 if sound.is_err() {
                     self.counts.failed += 1;
                 }
-                if id.slot <= self.newest_slot() || sound.is_ok() && self.publish(id, bytes, disk) {
+                if id.slot <= self.newest_slot() || sound.is_ok() && self.publish(now, id, bytes, disk) {
                     self.bring(disk);
                     return;
                 }
@@ -306,7 +318,7 @@ impl SimKeeper {
     }
 
     /// Makes a snapshot durable, in place of the one before.
-    fn publish(&mut self, id: SnapshotId, bytes: Vec<u8>, disk: &mut Disk) -> bool {
+    fn publish(&mut self, now: Instant, id: SnapshotId, bytes: Vec<u8>, disk: &mut Disk) -> bool {
         let path = path_of(&self.directory, GROUP_ONE, id.slot);
         if disk.put_whole(&path, &bytes).is_err() {
             self.counts.failed += 1;
@@ -314,10 +326,11 @@ impl SimKeeper {
         }
         if let Some(before) = self.newest.replace(id) {
             let path = path_of(&self.directory, GROUP_ONE, before.slot);
-            if let Ok(bytes) = disk.whole(&path) {
-                self.older.push_back((before, Bytes::copy_from_slice(bytes)));
+            if let (Some(asked), Ok(bytes)) = (self.newest_asked.take(), disk.whole(&path)) {
+                self.older.push_back((before, Bytes::copy_from_slice(bytes), asked));
             }
             disk.remove(&path);
+            self.older.retain(|(.., asked)| now.since(*asked) <= SHIP_PAUSE_MAX);
             while OLDER_MAX < self.older.len() {
                 self.older.pop_front();
             }

@@ -286,14 +286,17 @@ impl World {
                     self.set_timer(index, left);
                 }
             }
-            // A healed cluster is asked only where a write is owed: no protocol lets a straggler catch up where the log outruns
-            // every snapshot.
-            Some(connection) if self.wanted.is_some_and(|node| node != client.node) => {
+            Some(connection) if self.sent_to(index).is_some_and(|node| node != client.node) => {
                 self.client_leaves(index, connection);
             }
             Some(connection) if self.prng.chance(1, WANDERS) => self.client_leaves(index, connection),
             Some(connection) => self.client_asks(index, connection),
         }
+    }
+    /// While healing one client turns to where a write is owed; the others go on everywhere, so that a straggler has to catch up with a
+    /// log that grows.
+    fn sent_to(&self, index: usize) -> Option<usize> {
+        self.wanted.filter(|_| index == 0)
     }
     fn client_leaves(&mut self, index: usize, connection: Connection) {
         self.account.lose(&mut self.clients[index], self.now);
@@ -302,7 +305,7 @@ impl World {
         self.set_timer(index, pause);
     }
     fn client_connects(&mut self, index: usize) {
-        let node = self.wanted.unwrap_or_else(|| self.prng.below(self.nodes.len() as u64) as usize);
+        let node = self.sent_to(index).unwrap_or_else(|| self.prng.below(self.nodes.len() as u64) as usize);
         let address = super::node::client_address(node);
         let is_dark = self.outside[node].dark;
         let made = if is_dark { None } else { self.knock(Party::Client(index), node, &address) };

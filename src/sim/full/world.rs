@@ -175,7 +175,7 @@ pub struct World {
     pub(super) timers: Vec<u64>,
     pub(super) account: Account,
     pub(super) phase: Phase,
-    /// While healing: the node that clients are to turn to.
+    /// While healing: the node at which a write is owed.
     pub(super) wanted: Option<usize>,
     queue: BinaryHeap<Reverse<Planned>>,
     serial: u64,
