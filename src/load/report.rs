@@ -46,6 +46,9 @@ pub struct Report {
     /// The bare machine's CPU time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_cpu_us_per_op: Option<CpuPerOperation>,
+    /// The bare machine's latencies at the rate of an open loop: nothing that writes on this host can do better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_latency_at_rate_us: Option<Latency>,
     /// CPU time.
     pub cpu_us_per_op: CpuPerOperation,
     /// Resident memory at the end of the load, the mean of the nodes; none for nodes of elsewhere.
@@ -206,6 +209,9 @@ impl Report {
         if let Some(cpu) = &self.limit_cpu_us_per_op {
             rows.push(("  its CPU", cpu.to_text()));
         }
+        if let Some(latency) = &self.limit_latency_at_rate_us {
+            rows.push(("  at this rate", latency.to_text()));
+        }
         rows.push(("CPU a command", self.cpu_us_per_op.to_text()));
         if let Some(bytes) = self.memory_bytes_per_node {
             rows.push(("memory a node", format!("{:.1} MB", bytes as f64 / 1e6)));
@@ -304,6 +310,7 @@ pub(super) fn sample() -> Report {
         share_of_limit: Some(0.4115),
         limit_latency_us: None,
         limit_cpu_us_per_op: None,
+        limit_latency_at_rate_us: None,
         cpu_us_per_op: CpuPerOperation { nodes: Some(4.2), load: 0.25 },
         memory_bytes_per_node: Some(50_000_000),
         core_round_trip_ns: RoundTrip { before: Some(90.0), after: None },

@@ -147,9 +147,11 @@ struct BareFigures {
     per_s: f64,
     latency: Latency,
     cpu: CpuPerOperation,
+    /// At the rate that the nodes are offered: how long this host's disk and scheduler alone let a command wait.
+    at_rate: Option<Latency>,
 }
 
-/// Runs the same load, closed loop and writes only, on the bare machine.
+/// Runs the same load, writes only, on the bare machine: in a closed loop, and at the rate that the nodes are offered if there is one.
 fn measure_limit(options: &Options, observer: &mut dyn Observer) -> Result<BareFigures, LoadError> {
     let plan = Plan { rate: None, read_percent: 0, password: None, ..options.plan.clone() };
     let durable = options.durability() != VOLATILE;
@@ -163,10 +165,18 @@ fn measure_limit(options: &Options, observer: &mut dyn Observer) -> Result<BareF
     let mut watch = Watch::new(&bare.processes(), observer);
     let measured = load(&plan, &endpoints, KilledAt::default(), &mut watch, None)?;
     let cpu = watch.usage().per_operation(measured.ok);
+    let at_rate = match options.plan.rate {
+        Some(_) => {
+            let plan = Plan { rate: options.plan.rate, ..plan.clone() };
+            let measured = load(&plan, &endpoints, KilledAt::default(), &mut watch, None)?;
+            Some(Latency::of(measured.recorder.total()))
+        }
+        None => None,
+    };
     drop(bare);
     limit::clean(place.path(), nodes);
     let per_s = measured.ok as f64 / plan.duration.as_secs_f64();
-    Ok(BareFigures { per_s, latency: Latency::of(measured.recorder.total()), cpu })
+    Ok(BareFigures { per_s, latency: Latency::of(measured.recorder.total()), cpu, at_rate })
 }
 
 impl Under {
@@ -301,6 +311,7 @@ impl Options {
             share_of_limit: limit_per_s.map(|limit| achieved_per_s / limit.max(1.0)),
             limit_latency_us: bare.as_ref().map(|bare| bare.latency),
             limit_cpu_us_per_op: bare.as_ref().map(|bare| bare.cpu),
+            limit_latency_at_rate_us: bare.as_ref().and_then(|bare| bare.at_rate),
             cpu_us_per_op: usage.per_operation(measured.ok),
             memory_bytes_per_node: usage.memory,
             core_round_trip_ns,

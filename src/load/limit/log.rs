@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-/// The file; small enough to be made quickly, as a node's segments in a bench are.
-const FILE_BYTES: u64 = 16 << 20;
+/// The file: small enough to be made quickly, large enough that the host does not merely write the same few pages again and again.
+const FILE_BYTES: u64 = 64 << 20;
 /// Bytes of a write; more are several writes.
 const WRITE_BYTES: usize = 256 * 1024;
 /// Writes that the disk has at a time. What comes meanwhile goes together into the next.
