@@ -56,6 +56,9 @@ pub use view::{Facts, Member, View};
 use crate::resp::parse::Limits;
 use std::time::Duration;
 
+/// The shard whose front this is, as figures name it: a node has one.
+const SHARD: &str = "0";
+
 /// What the client port may use. Each limit has its own error, or holds the client back by not reading from it.
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -2,6 +2,7 @@
 //!
 //! A socket has one outstanding send; what is answered meanwhile leaves with the next.
 
+use super::SHARD;
 use super::order::{Order, Outcome};
 use super::plan::{Planned, Settled};
 use super::verify::{Verification, Verifier};
@@ -206,12 +207,12 @@ impl Metered for Reply {
         to.counter("quorate_commands_answered_total", "Commands answered.", &[], self.order.answered);
         to.counter("quorate_client_sends_total", "Sends to clients.", &[], self.sends);
         to.counter("quorate_client_sent_bytes_total", "Bytes sent to clients.", &[], self.bytes_out);
-        Stage::Reply.report(&self.reply, to);
+        Stage::Reply.report(("shard", SHARD), &self.reply, to);
         if let Some(verifier) = &self.verifier {
             let help = "Replies of this node that f+1 other nodes contradicted.";
-            to.counter("quorate_replies_contradicted_total", help, &[], verifier.contradicted);
+            to.counter("quorate_replies_contradicted_total", help, &[("shard", SHARD)], verifier.contradicted);
             let help = "Replies of this node that too few nodes confirmed in time.";
-            to.counter("quorate_replies_unconfirmed_total", help, &[], verifier.unconfirmed);
+            to.counter("quorate_replies_unconfirmed_total", help, &[("shard", SHARD)], verifier.unconfirmed);
         }
         let help = "Client connections that could not be sent to, or did not take their replies.";
         to.counter("quorate_client_connections_broken_total", help, &[], self.order.broken);

@@ -6,7 +6,7 @@
 use super::plan::{Flow, Plan, Planned, Settled};
 use super::seat::{Hold, Seat};
 use super::session::{Desk, Identity, Session, Stop};
-use super::{Options, View};
+use super::{Options, SHARD, View};
 use crate::base::Instant;
 use crate::base::ring::Producer;
 use crate::io::{Agent, Completion, Driver, Fd, Op, Outcome, Token};
@@ -505,7 +505,7 @@ impl Metered for Take {
         for (name, help, value) in counters {
             to.counter(name, help, &[], value);
         }
-        Stage::Receive.report(&self.receive, to);
+        Stage::Receive.report(("shard", SHARD), &self.receive, to);
         to.gauge("quorate_client_connections", "Open client connections.", &[], self.open as f64);
         let unfinished = self.rest_bytes as f64;
         to.gauge("quorate_client_unfinished_bytes", "Bytes that are not yet commands.", &[], unfinished);

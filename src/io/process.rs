@@ -1,4 +1,4 @@
-//! What the kernel says about processes, for the bench: their CPU time, and ending them in order.
+//! What the kernel says about processes: their CPU time, and ending them in order. And how this one uses its memory.
 
 use std::time::Duration;
 
@@ -35,6 +35,17 @@ fn signal(process: u32, signal: i32) -> bool {
     };
     // SAFETY: no pointers are passed.
     unsafe { libc::kill(process, signal) == 0 }
+}
+
+/// What any thread has freed, any thread takes again. Else the C library gives each thread an arena of its own, and what one has filled
+/// and another frees, as a store that was read back by one thread and lives on another, lies idle. To be called before there are
+/// threads.
+pub fn share_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no pointers are passed. Failing only leaves the arenas as they were.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1)
+    };
 }
 
 /// Lets the calling thread's timed waits end when they are due, not up to 50 us later.

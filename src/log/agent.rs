@@ -127,11 +127,14 @@ impl Agent for LogAgent {
 }
 
 impl Metered for LogAgent {
+    /// The stream is the shard's, and its groups share it: their part in it is what is kept of each.
     fn report(&self, to: &mut dyn Report) {
+        let shard = self.log.shard().to_string();
+        let labels: &[(&str, &str)] = &[("shard", &shard)];
         let f = &self.log.figures;
         let counters: [(&'static str, &'static str, u64); 9] = [
-            ("quorate_log_batches_total", "Durable writes of the log.", f.batches),
-            ("quorate_log_records_total", "Records written.", f.records),
+            ("quorate_log_batches_total", "Durable writes of the shard's log.", f.batches),
+            ("quorate_log_records_total", "Records written, of all groups.", f.records),
             ("quorate_log_bytes_total", "Bytes of batches written.", f.bytes),
             ("quorate_log_seals_total", "Empty batches that only say what is durable.", f.seals),
             ("quorate_log_stalls_total", "Times that no prepared segment was there.", f.stalls),
@@ -140,19 +143,37 @@ impl Metered for LogAgent {
             ("quorate_log_fetches_total", "Errands for old entries.", f.fetches),
             ("quorate_log_fetched_bytes_total", "Bytes of bodies read back.", f.fetched_bytes),
         ];
-        counters.into_iter().for_each(|(name, help, value)| to.counter(name, help, &[], value));
-        to.gauge(
-            "quorate_log_room_bytes",
-            "Bytes that fit into prepared segments.",
-            &[],
-            self.log.room() as f64,
-        );
-        to.gauge("quorate_log_segments", "Segments that are needed.", &[], self.log.segment_count() as f64);
-        let full = f64::from(u8::from(self.log.is_disk_full()));
-        to.gauge("quorate_log_disk_full", "1 while no segment can be made for lack of space.", &[], full);
-        let buffered = f64::from(u8::from(self.log.is_buffered()));
-        to.gauge("quorate_log_buffered", "1 when the file system refuses direct I/O.", &[], buffered);
-        Stage::Append.report(&f.append, to);
-        Stage::Sync.report(&f.sync, to);
+        counters.into_iter().for_each(|(name, help, value)| to.counter(name, help, labels, value));
+        let flag = |is: bool| f64::from(u8::from(is));
+        let gauges = [
+            ("quorate_log_room_bytes", "Bytes that fit into prepared segments.", self.log.room() as f64),
+            ("quorate_log_segments", "Segments that are needed.", self.log.segment_count() as f64),
+            (
+                "quorate_log_disk_full",
+                "1 while no segment can be made for lack of space.",
+                flag(self.log.is_disk_full()),
+            ),
+            (
+                "quorate_log_buffered",
+                "1 when the file system refuses direct I/O.",
+                flag(self.log.is_buffered()),
+            ),
+        ];
+        gauges.into_iter().for_each(|(name, help, value)| to.gauge(name, help, labels, value));
+        for (group, held) in self.log.index().groups() {
+            let group = group.to_string();
+            let labels: &[(&str, &str)] = &[("group", &group), ("shard", &shard)];
+            let entries = held.places().end - held.places().start;
+            to.gauge(
+                "quorate_log_entries",
+                "Entries of the group that the log holds.",
+                labels,
+                entries as f64,
+            );
+            let help = "The place up to which the group needs nothing of the log.";
+            to.gauge("quorate_log_floor_slot", help, labels, held.floor_place().0 as f64);
+        }
+        Stage::Append.report(("shard", &shard), &f.append, to);
+        Stage::Sync.report(("shard", &shard), &f.sync, to);
     }
 }

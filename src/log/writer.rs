@@ -212,6 +212,10 @@ impl Log {
     pub fn durable(&self) -> Ticket {
         self.durable_ticket
     }
+    /// Which of the node's shards it belongs to.
+    pub fn shard(&self) -> u16 {
+        self.options.shard
+    }
     /// What the log holds.
     pub fn index(&self) -> &Index {
         &self.index

@@ -52,14 +52,10 @@ impl Stage {
         }
     }
 
-    /// Tells the stage's latencies.
-    pub fn report(self, nanos: &Histogram<u64>, to: &mut dyn Report) {
-        to.latency(
-            "quorate_stage_seconds",
-            "Time that commands spend in each stage of their way.",
-            &[("stage", self.name())],
-            nanos,
-        );
+    /// Tells the stage's latencies. `of` says of what: of a group, or of the shard whose groups share the agent that times the stage.
+    pub fn report(self, of: (&'static str, &str), nanos: &Histogram<u64>, to: &mut dyn Report) {
+        let help = "Time that commands spend in each stage of their way; stages before a group is asked are those of all groups of a shard.";
+        to.latency("quorate_stage_seconds", help, &[of, ("stage", self.name())], nanos);
     }
 }
 
@@ -74,12 +70,12 @@ mod tests {
         for stage in Stage::ALL {
             let mut nanos = latencies();
             nanos.saturating_record(5_000_000);
-            stage.report(&nanos, &mut figures);
+            stage.report(("group", "1"), &nanos, &mut figures);
         }
         let text = figures.to_prometheus();
         assert_eq!(text.matches("# TYPE quorate_stage_seconds histogram").count(), 1);
         for stage in Stage::ALL {
-            let line = format!("quorate_stage_seconds_count{{stage=\"{}\"}} 1\n", stage.name());
+            let line = format!("quorate_stage_seconds_count{{group=\"1\",stage=\"{}\"}} 1\n", stage.name());
             assert!(text.contains(&line), "{line} is missing in\n{text}");
         }
     }

@@ -4,7 +4,7 @@ use super::RunError;
 use super::sizes::Sizes;
 use crate::admin::keeper::files::{self, Found};
 use crate::admin::keeper::proofs;
-use crate::base::{Body, GROUP_ONE, Origin, Slot};
+use crate::base::{Body, GROUP_ONE, Instant, Origin, Slot};
 use crate::config::{Durability, ProtocolKind, Resolved};
 use crate::crypto::{Keyring, SecretKey, SigningKey};
 use crate::io::{Driver, Entropy};
@@ -102,8 +102,27 @@ impl Snapshots for SnapshotFiles {
     }
 }
 
-/// Reads everything back. Blocks; on the thread whose driver the log will run with.
+/// Who this node is, before anything else of it is known.
+pub struct Known {
+    superblock: Superblock,
+    identity: Identity,
+    /// Of this life.
+    pub origin: Origin,
+    begun: Instant,
+}
+
+/// Looks whose data these are, and begins a new life. Blocks.
+pub fn identify(config: &Resolved, driver: &mut dyn Driver) -> Result<Known, RunError> {
+    let begun = driver.now();
+    let identity = Identity { cluster: config.cluster.id.0, node: config.node.id };
+    let superblock = Superblock::open(driver, &config.node.dir, identity)?;
+    let origin = Origin { node: config.node.id, lane: 0, boot: superblock.generation };
+    Ok(Known { superblock, identity, origin, begun })
+}
+
+/// Reads everything back. Blocks. The driver need not be the one with which the node will run: no file stays open.
 pub fn boot(
+    known: Known,
     config: &Resolved,
     sizes: &Sizes,
     secret: &SecretKey,
@@ -111,11 +130,8 @@ pub fn boot(
     entropy: &mut dyn Entropy,
     snapshots: &mut dyn Snapshots,
 ) -> Result<Booted, RunError> {
-    let begun = driver.now();
+    let Known { mut superblock, identity, origin, begun } = known;
     let data = &config.node.dir;
-    let identity = Identity { cluster: config.cluster.id.0, node: config.node.id };
-    let mut superblock = Superblock::open(driver, data, identity)?;
-    let origin = Origin { node: config.node.id, lane: 0, boot: superblock.generation };
     let mut store = Store::new(store_options(config, sizes));
     let snapshot = load_snapshot(snapshots, &mut store)?;
     let mut options =

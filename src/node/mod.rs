@@ -2,12 +2,14 @@
 //!
 //! [`run()`] is a node's life. Nothing below the command line and the simulator names this room, and it names every other.
 
+mod ahead;
 pub mod boot;
 mod keeping;
 pub mod placement;
 mod probe;
 pub mod run;
 pub mod sizes;
+mod threads;
 mod watch;
 pub mod wiring;
 
@@ -18,18 +20,17 @@ use crate::admin::status::{Convicted, Facts, PeerFacts};
 use crate::admin::{
     Event, EventSink, LogFormat, LogLines, Service, ServiceError, ServiceOptions, Status, Token,
 };
-use crate::base::{GROUP_ONE, Number, Slot};
+use crate::base::{GROUP_ONE, Slot};
 use crate::config::{LineFormat, Resolved};
 use crate::crypto::SecretKey;
-use crate::io::driver::Doorbell;
-use crate::io::{Driver, DriverError, SystemEntropy, Uring, UringOptions, affinity};
+use crate::io::{DriverError, SystemEntropy, process};
 use crate::log::superblock::{self, SuperblockError};
 use crate::log::{FORMAT_VERSION, LogError};
 use crate::meter::Board;
 use crate::protocol::Engine;
 use crate::protocol::raft::Hole;
-use boot::{Booted, SnapshotFiles};
-use crossbeam::channel::{Receiver, Sender, bounded, select, unbounded};
+use boot::Booted;
+use crossbeam::channel::{Receiver, unbounded};
 use placement::{Placement, Role};
 use run::{Core, CoreError, NodeAgent};
 use sizes::Sizes;
@@ -37,17 +38,18 @@ use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use threads::Threads;
 use watch::{Sights, Watch};
-use wiring::{Ending, Surroundings, wire};
+use wiring::{Begun, Ending, Surroundings, begin, wire};
 
 /// A core whose loop does not turn for this long is stalled.
 const STALL_AFTER: Duration = Duration::from_secs(5);
 /// Commits that the store may be behind and the node still be ready.
 const APPLIED_LAG_MAX: u64 = 1024;
+/// What helps when a thread cannot be started.
+const MORE_PROCESSES: &str = "raise the limit of processes (ulimit -u)";
 /// How long a readiness probe waits for its read.
 const PROBE_WAIT: Duration = Duration::from_secs(2);
-/// How often an orderly end looks whether it is done.
-const DRAIN_PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a node did not start, or ended otherwise than in order.
 #[derive(Debug, thiserror::Error)]
@@ -108,13 +110,14 @@ fn machine(what: impl Into<String>, cure: &'static str) -> impl FnOnce(std::io::
 
 /// Runs one node until SIGTERM or SIGINT. Prints one line on standard output when it is ready.
 pub fn run(config: Resolved) -> Result<(), RunError> {
+    process::share_memory();
     let _alone = superblock::lock(&config.node.dir)?;
     let format = match config.log_lines.format {
         LineFormat::Text => LogFormat::Text,
         LineFormat::Json => LogFormat::Json,
     };
     let (events, lines) = LogLines::start(format, config.node.id.0)
-        .map_err(machine("the thread of log lines", "raise the limit of processes (ulimit -u)"))?;
+        .map_err(machine("the thread of log lines", MORE_PROCESSES))?;
     let ended = live(&config, &events);
     drop(events);
     lines.join();
@@ -126,7 +129,18 @@ fn live(config: &Resolved, events: &EventSink) -> Result<(), RunError> {
     let signals = signals()?;
     let placement = Placement::of(config.placement.cores);
     let mut threads = Threads::start(config, &placement)?;
-    let booted = threads.booted()?;
+    let Some(origin) = threads.known(&signals)? else { return Ok(()) };
+    let mut begun = begin(config, &Sizes::NODE, origin);
+    let ahead = begun.clients.take().into_iter().flatten().zip([Role::Take, Role::Reply]);
+    threads.run_ahead(ahead.map(|(agent, role)| (placement.place_of(role), agent)).collect());
+    let Some(booted) = threads.booted(&signals)? else {
+        events.emit(Event::Stop { why: "a signal, before the log was read back".into() });
+        // There is no replica that could have anything left to do.
+        begun.ending.replica.set(1);
+        threads.drain(&begun.ending, config.times.drain_within);
+        threads.stop();
+        return Ok(());
+    };
     let torn = booted.log.torn().map(str::to_string);
     events.emit(Event::Recovered { last: booted.last().0, took: booted.took, torn });
     if booted.log.is_buffered() {
@@ -134,7 +148,7 @@ fn live(config: &Resolved, events: &EventSink) -> Result<(), RunError> {
                     costs CPU and memory";
         events.emit(Event::Warning { what: what.into() });
     }
-    let node = assemble(config, &placement, &threads, booted, events)?;
+    let node = assemble(config, &placement, &threads, begun, booted, events)?;
     threads.hand_out(node.cores)?;
     ready(config, node.service.address(), events);
     let ended = match threads.wait(&signals) {
@@ -161,7 +175,7 @@ fn signals() -> Result<Receiver<i32>, RunError> {
         .name("signals".into())
         .stack_size(128 * 1024)
         .spawn(move || caught.forever().try_for_each(|signal| tell.send(signal)))
-        .map_err(machine("the thread of signals", "raise the limit of processes (ulimit -u)"))?;
+        .map_err(machine("the thread of signals", MORE_PROCESSES))?;
     Ok(signals)
 }
 
@@ -176,6 +190,7 @@ fn assemble(
     config: &Resolved,
     placement: &Placement,
     threads: &Threads,
+    begun: Begun,
     booted: Booted,
     events: &EventSink,
 ) -> Result<Node, RunError> {
@@ -195,25 +210,32 @@ fn assemble(
         entropy: Box::new(SystemEntropy),
     };
     let snapshot = booted.snapshot.clone();
-    let mut wired = wire(config, &Sizes::NODE, secret, booted, around);
+    let mut wired = wire(begun, config, &Sizes::NODE, secret, booted, around);
     let keeper = keeping::keeper(config, wired.keeper, bell, snapshot, &status, events);
     let (mut links, mut sight) = (Some(wired.links), Some(wired.sight));
     let node = config.node.id.to_string();
     let mut cores = Vec::new();
     for (index, roles) in placement.cores.iter().enumerate() {
         let mut take = |role: &Role| {
-            let at = wired.agents.iter().position(|(r, _)| r == role).expect("each role has an agent");
-            wired.agents.swap_remove(at).1
+            let at = wired.agents.iter().position(|(r, _)| r == role)?;
+            Some(wired.agents.swap_remove(at).1)
         };
-        let agents: Vec<Box<dyn NodeAgent>> = roles.iter().map(&mut take).collect();
+        // The thread puts those that run already between them.
+        let agents: Vec<Box<dyn NodeAgent>> = roles.iter().filter_map(&mut take).collect();
         let sights = Sights {
             links: links.take_if(|_| roles.contains(&Role::Rx)),
             replica: sight.take_if(|_| roles.contains(&Role::Replica)),
         };
-        let names: Vec<&'static str> = agents.iter().map(|a| a.name()).collect();
+        let names: Vec<&'static str> = roles.iter().map(|role| role.agent()).collect();
         let (status, board) = (status.clone(), board.clone());
         let watch = Watch::new(index, status, board, events.clone(), &names, &[("node", &node)], sights);
-        cores.push(Core { agents, neighbours: threads.others(index), watch, stop: threads.stop.clone() });
+        cores.push(Core {
+            agents,
+            begun: Vec::new(),
+            neighbours: threads.others(index),
+            watch,
+            stop: threads.stop.clone(),
+        });
     }
     let service = serve(config, status, board, wired.probe, keeper, events)?;
     Ok(Node { cores, service, ending: wired.ending })
@@ -293,163 +315,6 @@ fn ready(config: &Resolved, admin: std::net::SocketAddr, events: &EventSink) {
         peers: peers.clone(),
         admin: admin.to_string(),
     });
-}
-
-/// What a thread tells the main one.
-enum Word {
-    Booted(Box<Booted>),
-    Started,
-    Ended(Result<(), RunError>),
-}
-
-/// The threads of the data plane, one a core.
-struct Threads {
-    doorbells: Vec<Arc<dyn Doorbell>>,
-    cores: Vec<Sender<Core>>,
-    words: Receiver<Word>,
-    handles: Vec<std::thread::JoinHandle<()>>,
-    stop: Number,
-}
-
-impl Threads {
-    /// Starts them. Each makes its driver; the one of the log reads back what was stored.
-    fn start(config: &Resolved, placement: &Placement) -> Result<Threads, RunError> {
-        let (tell, words) = unbounded();
-        let (tell_bell, bells) = unbounded();
-        let allowed = affinity::cores();
-        let count = placement.cores.len();
-        let pins = config.placement.pin.then(|| affinity::plan(&allowed, config.placement.first_core, count));
-        let mut threads = Threads {
-            doorbells: Vec::new(),
-            cores: Vec::new(),
-            words,
-            handles: Vec::new(),
-            stop: Number::default(),
-        };
-        for index in 0..count {
-            let (hand, core) = bounded(1);
-            let (config, tell, tell_bell) = (config.clone(), tell.clone(), tell_bell.clone());
-            let boots = index == placement.core_of(Role::Log);
-            let pin = pins.clone().flatten().map(|cores| cores[index]);
-            let body = move || {
-                pin.map(affinity::pin);
-                let ended = core_thread(index, &config, boots, &tell, &tell_bell, &core);
-                // Nobody listens any more once the node has ended.
-                let _ = tell.send(Word::Ended(ended));
-            };
-            let handle = std::thread::Builder::new().name(format!("core-{index}")).spawn(body);
-            let cure = "raise the limit of processes (ulimit -u)";
-            threads.handles.push(handle.map_err(machine(format!("the thread of core {index}"), cure))?);
-            threads.cores.push(hand);
-        }
-        drop(tell_bell);
-        let mut found: Vec<(usize, Arc<dyn Doorbell>)> = bells.iter().take(count).collect();
-        found.sort_by_key(|(index, _)| *index);
-        threads.doorbells = found.into_iter().map(|(_, doorbell)| doorbell).collect();
-        if threads.doorbells.len() < count { Err(threads.first_error()) } else { Ok(threads) }
-    }
-
-    /// Waits for what was stored.
-    fn booted(&mut self) -> Result<Booted, RunError> {
-        match self.words.recv() {
-            Ok(Word::Booted(booted)) => Ok(*booted),
-            Ok(Word::Ended(Err(error))) => Err(error),
-            _ => Err(self.first_error()),
-        }
-    }
-
-    /// Gives each core its agents and waits until all have begun.
-    fn hand_out(&mut self, cores: Vec<Core>) -> Result<(), RunError> {
-        for (hand, core) in self.cores.iter().zip(cores) {
-            // A thread that is gone has said why.
-            let _ = hand.send(core);
-        }
-        for _ in 0..self.handles.len() {
-            match self.words.recv() {
-                Ok(Word::Started) => (),
-                Ok(Word::Ended(Err(error))) => return Err(error),
-                _ => return Err(self.first_error()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Until a signal comes, or a core ends.
-    fn wait(&self, signals: &Receiver<i32>) -> Option<RunError> {
-        select! {
-            recv(signals) -> _ => None,
-            recv(self.words) -> word => match word {
-                Ok(Word::Ended(Err(error))) => Some(error),
-                _ => Some(self.first_error()),
-            },
-        }
-    }
-
-    /// Lets the node finish what it has begun, for so long at most.
-    fn drain(&self, ending: &Ending, within: Duration) {
-        ending.drain.set(1);
-        let until = crate::io::clock::monotonic().after(within);
-        while (ending.replica.get() == 0 || ending.clients.get() == 0)
-            && crate::io::clock::monotonic() < until
-        {
-            self.doorbells.iter().for_each(|doorbell| doorbell.ring());
-            std::thread::sleep(DRAIN_PAUSE);
-        }
-    }
-
-    /// Ends all threads.
-    fn stop(self) {
-        self.stop.set(1);
-        self.doorbells.iter().for_each(|doorbell| doorbell.ring());
-        drop(self.cores);
-        for handle in self.handles {
-            // A thread that panicked has said so, and the process ends anyway.
-            let _ = handle.join();
-        }
-    }
-
-    fn others(&self, index: usize) -> Vec<Arc<dyn Doorbell>> {
-        let others = self.doorbells.iter().enumerate().filter(|(i, _)| *i != index);
-        others.map(|(_, doorbell)| doorbell.clone()).collect()
-    }
-
-    /// Why a thread ended, if one has said so.
-    fn first_error(&self) -> RunError {
-        let errors = self.words.try_iter().find_map(|word| match word {
-            Word::Ended(Err(error)) => Some(error),
-            _ => None,
-        });
-        let silent = || machine("a core", "see the lines above")(std::io::ErrorKind::Other.into());
-        errors.unwrap_or_else(silent)
-    }
-}
-
-/// One core's thread: its driver, what was stored if it is the log's, and then its loop.
-fn core_thread(
-    index: usize,
-    config: &Resolved,
-    boots: bool,
-    tell: &Sender<Word>,
-    tell_bell: &Sender<(usize, Arc<dyn Doorbell>)>,
-    core: &Receiver<Core>,
-) -> Result<(), RunError> {
-    let mut driver = Uring::new(UringOptions { spin: config.placement.spin, ..UringOptions::NODE })?;
-    // The main thread holds the other ends as long as it needs what is sent.
-    let _ = tell_bell.send((index, driver.doorbell()));
-    if boots {
-        let booted = boot::boot(
-            config,
-            &Sizes::NODE,
-            &secret_key(config)?,
-            &mut driver,
-            &mut SystemEntropy,
-            &mut SnapshotFiles::of(&config.node.dir),
-        )?;
-        let _ = tell.send(Word::Booted(Box::new(booted)));
-    }
-    let Ok(core) = core.recv() else { return Ok(()) };
-    run::run(core, &mut driver, || drop(tell.send(Word::Started)))?;
-    Ok(())
 }
 
 const _: () = assert!(FORMAT_VERSION == 1, "a new format needs a path from the old one");

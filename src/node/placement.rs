@@ -26,6 +26,23 @@ pub enum Role {
     Reply,
 }
 
+impl Role {
+    /// The name of its agent.
+    pub fn agent(self) -> &'static str {
+        match self {
+            Role::Rx => "rx",
+            Role::Open => "open",
+            Role::Take => "take",
+            Role::Replica => "replica",
+            Role::Log => "log",
+            Role::Store => "store",
+            Role::Seal => "seal",
+            Role::Tx => "tx",
+            Role::Reply => "reply",
+        }
+    }
+}
+
 /// The roles of each core.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Placement {
@@ -50,7 +67,13 @@ impl Placement {
 
     /// The core on which `role` stands.
     pub fn core_of(&self, role: Role) -> usize {
-        self.cores.iter().position(|roles| roles.contains(&role)).expect("each role stands somewhere")
+        self.place_of(role).0
+    }
+
+    /// The core on which `role` stands, and its place there.
+    pub fn place_of(&self, role: Role) -> (usize, usize) {
+        let place = |(core, roles): (usize, &Vec<Role>)| Some((core, roles.iter().position(|r| *r == role)?));
+        self.cores.iter().enumerate().find_map(place).expect("each role stands somewhere")
     }
 }
 
@@ -67,6 +90,8 @@ mod tests {
             assert!(all.iter().enumerate().all(|(i, role)| !all[..i].contains(role)));
             assert!(placement.cores.len() <= cores.max(1));
             assert!(placement.cores.iter().all(|roles| !roles.is_empty()));
+            // Both name the same sockets.
+            assert_eq!(placement.core_of(Role::Take), placement.core_of(Role::Reply));
         }
     }
 }

@@ -21,6 +21,8 @@ impl<T: Agent + Metered> NodeAgent for T {}
 pub struct Core {
     /// In the order of the placement.
     pub agents: Vec<Box<dyn NodeAgent>>,
+    /// Places of those that have begun already (`ahead`).
+    pub begun: Vec<usize>,
     /// Wakes the other cores: those that take from rings or read numbers of this one.
     pub neighbours: Vec<Arc<dyn Doorbell>>,
     /// Tells operators what happens here.
@@ -50,13 +52,21 @@ pub enum CoreError {
     },
 }
 
+/// Begins an agent at its place.
+pub(super) fn start(
+    slot: usize,
+    agent: &mut dyn NodeAgent,
+    driver: &mut dyn Driver,
+) -> Result<(), CoreError> {
+    let name = agent.name();
+    place::enter_agent(name);
+    patiently(|| agent.start(slot as u8, driver)).map_err(|error| CoreError::Start { agent: name, error })
+}
+
 /// Runs until `stop` is set. `started` is called once all agents have begun.
 pub fn run(mut core: Core, driver: &mut dyn Driver, started: impl FnOnce()) -> Result<(), CoreError> {
-    for (slot, agent) in core.agents.iter_mut().enumerate() {
-        let name = agent.name();
-        place::enter_agent(name);
-        patiently(|| agent.start(slot as u8, driver))
-            .map_err(|error| CoreError::Start { agent: name, error })?;
+    for (slot, agent) in core.agents.iter_mut().enumerate().filter(|(slot, _)| !core.begun.contains(slot)) {
+        start(slot, agent.as_mut(), driver)?;
     }
     started();
     let mut completions: Vec<Completion> = Vec::new();

@@ -22,7 +22,7 @@ use crate::base::{GROUP_ONE, NodeId, Number, Origin};
 use crate::config::limits::BATCH_BYTES_MAX;
 use crate::config::{ProtocolKind, Resolved};
 use crate::crypto::SecretKey;
-use crate::front::plan::{Planned, Settled};
+use crate::front::plan::Settled;
 use crate::front::{self, Facts, Member, Reply, Take, TakePorts, Verification, View};
 use crate::io::Entropy;
 use crate::io::driver::Doorbell;
@@ -56,7 +56,7 @@ const SEND_STALL_MAX: Duration = Duration::from_secs(5);
 
 /// A node's agents, and what others hold of them.
 pub struct Wired {
-    /// One a role.
+    /// One a role, but for those that run already.
     pub agents: Vec<(Role, Box<dyn NodeAgent>)>,
     /// For the keeper of snapshots.
     pub keeper: keeper::Ports,
@@ -96,14 +96,47 @@ pub struct Surroundings<'a> {
     pub entropy: Box<dyn Entropy>,
 }
 
-/// All rings of the data plane, each with its two ends.
+/// A node of which nothing is known but who it is: the agents of its client port, and the far ends of what connects them.
+pub struct Begun {
+    /// `take` and `reply`, which need nothing that is stored. Whoever takes them out runs them ahead of the others.
+    pub clients: Option<[Box<dyn NodeAgent>; 2]>,
+    /// The numbers of an orderly end.
+    pub ending: Ending,
+    demands: Consumer<Demand>,
+    answers: Producer<Answer>,
+    refusals: Producer<Answer>,
+    view: View,
+    numbers: BTreeMap<NodeId, PeerNumbers>,
+    told: Told,
+    store_told: StoreTold,
+}
+
+/// Makes what clients may be told before the node has read its state back: that it is loading.
+pub fn begin(config: &Resolved, sizes: &Sizes, origin: Origin) -> Begun {
+    let others = config.cluster.members.iter().filter(|m| m.id != config.node.id);
+    let numbers: BTreeMap<NodeId, PeerNumbers> = others.map(|m| (m.id, PeerNumbers::default())).collect();
+    let (told, store_told) = (Told::of(numbers.keys().copied()), StoreTold::default());
+    let ending = Ending { replica: told.drained.clone(), ..Ending::default() };
+    let view = client_view(config, origin, &told, &store_told, &ending);
+    let (plans, planned) = ring(sizes.ring_values);
+    let (demand, demands) = ring(sizes.ring_values);
+    let (answers, answered) = ring(sizes.ring_values);
+    let (refusals, refused) = ring(sizes.ring_values);
+    let settled = Settled::default();
+    let take_ports = TakePorts { plans, demands: demand, settled: settled.clone() };
+    let take = Take::new(client_options(config), view.clone(), take_ports);
+    let reply = Reply::new(planned, answered, refused, settled, verification(config));
+    let clients = Some([Box::new(take) as Box<dyn NodeAgent>, Box::new(reply)]);
+    Begun { clients, ending, demands, answers, refusals, view, numbers, told, store_told }
+}
+
+/// All rings of the data plane but those of the client port, each with its two ends.
 struct Rings {
     incoming: (Producer<Incoming>, Consumer<Incoming>),
     seal_links: (Producer<SealLink>, Consumer<SealLink>),
     send_links: (Producer<SendLink>, Consumer<SendLink>),
     link_events: (Producer<LinkEvent>, Consumer<LinkEvent>),
     opened: (Producer<Opened>, Consumer<Opened>),
-    demands: (Producer<Demand>, Consumer<Demand>),
     outgoing: (Producer<Outgoing>, Consumer<Outgoing>),
     sealed: (Producer<SealedFrame>, Consumer<SealedFrame>),
     records: (Producer<Stored>, Consumer<Stored>),
@@ -111,10 +144,7 @@ struct Rings {
     fetched: (Producer<LogFetched>, Consumer<LogFetched>),
     decided: (Producer<Decided>, Consumer<Decided>),
     digested: (Producer<Digested>, Consumer<Digested>),
-    refusals: (Producer<Answer>, Consumer<Answer>),
-    answers: (Producer<Answer>, Consumer<Answer>),
     vouched: (Producer<Outgoing>, Consumer<Outgoing>),
-    planned: (Producer<Planned>, Consumer<Planned>),
     store_keeps: (Producer<Keep>, Consumer<Keep>),
     replica_keeps: (Producer<Keep>, Consumer<Keep>),
     kept: (Producer<Kept>, Consumer<Kept>),
@@ -130,7 +160,6 @@ impl Rings {
             send_links: ring(few),
             link_events: ring(few),
             opened: ring(ring_values),
-            demands: ring(ring_values),
             outgoing: ring(ring_values),
             sealed: ring(ring_values),
             records: ring(ring_values),
@@ -138,10 +167,7 @@ impl Rings {
             fetched: ring(errands_max),
             decided: ring(ring_values),
             digested: ring(few),
-            refusals: ring(ring_values),
-            answers: ring(ring_values),
             vouched: ring(ring_values),
-            planned: ring(ring_values),
             store_keeps: ring(few),
             replica_keeps: ring(errands_max),
             kept: ring(errands_max),
@@ -150,8 +176,9 @@ impl Rings {
     }
 }
 
-/// Makes all agents of a node and connects them.
+/// Makes the other agents of a node and connects them all.
 pub fn wire(
+    begun: Begun,
     config: &Resolved,
     sizes: &Sizes,
     secret: SecretKey,
@@ -161,11 +188,7 @@ pub fn wire(
     let rings = Rings::new(sizes);
     let Surroundings { doorbells, keeper: bell, entropy } = around;
     let Booted { origin, log, engine, store, .. } = booted;
-    let others = config.cluster.members.iter().filter(|m| m.id != config.node.id);
-    let numbers: BTreeMap<NodeId, PeerNumbers> = others.map(|m| (m.id, PeerNumbers::default())).collect();
-    let (told, store_told) = (Told::of(numbers.keys().copied()), StoreTold::default());
-    let ending = Ending { replica: told.drained.clone(), ..Ending::default() };
-    let view = client_view(config, origin, &told, &store_told, &ending);
+    let Begun { clients, ending, demands, answers, refusals, view, numbers, told, store_told } = begun;
     let keeper = keeper::Ports {
         from_store: rings.store_keeps.1,
         from_replica: rings.replica_keeps.1,
@@ -177,7 +200,7 @@ pub fn wire(
     let (durable, log_told) = (Number::default(), LogTold::default());
     let replica_ports = ReplicaPorts {
         opened: rings.opened.1,
-        demands: rings.demands.1,
+        demands,
         fetched: rings.fetched.1,
         digested: rings.digested.1,
         kept: rings.kept.1,
@@ -188,7 +211,7 @@ pub fn wire(
         decided: rings.decided.0,
         keeps: rings.replica_keeps.0,
         keeper: bell.clone(),
-        answers: rings.refusals.0,
+        answers: refusals,
     };
     let heard = heard(&durable, &log_told, &store_told, &numbers, &ending);
     let log_rings = LogRings {
@@ -202,7 +225,7 @@ pub fn wire(
     let store_ports = StorePorts {
         decided: rings.decided.1,
         loads: rings.loads.1,
-        answers: rings.answers.0,
+        answers,
         digests: rings.digested.0,
         keeps: rings.store_keeps.0,
         keeper: bell,
@@ -219,25 +242,21 @@ pub fn wire(
     let outgoing = [rings.outgoing.1, rings.vouched.1];
     let seal = make_seal(config, outgoing, rings.seal_links.1, rings.sealed.0, &numbers);
     let tx = Tx::new(SEND_STALL_MAX, rings.sealed.1, rings.send_links.1, numbers);
-    let settled = Settled::default();
-    let take_ports = TakePorts { plans: rings.planned.0, demands: rings.demands.0, settled: settled.clone() };
-    let take = Take::new(client_options(config), view.clone(), take_ports);
-    let reply = Reply::new(rings.planned.1, rings.answers.1, rings.refusals.1, settled, verification(config));
     let sight = ReplicaSight::new(config.node.id, &told, &store_told, &view, log_told);
     let replica = make_replica(config, origin, engine, replica_ports, heard, told);
     let told_by_store = store_told.clone();
     let store = StoreAgent::new(store, origin, store_ports, store_told, triggers(config));
-    let agents: Vec<(Role, Box<dyn NodeAgent>)> = vec![
-        (Role::Rx, Box::new(rx)),
-        (Role::Open, Box::new(open)),
-        (Role::Take, Box::new(take)),
-        (Role::Replica, Box::new(replica)),
-        (Role::Log, Box::new(LogAgent::new(log, log_rings))),
-        (Role::Store, Box::new(store)),
-        (Role::Seal, Box::new(seal)),
-        (Role::Tx, Box::new(tx)),
-        (Role::Reply, Box::new(reply)),
-    ];
+    let mut agents: Vec<(Role, Box<dyn NodeAgent>)> =
+        vec![(Role::Rx, Box::new(rx)), (Role::Open, Box::new(open))];
+    let (take, reply) = clients.map(|[take, reply]| ((Role::Take, take), (Role::Reply, reply))).unzip();
+    agents.extend(take);
+    agents.push((Role::Replica, Box::new(replica)));
+    agents.push((Role::Log, Box::new(LogAgent::new(log, log_rings))));
+    agents.push((Role::Store, Box::new(store)));
+    agents.push((Role::Seal, Box::new(seal)));
+    agents.push((Role::Tx, Box::new(tx)));
+    agents.extend(reply);
+    assert!(agents.iter().all(|(role, agent)| role.agent() == agent.name()));
     let probe = Arc::new(DataPlaneProbe::new(ask, doorbells(Role::Replica)));
     Wired { agents, keeper, probe, sight, store: told_by_store, links: rings.link_events.1, ending }
 }

@@ -581,7 +581,7 @@ impl<E: Lead + Send> Metered for ReplicaAgent<E> {
             self.shard.unroomed(),
         );
         to.counter("quorate_decided_total", "Entries and reads handed to the store.", &[], self.commits);
-        Stage::Queue.report(&self.queue, to);
+        Stage::Queue.report(("shard", &self.shard.number().to_string()), &self.queue, to);
         to.gauge(
             "quorate_gate_held",
             "Messages that wait for their write to be durable.",
@@ -634,6 +634,6 @@ fn report_group<E: Lead>(to: &mut dyn Report, group: GroupId, seat: &super::seat
         let labels: &[(&str, &str)] = &[("group", &group), ("peer", &peer), ("kind", kind)];
         to.counter("quorate_evidence_total", "Proofs that a replica lies, kept by this node.", labels, 1);
     }
-    Stage::Replicate.report(seat.trips(), to);
-    Stage::Quorum.report(&seat.quorum, to);
+    Stage::Replicate.report(("group", &group), seat.trips(), to);
+    Stage::Quorum.report(("group", &group), &seat.quorum, to);
 }

@@ -258,6 +258,10 @@ impl<E: Lead> Shard<E> {
         self.step(now, group, |_| Input::Transfer { to });
     }
 
+    /// Its number on its node.
+    pub fn number(&self) -> u8 {
+        self.options.lane
+    }
     /// Ends the burst: time-outs that are due, one settle a touched group, all lanes.
     pub fn settle(&mut self, now: Instant, clock: Stamp, effects: &mut Effects) {
         while let Some(group) = self.deadlines.pop_due(now) {

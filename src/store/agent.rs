@@ -541,27 +541,39 @@ impl Agent for StoreAgent {
 impl Metered for StoreAgent {
     fn report(&self, to: &mut dyn Report) {
         let counts = &self.counts;
-        Stage::Apply.report(&self.apply, to);
-        to.counter("quorate_store_entries_total", "Entries applied.", &[], counts.entries);
+        let group = self.store.group().to_string();
+        let labels: &[(&str, &str)] = &[("group", &group)];
+        Stage::Apply.report(("group", &group), &self.apply, to);
+        to.counter("quorate_store_entries_total", "Entries applied.", labels, counts.entries);
         let help = "Entries without effect, by the reason.";
         for (why, count) in [("duplicate", counts.duplicates), ("gap", counts.gaps), ("stale", counts.stale)]
         {
-            to.counter("quorate_store_entries_ignored_total", help, &[("why", why)], count);
+            to.counter(
+                "quorate_store_entries_ignored_total",
+                help,
+                &[("group", &group), ("why", why)],
+                count,
+            );
         }
-        to.counter("quorate_store_reads_total", "Batches of reads answered.", &[], counts.reads);
-        to.counter("quorate_store_snapshots_total", "Snapshots handed to the keeper.", &[], counts.snapshots);
-        to.counter("quorate_store_loads_total", "Snapshots that became the state.", &[], counts.loads);
+        to.counter("quorate_store_reads_total", "Batches of reads answered.", labels, counts.reads);
+        to.counter(
+            "quorate_store_snapshots_total",
+            "Snapshots handed to the keeper.",
+            labels,
+            counts.snapshots,
+        );
+        to.counter("quorate_store_loads_total", "Snapshots that became the state.", labels, counts.loads);
         let help = "Snapshots that could not be loaded.";
-        to.counter("quorate_store_loads_damaged_total", help, &[], counts.damaged);
+        to.counter("quorate_store_loads_damaged_total", help, labels, counts.damaged);
         to.gauge(
             "quorate_store_applied_slot",
             "The newest applied slot.",
-            &[],
+            labels,
             self.store.applied().0 as f64,
         );
-        to.gauge("quorate_store_keys", "Keys.", &[], self.store.len() as f64);
-        to.gauge("quorate_store_memory_bytes", "Logical bytes.", &[], self.store.memory() as f64);
+        to.gauge("quorate_store_keys", "Keys.", labels, self.store.len() as f64);
+        to.gauge("quorate_store_memory_bytes", "Logical bytes.", labels, self.store.memory() as f64);
         let help = "Batches of reads that wait for their slot.";
-        to.gauge("quorate_store_reads_waiting", help, &[], self.waiting.len() as f64);
+        to.gauge("quorate_store_reads_waiting", help, labels, self.waiting.len() as f64);
     }
 }

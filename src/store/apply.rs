@@ -58,6 +58,10 @@ impl Store {
         Store { options, state, sessions: Sessions::default(), applied: Slot::ZERO, term: Term::ZERO }
     }
 
+    /// Whose entries it applies.
+    pub fn group(&self) -> GroupId {
+        self.options.group
+    }
     /// The last applied slot.
     pub fn applied(&self) -> Slot {
         self.applied

@@ -63,6 +63,32 @@ fn assert_is_prometheus(text: &str) {
     assert!(text.ends_with('\n'));
 }
 
+/// Panics unless whatever is a group's says which, and whatever a shard's groups share says of which shard.
+fn assert_is_labelled(text: &str) {
+    const OF_A_GROUP: [&str; 6] = [
+        "quorate_store_",
+        "quorate_snapshot",
+        "quorate_commit_slot",
+        "quorate_term",
+        "quorate_log_entries",
+        "quorate_log_floor_slot",
+    ];
+    let (mut of_groups, mut of_shards) = (0, 0);
+    for Sample { name, labels, .. } in text.lines().filter_map(sample) {
+        assert!(labels.starts_with("node=\""), "{name}{{{labels}}}");
+        if OF_A_GROUP.iter().any(|family| name.starts_with(family)) {
+            assert!(labels.contains("group=\"1\""), "{name}{{{labels}}}");
+            of_groups += 1;
+        } else if name.starts_with("quorate_log_") {
+            assert!(labels.contains("shard=\"0\""), "{name}{{{labels}}}");
+            of_shards += 1;
+        } else if name == "quorate_stage_seconds_count" {
+            assert!(labels.contains("group=\"1\"") != labels.contains("shard=\"0\""), "{name}{{{labels}}}");
+        }
+    }
+    assert!(20 <= of_groups && 10 <= of_shards, "{of_groups} {of_shards}");
+}
+
 /// How often each stage was timed.
 fn stages(text: &str) -> BTreeMap<&'static str, f64> {
     let count = |stage: &'static str| {
@@ -89,6 +115,7 @@ fn every_stage_of_a_write_is_timed_and_prometheus_can_read_it() {
             let (status, text) = http_get(service, "/metrics")?;
             assert_eq!(status, 200);
             assert_is_prometheus(&text);
+            assert_is_labelled(&text);
             stages(&text).values().all(|count| 0.0 < *count).then_some(text)
         },
         || format!("stages of node {leader}: {:?}", http_get(service, "/metrics").map(|(_, t)| stages(&t))),

@@ -1,7 +1,9 @@
 //! Starts: a log that is longer than what a node may keep of it in memory.
 
-use super::harness::{Cluster, Reply, await_some, http_get};
+use super::harness::{Client, Cluster, Reply, await_some, http_get};
 use super::memory::peak_bytes;
+use std::path::PathBuf;
+use std::process::{Child, Command};
 
 const VALUE_BYTES: usize = 32 << 10;
 const WRITES: usize = 5_000;
@@ -40,7 +42,7 @@ fn await_loaded(cluster: &Cluster, node: usize) {
     let read = || {
         let read = client.command(&["GET", &key(last)]).expect("it lives");
         if read.is_error("LOADING") {
-            assert_eq!(client.command(&["PING"]).expect("it lives"), Reply::Simple("PONG".to_string()));
+            assert!(matches!(client.command(&["INFO"]).expect("it lives"), Reply::Bulk(Some(_))));
         }
         let later = ["LOADING", "CLUSTERDOWN", "TRYAGAIN"].iter().any(|prefix| read.is_error(prefix));
         assert!(later || read == Reply::bulk(&value(last)), "never anything older: {read:?}");
@@ -81,4 +83,78 @@ fn a_start_reads_a_long_log_in_little_memory() {
             assert!(peak < 110 << 20, "{peak} bytes to read {logged} of log back");
         }
     }
+}
+
+/// One node with a snapshot and some log behind it, killed; where its newest snapshot lies.
+fn with_snapshot(name: &str) -> (Cluster, PathBuf) {
+    let mut cluster = Cluster::init(name, 1);
+    cluster.set(1, "raft", "snapshot_threshold", 100);
+    cluster.start_node(1);
+    cluster.await_leader();
+    let directory = cluster.data_dir(1).join("snapshots");
+    let snapshots = || {
+        let names = std::fs::read_dir(&directory).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+        names.filter(|path| path.extension().is_some_and(|suffix| suffix == "qs")).max()
+    };
+    let mut client = cluster.client(1);
+    let set = || {
+        assert_eq!(client.command(&["SET", "greeting", "hello"]).expect("it lives"), Reply::ok());
+        snapshots()
+    };
+    await_some(set, || "a snapshot is made".to_string());
+    cluster.kill(1);
+    let newest = snapshots().expect("it was there");
+    (cluster, newest)
+}
+
+/// Starts the node with a pipe in the place of its snapshot, so that it comes no further than the test lets it.
+fn held_at_its_snapshot(cluster: &Cluster, snapshot: &PathBuf) -> (Child, Vec<u8>, Client) {
+    let bytes = std::fs::read(snapshot).expect("it is there");
+    std::fs::remove_file(snapshot).expect("it is ours");
+    assert!(Command::new("mkfifo").arg(snapshot).status().expect("mkfifo runs").success());
+    let node = cluster.spawn_node(1);
+    // The socket of the last life may take a connection, and lose it, until the kernel is done with it.
+    let answered = || {
+        let mut client = cluster.client(1);
+        client.command(&["ROLE"]).ok().map(|_| client)
+    };
+    let client = await_some(answered, || "the node answers".to_string());
+    (node, bytes, client)
+}
+
+#[test]
+fn who_comes_before_the_log_is_read_back_is_told_so_and_served_later_on_the_same_connection() {
+    let (mut cluster, snapshot) = with_snapshot("early");
+    let (node, bytes, mut client) = held_at_its_snapshot(&cluster, &snapshot);
+    cluster.nodes[0] = Some(node);
+    let mut ask = |words: &[&str]| client.command(words).expect("the port is open");
+    // PING among them, as with Redis: it asks whether the server can be used.
+    assert!(ask(&["PING"]).is_error("LOADING "));
+    assert!(ask(&["GET", "greeting"]).is_error("LOADING "));
+    assert!(ask(&["SET", "greeting", "too early"]).is_error("LOADING "));
+    let Reply::Bulk(Some(info)) = ask(&["INFO"]) else { panic!("INFO is answered") };
+    assert!(String::from_utf8_lossy(&info).contains("\r\nloading:1\r\n"));
+    let Reply::Array(role) = ask(&["ROLE"]) else { panic!("ROLE is answered") };
+    assert_eq!(role[0], Reply::bulk("slave"));
+    // What stock clients say first.
+    assert!(matches!(ask(&["HELLO", "2"]), Reply::Array(_)));
+    assert_eq!(ask(&["CLIENT", "SETNAME", "early"]), Reply::ok());
+
+    std::fs::write(&snapshot, bytes).expect("the node reads");
+    let value = || Some(ask(&["GET", "greeting"])).filter(|reply| matches!(reply, Reply::Bulk(_)));
+    assert_eq!(await_some(value, || "the node has loaded".to_string()), Reply::bulk("hello"));
+    assert_eq!(ask(&["CLIENT", "GETNAME"]), Reply::bulk("early"));
+    assert_eq!(ask(&["SET", "greeting", "again"]), Reply::ok());
+    drop(client);
+    assert_eq!(cluster.stop(1), Some(0));
+}
+
+#[test]
+fn a_node_that_still_reads_its_log_back_ends_in_order_when_asked() {
+    let (mut cluster, snapshot) = with_snapshot("early-end");
+    let (node, _, mut client) = held_at_its_snapshot(&cluster, &snapshot);
+    cluster.nodes[0] = Some(node);
+    assert!(client.command(&["GET", "greeting"]).expect("the port is open").is_error("LOADING "));
+    assert_eq!(cluster.stop(1), Some(0));
+    assert_eq!(client.reply().map_err(|error| error.kind()), Err(std::io::ErrorKind::UnexpectedEof));
 }

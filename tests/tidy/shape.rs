@@ -10,7 +10,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Functions that are longer, with their lines. The list only shrinks: who shortens one lowers or removes its row.
 const LONGER: &[(&str, &str, usize)] = &[
     // The list of all rings of a node, in the order of the picture: shorter pieces would hide what is connected to what.
-    ("src/node/wiring.rs", "wire", 90),
+    ("src/node/wiring.rs", "wire", 83),
 ];
 
 fn files_are_about_one_thing(file: &File) -> Vec<String> {

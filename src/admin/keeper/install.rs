@@ -5,13 +5,12 @@
 
 use super::shelf::{Volume, read_exactly};
 use super::writer::Writer;
-use super::{Check, Core, FULL_PAUSE, count};
+use super::{Check, Core, FULL_PAUSE};
 use crate::admin::events::Event;
 use crate::base::{Body, Digest};
 use crate::wire::hop::{Kept, Load, SnapshotId};
 use std::io;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// What is read, checked and handed to the store at a time.
@@ -64,7 +63,7 @@ impl Core {
                 self.ask_again(id, next).await
             };
         }
-        count(&self.counts.taken_bytes, body.len() as u64);
+        self.counts.of(id.group, |tally| tally.taken_bytes += body.len() as u64);
         found.moved = Instant::now();
         let outcome = self.append(&mut found.writer, total, body).await;
         if outcome == Ok(false) {
@@ -211,7 +210,7 @@ impl Core {
     async fn bring(&self, volume: &Volume) -> Result<(), String> {
         self.load(volume).await.map_err(|error| error.to_string())?;
         let (id, bytes) = (volume.id, volume.bytes);
-        self.counts.installed.fetch_add(1, Ordering::Relaxed);
+        self.counts.of(id.group, |tally| tally.installed += 1);
         self.events.emit(Event::SnapshotInstalled { slot: id.slot.0, bytes });
         self.tell(Kept::Installed { id, bytes }).await;
         Ok(())

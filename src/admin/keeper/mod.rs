@@ -21,7 +21,7 @@ use super::bell::Bell;
 use super::events::{Event, EventSink};
 use super::status::{Convicted, Status};
 use crate::base::ring::{Consumer, Producer};
-use crate::base::{Body, Digest, GroupId, NodeId, Slot};
+use crate::base::{Body, Digest, GROUP_ONE, GroupId, NodeId, Slot};
 use crate::io::driver::Doorbell;
 use crate::meter::{Metered, Report};
 use crate::wire::hop::{Keep, Kept, Load, SnapshotId};
@@ -36,8 +36,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use writer::Writer;
 
@@ -117,39 +116,62 @@ pub struct Keeper {
     retry_pause: Duration,
 }
 
-/// What the keeper counts. Touched by the service thread alone.
-#[derive(Default)]
+/// What the keeper counts, a group. Touched by the service thread alone, so the lock is always free.
 pub struct Counts {
-    snapshots: AtomicU64,
-    installed: AtomicU64,
-    failed: AtomicU64,
-    taken_bytes: AtomicU64,
-    shipped_bytes: AtomicU64,
-    newest_bytes: AtomicU64,
-    newest_slot: AtomicU64,
+    groups: Mutex<BTreeMap<GroupId, Tally>>,
+}
+
+/// What it counts of one group.
+#[derive(Default)]
+struct Tally {
+    snapshots: u64,
+    installed: u64,
+    failed: u64,
+    taken_bytes: u64,
+    shipped_bytes: u64,
+    newest_bytes: u64,
+    newest_slot: u64,
+}
+
+impl Default for Counts {
+    /// The group that every node hosts is told of from the start: what has not happened yet is a zero, not a gap.
+    fn default() -> Counts {
+        Counts { groups: Mutex::new(BTreeMap::from([(GROUP_ONE, Tally::default())])) }
+    }
+}
+
+impl Counts {
+    fn of(&self, group: GroupId, count: impl FnOnce(&mut Tally)) {
+        count(self.groups.lock().unwrap_or_else(PoisonError::into_inner).entry(group).or_default());
+    }
 }
 
 impl Metered for Counts {
     fn report(&self, to: &mut dyn Report) {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        to.counter("quorate_snapshots_total", "Own snapshots made durable.", &[], read(&self.snapshots));
-        let help = "Snapshots of a leader made durable.";
-        to.counter("quorate_snapshots_installed_total", help, &[], read(&self.installed));
-        let help = "Snapshots that came to nothing.";
-        to.counter("quorate_snapshots_failed_total", help, &[], read(&self.failed));
-        let help = "Bytes of snapshots taken from the store and from leaders.";
-        to.counter("quorate_snapshot_taken_bytes_total", help, &[], read(&self.taken_bytes));
-        let help = "Bytes of snapshots read for followers.";
-        to.counter("quorate_snapshot_shipped_bytes_total", help, &[], read(&self.shipped_bytes));
-        let bytes = read(&self.newest_bytes) as f64;
-        to.gauge("quorate_snapshot_bytes", "Size of the newest durable snapshot.", &[], bytes);
-        let slot = read(&self.newest_slot) as f64;
-        to.gauge("quorate_snapshot_slot", "Last slot of the newest durable snapshot.", &[], slot);
+        for (group, tally) in &*self.groups.lock().unwrap_or_else(PoisonError::into_inner) {
+            tally.report(*group, to);
+        }
     }
 }
 
-fn count(counter: &AtomicU64, more: u64) {
-    counter.fetch_add(more, Ordering::Relaxed);
+impl Tally {
+    fn report(&self, group: GroupId, to: &mut dyn Report) {
+        let group = group.to_string();
+        let labels: &[(&str, &str)] = &[("group", &group)];
+        to.counter("quorate_snapshots_total", "Own snapshots made durable.", labels, self.snapshots);
+        let help = "Snapshots of a leader made durable.";
+        to.counter("quorate_snapshots_installed_total", help, labels, self.installed);
+        let help = "Snapshots that came to nothing.";
+        to.counter("quorate_snapshots_failed_total", help, labels, self.failed);
+        let help = "Bytes of snapshots taken from the store and from leaders.";
+        to.counter("quorate_snapshot_taken_bytes_total", help, labels, self.taken_bytes);
+        let help = "Bytes of snapshots read for followers.";
+        to.counter("quorate_snapshot_shipped_bytes_total", help, labels, self.shipped_bytes);
+        let help = "Size of the newest durable snapshot.";
+        to.gauge("quorate_snapshot_bytes", help, labels, self.newest_bytes as f64);
+        let help = "Last slot of the newest durable snapshot.";
+        to.gauge("quorate_snapshot_slot", help, labels, self.newest_slot as f64);
+    }
 }
 
 impl Keeper {
@@ -330,7 +352,7 @@ impl Core {
 
     async fn chunk(&self, bytes: &[u8], own: &mut Own) {
         let Own::Writing(writer) = own else { return };
-        count(&self.counts.taken_bytes, bytes.len() as u64);
+        self.counts.of(writer.id.group, |tally| tally.taken_bytes += bytes.len() as u64);
         if let Err(error) = writer.append(bytes, &self.write_pace).await {
             self.failed(writer.id, &error.to_string());
             if let Own::Writing(writer) = std::mem::replace(own, Own::Skipping) {
@@ -353,7 +375,7 @@ impl Core {
             Ok(None) => {}
             Ok(Some(volume)) => {
                 let bytes = volume.bytes;
-                count(&self.counts.snapshots, 1);
+                self.counts.of(id.group, |tally| tally.snapshots += 1);
                 self.events.emit(Event::Snapshotted { slot: id.slot.0, bytes, took: began.elapsed() });
                 self.tell(Kept::Snapshotted { id, bytes }).await;
             }
@@ -378,7 +400,7 @@ impl Core {
         self.read_pace.spend(bytes.min(shelf::PIECE_BYTES_MAX)).await;
         match volume.piece(offset, bytes).await {
             Ok(piece) => {
-                count(&self.counts.shipped_bytes, piece.len() as u64);
+                self.counts.of(group, |tally| tally.shipped_bytes += piece.len() as u64);
                 Some((volume.id, volume.bytes, offset, Body::new(piece)))
             }
             Err(error) => {
@@ -403,8 +425,7 @@ impl Core {
                 Instant::now(),
             )
         };
-        self.counts.newest_bytes.store(bytes, Ordering::Relaxed);
-        self.counts.newest_slot.store(id.slot.0, Ordering::Relaxed);
+        self.counts.of(id.group, |tally| (tally.newest_bytes, tally.newest_slot) = (bytes, id.slot.0));
         self.status.update(|facts| {
             facts.snapshot.slot = id.slot.0;
             facts.snapshot.bytes = bytes;
@@ -437,7 +458,7 @@ impl Core {
     }
 
     fn failed(&self, id: SnapshotId, why: &str) {
-        count(&self.counts.failed, 1);
+        self.counts.of(id.group, |tally| tally.failed += 1);
         self.status.update(|facts| facts.snapshot.error = Some(why.to_string()));
         self.events.emit(Event::SnapshotFailed { slot: id.slot.0, why: why.to_string() });
     }

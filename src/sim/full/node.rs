@@ -12,10 +12,10 @@ use crate::io::{Completion, Driver, Entropy};
 use crate::log::Identity;
 use crate::log::superblock::{self, Superblock};
 use crate::node::RunError;
-use crate::node::boot::{Booted, boot, snapshots, store_options};
+use crate::node::boot::{Booted, boot, identify, snapshots, store_options};
 use crate::node::run::NodeAgent;
 use crate::node::sizes::Sizes;
-use crate::node::wiring::{Ending, Surroundings, wire};
+use crate::node::wiring::{Ending, Surroundings, begin, wire};
 use crate::replica::agent::Told;
 use crate::store::agent::Told as StoreTold;
 use crate::wire::hop::LinkEvent;
@@ -225,7 +225,10 @@ impl Node {
         let mut entropy = Seeded(Prng::from_seed(seed));
         let mut shelf = SnapshotsOf { directory: snapshots(&data()), disk: &mut self.shelf };
         let secret = &common.secrets[self.index];
-        match boot(&config, &common.sizes, secret, &mut driver, &mut entropy, &mut shelf) {
+        let booted = identify(&config, &mut driver).and_then(|known| {
+            boot(known, &config, &common.sizes, secret, &mut driver, &mut entropy, &mut shelf)
+        });
+        match booted {
             _ if driver.has_died() => {
                 self.disk = Some(driver.die(power));
                 self.down = Some(Down::Crashed);
@@ -263,7 +266,8 @@ impl Node {
             entropy: Box::new(entropy),
         };
         let secret = common.secrets[self.index].clone();
-        let wired = wire(config, &common.sizes, secret, booted, around);
+        let wired =
+            wire(begin(config, &common.sizes, booted.origin), config, &common.sizes, secret, booted, around);
         let options = store_options(config, &common.sizes);
         let keeper = SimKeeper::new(wired.keeper, snapshots(&data()), options, snapshot, common.keeper_delay);
         let mut agents: Vec<Box<dyn NodeAgent>> = wired.agents.into_iter().map(|(_, agent)| agent).collect();
