@@ -39,6 +39,7 @@ fn no_property_is_violated_under_random_faults() {
     let tally = sweep(&Sweep {
         seeds: first..first.saturating_add(count),
         options: Options::of(events),
+        run: &sim::run,
         jobs: 2,
         findings_max: 10,
         goes_on: &goes_on,

@@ -19,6 +19,7 @@ pub mod proxy;
 pub mod scratch;
 pub mod settings;
 pub mod sim;
+mod sim_runs;
 pub mod start;
 pub mod verify;
 pub mod version;
@@ -67,6 +68,9 @@ enum Command {
     Config(configure::ConfigCommand),
     /// Run seeds through the simulated world. Exit 7: a property does not hold
     Sim(Box<sim::SimArgs>),
+    /// One process of `sim`: runs what it is told on standard input
+    #[command(hide = true)]
+    SimWorker,
     /// Check what was recorded
     #[command(subcommand)]
     Check(check::CheckCommand),
@@ -109,6 +113,7 @@ impl Cli {
             Command::Inspect(command) => inspect::run(command, self.output),
             Command::Config(command) => configure::run(command, self.output),
             Command::Sim(args) => sim::run(args, self.output),
+            Command::SimWorker => sim_runs::work(),
             Command::Check(command) => check::run(command, self.output),
             Command::Completions(args) => completions::run(args),
             Command::Version => version::run(self.output),

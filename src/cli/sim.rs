@@ -2,9 +2,11 @@
 
 use super::exit::{Exit, Failure};
 use super::output::{Output, columns, put};
+use super::sim_runs::Runs;
 use crate::base::canary::Canary;
+use crate::sim::sweep::Run;
 use crate::sim::sweep::{self, Finding, Sweep, Tally};
-use crate::sim::{self, Faults, Level, Options, ProtocolName, Reached, shrink};
+use crate::sim::{self, Faults, Level, Options, ProtocolName, Reached, Violation, shrink, violation};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
@@ -105,7 +107,7 @@ pub fn run(args: &SimArgs, output: Output) -> Result<(), Failure> {
     if args.trace && args.level != Level::One {
         return Err(Failure::new(Exit::Usage, "only runs of level 1 have a trace"));
     }
-    if args.trace { trace(args) } else { sweep(args, output) }
+    if args.trace { trace(args, output) } else { sweep(args, output) }
 }
 
 fn list(output: Output) {
@@ -125,23 +127,26 @@ fn list(output: Output) {
     );
 }
 
-fn trace(args: &SimArgs) -> Result<(), Failure> {
+fn trace(args: &SimArgs, output: Output) -> Result<(), Failure> {
     let (seed, options) = (args.range().start, args.options());
-    let result = sim::run_traced(seed, &options, put);
-    match result {
-        Ok(outcome) => {
-            put(&format!("all held: {} events, transcript {:016x}", outcome.events, outcome.transcript));
-            Ok(())
-        }
-        Err(violation) => {
-            put(&format!("violation of {violation}"));
-            Err(Failure::new(Exit::CheckFailed, format!("seed {seed}: {} does not hold", violation.property)))
-        }
-    }
+    let violated = move |violation: &Violation| {
+        put(&format!("violation of {violation}"));
+        Failure::new(Exit::CheckFailed, format!("seed {seed}: {} does not hold", violation.property))
+    };
+    violation::last_words(Box::new(move |violation| {
+        let failure = violated(violation);
+        super::report(output, &failure);
+        std::process::exit(failure.exit as i32);
+    }));
+    let outcome = sim::run_traced(seed, &options, put).map_err(|violation| violated(&violation))?;
+    put(&format!("all held: {} events, transcript {:016x}", outcome.events, outcome.transcript));
+    Ok(())
 }
 
 fn sweep(args: &SimArgs, output: Output) -> Result<(), Failure> {
     let (seeds, options) = (args.range(), args.options());
+    let runs = Runs::new()?;
+    let run: Run<'_> = &|seed, options| runs.run(seed, options);
     let begun = Instant::now();
     let bar = bar(seeds.end - seeds.start);
     let done = |tally: &Tally| {
@@ -156,10 +161,11 @@ fn sweep(args: &SimArgs, output: Output) -> Result<(), Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.map_or(cores, |jobs| jobs as usize);
     let findings_max = FINDINGS_MAX;
-    let tally = sweep::sweep(&Sweep { seeds, options, jobs, findings_max, goes_on: &goes_on, done: &done });
+    let tally =
+        sweep::sweep(&Sweep { seeds, options, run, jobs, findings_max, goes_on: &goes_on, done: &done });
     bar.finish_and_clear();
     let seconds = begun.elapsed().as_secs_f64();
-    let smallest = if args.shrink { tally.findings.first().map(smaller) } else { None };
+    let smallest = if args.shrink { tally.findings.first().map(|first| smaller(first, run)) } else { None };
     output.print(
         || to_text(&tally, &options, jobs, seconds, smallest.as_ref()),
         || to_json(&tally, &options, jobs, seconds, smallest.as_ref()),
@@ -174,9 +180,9 @@ fn sweep(args: &SimArgs, output: Output) -> Result<(), Failure> {
 }
 
 /// Makes the first finding smaller, which takes some hundred runs.
-fn smaller(finding: &Finding) -> Finding {
+fn smaller(finding: &Finding, run: Run<'_>) -> Finding {
     let bar = bar(shrink::TRIES_MAX as u64);
-    let smallest = shrink::shrink(finding, |best| {
+    let smallest = shrink::shrink(finding, run, |best| {
         bar.inc(1);
         bar.set_message(format!("{} events", best.options.events));
     });

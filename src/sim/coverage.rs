@@ -99,6 +99,10 @@ impl Default for Coverage {
 }
 
 impl Coverage {
+    /// These counts, in the order of [`Reached::ALL`]; `None` when there are not as many.
+    pub fn of(counts: &[u64]) -> Option<Coverage> {
+        counts.try_into().ok().map(Coverage)
+    }
     /// This happens now.
     #[inline]
     pub fn saw(&mut self, what: Reached) {

@@ -2,15 +2,14 @@
 //! Zeller and Hildebrandt 2002, over the three things that a command line can say).
 
 use super::options::Options;
-use super::run;
-use super::sweep::Finding;
+use super::sweep::{Finding, Run};
 
 /// Runs that are tried at most.
 pub const TRIES_MAX: usize = 400;
 
 /// Looks for the smallest run that still fails. `tried` is told after each try how small the run is by now.
-pub fn shrink(finding: &Finding, mut tried: impl FnMut(&Finding)) -> Finding {
-    let mut search = Search { best: finding.clone(), left: TRIES_MAX, tried: &mut tried };
+pub fn shrink(finding: &Finding, run: Run<'_>, mut tried: impl FnMut(&Finding)) -> Finding {
+    let mut search = Search { best: finding.clone(), left: TRIES_MAX, run, tried: &mut tried };
     search.cut_events();
     loop {
         let before = search.best.options;
@@ -26,6 +25,7 @@ pub fn shrink(finding: &Finding, mut tried: impl FnMut(&Finding)) -> Finding {
 struct Search<'a> {
     best: Finding,
     left: usize,
+    run: Run<'a>,
     tried: &'a mut dyn FnMut(&Finding),
 }
 
@@ -36,7 +36,7 @@ impl Search<'_> {
             return false;
         }
         self.left -= 1;
-        let found = run(self.best.seed, &options).err();
+        let found = (self.run)(self.best.seed, &options).err();
         let same = found.filter(|violation| violation.property == self.best.violation.property);
         let fails = same.is_some();
         if let Some(violation) = same {

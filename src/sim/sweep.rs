@@ -2,7 +2,7 @@
 
 use super::options::Options;
 use super::violation::Violation;
-use super::{Coverage, run};
+use super::{Coverage, Outcome};
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,12 +45,17 @@ pub struct Tally {
     pub findings: Vec<Finding>,
 }
 
+/// Carries one run out: [`super::run`], or the same elsewhere.
+pub type Run<'a> = &'a (dyn Fn(u64, &Options) -> Result<Outcome, Violation> + Sync);
+
 /// Which seeds, how, and for how long.
 pub struct Sweep<'a> {
     /// These.
     pub seeds: Range<u64>,
     /// Each run is asked to be this.
     pub options: Options,
+    /// By this.
+    pub run: Run<'a>,
     /// Threads.
     pub jobs: usize,
     /// No more is begun after so many findings.
@@ -71,7 +76,7 @@ pub fn sweep(sweep: &Sweep<'_>) -> Tally {
             if sweep.seeds.end <= seed {
                 return;
             }
-            let result = run(seed, &sweep.options);
+            let result = (sweep.run)(seed, &sweep.options);
             let mut tally = tally.lock().expect("nothing panics while it is held");
             tally.add(seed, &sweep.options, result);
             enough.store(sweep.findings_max <= tally.findings.len(), Ordering::Relaxed);
@@ -87,7 +92,7 @@ pub fn sweep(sweep: &Sweep<'_>) -> Tally {
 }
 
 impl Tally {
-    fn add(&mut self, seed: u64, options: &Options, result: Result<super::Outcome, Violation>) {
+    fn add(&mut self, seed: u64, options: &Options, result: Result<Outcome, Violation>) {
         self.seeds += 1;
         self.newest = seed;
         match result {
@@ -114,7 +119,15 @@ mod tests {
         let tally = |jobs| {
             let options = Options::of(500);
             let (goes_on, done) = (|| true, |_: &Tally| ());
-            sweep(&Sweep { seeds: 5..11, options, jobs, findings_max: 1, goes_on: &goes_on, done: &done })
+            sweep(&Sweep {
+                seeds: 5..11,
+                options,
+                run: &crate::sim::run,
+                jobs,
+                findings_max: 1,
+                goes_on: &goes_on,
+                done: &done,
+            })
         };
         let (one, three) = (tally(1), tally(3));
         assert_eq!((one.seeds, one.events, one.simulated), (6, three.events, three.simulated));

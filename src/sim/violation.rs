@@ -1,10 +1,11 @@
-//! A property that does not hold ends its run by a panic, so that a checker may look from anywhere. [`catch`] makes a value of it.
+//! A property that does not hold ends its run by a panic, so that a checker may look from anywhere. [`catch`] makes a value of it where
+//! a panic unwinds; where it ends the process (`panic = "abort"`), the last words are all that is left to tell it.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 
 /// What a panic of ours begins with that comes from a checker.
 const LEAD: &str = "violation of ";
@@ -45,6 +46,16 @@ thread_local! {
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
+/// What ends the process, given a violation.
+pub type LastWords = Box<dyn Fn(&Violation) + Send + Sync>;
+
+static LAST_WORDS: OnceLock<LastWords> = OnceLock::new();
+
+/// From now on a violation is told by `words` at once, on the thread that it is seen on. The first to set them does.
+pub fn last_words(words: LastWords) {
+    LAST_WORDS.get_or_init(|| words);
+}
+
 /// How far the run of this thread has come, for whoever asks after a violation.
 #[inline]
 pub fn at(events: u64) {
@@ -70,6 +81,9 @@ fn quiet() {
         std::panic::set_hook(Box::new(move |info| {
             if IS_CAUGHT.get() {
                 PLACE.set(info.location().map(ToString::to_string).unwrap_or_default());
+                if let Some(words) = LAST_WORDS.get() {
+                    words(&Violation::of(info.payload()));
+                }
             } else {
                 before(info);
             }

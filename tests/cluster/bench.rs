@@ -1,13 +1,15 @@
 //! The small form of the bench harness: a cluster of its own under load, and a report with the names that scripts rely on.
 
-use super::harness::{Cluster, quorate};
+use super::harness::{Cluster, has, quorate};
+use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn a_bench_starts_its_own_cluster_and_reports() {
     // Held so that no other cluster runs meanwhile.
     let turn = Cluster::init("bench", 1);
-    let args = ["bench", "--nodes", "3", "--duration", "2s", "--warm-up", "1s", "--no-results", "-o", "json"];
-    let out = quorate().args(args).current_dir(&turn.dir).output().expect("quorate runs");
+    let args = "bench --nodes 3 --duration 2s --warm-up 1s --results results -o json";
+    let out = quorate().args(args.split(' ')).current_dir(&turn.dir).output().expect("quorate runs");
     let said = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{said}");
     let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON value");
@@ -38,6 +40,19 @@ fn a_bench_starts_its_own_cluster_and_reports() {
     assert!(0.0 < report["achieved_per_s"].as_f64().expect("a number"), "{report}");
     let latency = |name: &str| report["latency_us"][name].as_f64().expect("a number");
     assert!(0.0 < latency("p50") && latency("p50") <= latency("p99") && latency("p99") <= latency("max"));
+    decode_elsewhere(&turn.dir.join("results"));
+}
+
+/// The histograms that it wrote say the same to a reader that shares no line with their writer.
+fn decode_elsewhere(results: &Path) {
+    if !has("python3") {
+        eprintln!("skipped: python3 is not installed");
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hlog.py");
+    let out = Command::new("python3").arg(script).arg(results).output().expect("python3 runs");
+    let (said, wrong) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success() && said.contains("intervals"), "{said}{wrong}");
 }
 
 #[test]
