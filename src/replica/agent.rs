@@ -561,31 +561,33 @@ impl<E: Lead + Send> Agent for ReplicaAgent<E> {
 
 impl<E: Lead + Send> Metered for ReplicaAgent<E> {
     fn report(&self, to: &mut dyn Report) {
-        to.counter("quorate_messages_received_total", "Messages of peers.", &[], self.messages_in);
+        let shard = self.shard.number().to_string();
+        let of_all: &[(&str, &str)] = &[("shard", &shard)];
+        to.counter("quorate_messages_received_total", "Messages of peers.", of_all, self.messages_in);
         to.counter(
             "quorate_messages_dropped_total",
             "Messages to peers that found the ring full.",
-            &[],
+            of_all,
             self.messages_dropped,
         );
         to.counter(
             "quorate_snapshot_pieces_dropped_total",
             "Pieces of a leader's snapshot that found the keeper's ring full.",
-            &[],
+            of_all,
             self.pieces_dropped,
         );
         to.counter(
             "quorate_messages_without_room_total",
             "Messages of peers that were not taken in because the disk is full.",
-            &[],
+            of_all,
             self.shard.unroomed(),
         );
-        to.counter("quorate_decided_total", "Entries and reads handed to the store.", &[], self.commits);
-        Stage::Queue.report(("shard", &self.shard.number().to_string()), &self.queue, to);
+        to.counter("quorate_decided_total", "Entries and reads handed to the store.", of_all, self.commits);
+        Stage::Queue.report(("shard", &shard), &self.queue, to);
         to.gauge(
             "quorate_gate_held",
             "Messages that wait for their write to be durable.",
-            &[],
+            of_all,
             self.shard.held() as f64,
         );
         for (fault, count) in &self.faults {
@@ -595,7 +597,7 @@ impl<E: Lead + Send> Metered for ReplicaAgent<E> {
             to.counter(
                 "quorate_faults_total",
                 "Misdeeds of peers.",
-                &[("peer", &peer), ("kind", kind)],
+                &[("shard", &shard), ("peer", &peer), ("kind", kind)],
                 *count,
             );
         }

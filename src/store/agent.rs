@@ -148,6 +148,8 @@ pub struct StoreAgent {
     loading: Option<Loading>,
     damage: Option<Damage>,
     snapshot: Snapshot,
+    /// The keeper has asked for one: it cannot read the last any more.
+    wanted: bool,
     /// A ring was full in this turn.
     full: bool,
     entries_since: u64,
@@ -178,6 +180,7 @@ impl StoreAgent {
             loading: None,
             damage: None,
             snapshot: Snapshot::None,
+            wanted: false,
             full: false,
             entries_since: triggers.head_start(triggers.entries),
             bytes_since: triggers.head_start(triggers.bytes),
@@ -377,6 +380,8 @@ impl StoreAgent {
                     }
                 }
                 Some(Load::End) => self.replace(),
+                // Where the core says when, it asks in time.
+                Some(Load::Wanted) => self.wanted = self.triggers.entries < u64::MAX,
             }
         }
         LOADED_PER_TURN
@@ -423,9 +428,9 @@ impl StoreAgent {
         let mut done = 0;
         match self.snapshot {
             Snapshot::None => {
-                if self.is_snapshot_due() {
+                if self.is_snapshot_due() || self.wanted {
                     self.snapshot = Snapshot::Begin(self.store.begin_snapshot());
-                    (self.entries_since, self.bytes_since) = (0, 0);
+                    (self.entries_since, self.bytes_since, self.wanted) = (0, 0, false);
                 }
             }
             Snapshot::Begin(id) => {

@@ -492,7 +492,7 @@ pub enum Kept {
     },
 }
 
-/// keeper -> store: the state that a leader's snapshot brings.
+/// keeper -> store: the state that a leader's snapshot brings, or that an own one is wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Load {
     /// A state begins; the present one stays in force until `End`.
@@ -501,4 +501,6 @@ pub enum Load {
     Chunk(Bytes),
     /// It is whole and verified: it becomes the store's state if it is newer.
     End,
+    /// The newest snapshot cannot be read any more: whoever needs one needs another, however little has come since.
+    Wanted,
 }

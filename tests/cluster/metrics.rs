@@ -73,13 +73,14 @@ fn assert_is_labelled(text: &str) {
         "quorate_log_entries",
         "quorate_log_floor_slot",
     ];
+    const OF_A_SHARD: &str = "quorate_snapshot_pieces_dropped_total";
     let (mut of_groups, mut of_shards) = (0, 0);
     for Sample { name, labels, .. } in text.lines().filter_map(sample) {
         assert!(labels.starts_with("node=\""), "{name}{{{labels}}}");
-        if OF_A_GROUP.iter().any(|family| name.starts_with(family)) {
+        if name != OF_A_SHARD && OF_A_GROUP.iter().any(|family| name.starts_with(family)) {
             assert!(labels.contains("group=\"1\""), "{name}{{{labels}}}");
             of_groups += 1;
-        } else if name.starts_with("quorate_log_") {
+        } else if name.starts_with("quorate_log_") || name == OF_A_SHARD {
             assert!(labels.contains("shard=\"0\""), "{name}{{{labels}}}");
             of_shards += 1;
         } else if name == "quorate_stage_seconds_count" {

@@ -16,8 +16,14 @@ pub struct Mounted(PathBuf);
 
 impl Mounted {
     pub fn tmpfs(at: &Path, bytes: u64) -> Mounted {
-        let size = format!("size={bytes}");
-        let done = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).status();
+        Mounted::of("tmpfs", &format!("size={bytes}"), at)
+    }
+    /// A file system in memory that knows no direct I/O.
+    pub fn ramfs(at: &Path) -> Mounted {
+        Mounted::of("ramfs", "mode=700", at)
+    }
+    fn of(kind: &str, options: &str, at: &Path) -> Mounted {
+        let done = Command::new("mount").args(["-t", kind, "-o", options, kind]).arg(at).status();
         assert!(done.expect("mount runs").success());
         Mounted(at.to_path_buf())
     }

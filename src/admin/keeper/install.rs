@@ -134,12 +134,18 @@ impl Core {
     }
 
     /// The leader sends what is durable here already, so the store has not come there: reading it must have failed. The newest is
-    /// brought to the store again.
+    /// brought to the store again. If it still cannot be read it counts no more, so that the leader's takes its place.
     fn load_again(self: &Rc<Self>, sent: SnapshotId) {
         let newest =
             self.shelves.borrow_mut().get_mut(&sent.group).and_then(|shelf| shelf.ask(None, Instant::now()));
         let Some(volume) = newest.filter(|_| self.installs.borrow().is_empty()) else { return };
-        self.spawn(sent, move |core| async move { core.bring(&volume).await });
+        self.spawn(sent, move |core| async move {
+            let brought = core.bring(&volume).await;
+            if brought.is_err() {
+                core.lose(volume.id);
+            }
+            brought
+        });
     }
 
     fn spawn_install(self: &Rc<Self>, writer: Writer, digest: Option<Digest>) {
@@ -244,7 +250,7 @@ impl Core {
         Ok(())
     }
 
-    async fn hand_over(&self, load: Load) {
+    pub(super) async fn hand_over(&self, load: Load) {
         let mut load = load;
         loop {
             match self.push(load) {

@@ -394,7 +394,8 @@ impl Core {
         Ok(Some(self.place(Volume::new(id, bytes, file)).await))
     }
 
-    /// A piece for a follower. No piece when the snapshot is gone or cannot be read: the leader then begins with the newest.
+    /// A piece for a follower. No piece when the snapshot is gone or cannot be read: the leader then begins with the newest. When that is
+    /// the one that cannot be read, the store is asked for another, for the next may not be due for long.
     async fn fetch(&self, group: GroupId, slot: Option<Slot>, offset: u64, bytes: usize) -> Piece {
         let volume = self.shelves.borrow_mut().get_mut(&group)?.ask(slot, Instant::now())?;
         self.read_pace.spend(bytes.min(shelf::PIECE_BYTES_MAX)).await;
@@ -405,9 +406,18 @@ impl Core {
             }
             Err(error) => {
                 self.disk_error("reading a snapshot", &error);
+                if self.lose(volume.id) {
+                    self.hand_over(Load::Wanted).await;
+                }
                 None
             }
         }
+    }
+
+    /// A snapshot cannot be read. True when it was the newest.
+    fn lose(&self, id: SnapshotId) -> bool {
+        let mut shelves = self.shelves.borrow_mut();
+        shelves.get_mut(&id.group).is_some_and(|shelf| shelf.lose(id.slot, &self.options.directory))
     }
 
     fn newest_slot(&self, group: GroupId) -> Slot {
@@ -431,11 +441,11 @@ impl Core {
             facts.snapshot.bytes = bytes;
             facts.snapshot.error = None;
         });
-        if let Some(path) = replaced
-            && let Err(error) = glommio::io::remove(&path).await
-        {
-            // It goes at the next start.
-            self.disk_error("removing an older snapshot", &error.into());
+        for path in replaced {
+            if let Err(error) = glommio::io::remove(&path).await {
+                // It goes at the next start.
+                self.disk_error("removing an older snapshot", &error.into());
+            }
         }
         volume
     }

@@ -58,12 +58,18 @@ pub(super) async fn read_exactly(file: &BufferedFile, offset: u64, want: usize) 
     Ok(bytes.into())
 }
 
+fn name(directory: &Path, volume: &Volume) -> PathBuf {
+    path_of(directory, volume.id.group, volume.id.slot)
+}
+
 /// What is on the shelf of one group.
 #[derive(Default)]
 pub(super) struct Shelf {
     newest: Option<Placed>,
     /// Replaced while being shipped. Their files have no name any more; the open descriptor keeps the bytes.
     older: Vec<Placed>,
+    /// Names of files that cannot be read any more. They stay until another snapshot is durable: a restart may fare better with them.
+    lost: Vec<PathBuf>,
 }
 
 struct Placed {
@@ -76,17 +82,29 @@ impl Shelf {
         self.newest.as_ref().map_or(Slot::ZERO, |placed| placed.volume.id.slot)
     }
 
-    /// Puts a newer snapshot on the shelf. Returns the name of the file that it replaces, to be removed.
-    pub(super) fn place(&mut self, volume: Rc<Volume>, directory: &Path, now: Instant) -> Option<PathBuf> {
+    /// Puts a newer snapshot on the shelf. Returns the names of the files that it replaces, to be removed.
+    pub(super) fn place(&mut self, volume: Rc<Volume>, directory: &Path, now: Instant) -> Vec<PathBuf> {
         assert!(self.newest_slot() < volume.id.slot, "snapshots only become newer");
-        let placed = Placed { volume, asked_at: None };
-        let replaced = self.newest.replace(placed)?;
-        let SnapshotId { group, slot, .. } = replaced.volume.id;
-        if replaced.asked_at.is_some() {
-            self.older.push(replaced);
+        let own = name(directory, &volume);
+        let mut replaced = std::mem::take(&mut self.lost);
+        // One of the same slot lies under the same name.
+        replaced.retain(|path| *path != own);
+        if let Some(before) = self.newest.replace(Placed { volume, asked_at: None }) {
+            replaced.push(name(directory, &before.volume));
+            if before.asked_at.is_some() {
+                self.older.push(before);
+            }
+            self.forget_idle(now);
         }
-        self.forget_idle(now);
-        Some(path_of(directory, group, slot))
+        replaced
+    }
+
+    /// A snapshot cannot be read. True when it was the newest: then there is none, and another of the same slot may come.
+    pub(super) fn lose(&mut self, slot: Slot, directory: &Path) -> bool {
+        self.older.retain(|placed| placed.volume.id.slot != slot);
+        let lost = self.newest.take_if(|placed| placed.volume.id.slot == slot);
+        self.lost.extend(lost.iter().map(|placed| name(directory, &placed.volume)));
+        lost.is_some()
     }
 
     /// The snapshot of `slot`, or the newest.

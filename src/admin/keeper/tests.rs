@@ -169,6 +169,7 @@ impl Plane {
                 Some(Load::Begin(id)) => began = Some(id),
                 Some(Load::Chunk(bytes)) => content.extend_from_slice(&bytes),
                 Some(Load::End) => return (began.unwrap(), content),
+                Some(Load::Wanted) => panic!("none is lost"),
                 None => self.knocks.recv().unwrap(),
             }
         }
@@ -422,4 +423,51 @@ fn a_restart_goes_on_with_the_newest() {
     second.snapshot(61, &content);
     assert_eq!(names(scratch.path()), ["snapshot-1-61.qs"]);
     second.stop();
+}
+
+/// Cuts the end off a snapshot's file, which the keeper has open.
+fn cut(directory: &Path, slot: u64) {
+    let path = path_of(directory, GROUP_ONE, Slot(slot));
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(100).unwrap();
+}
+
+#[test]
+fn a_leader_that_cannot_read_its_snapshot_has_its_store_make_another() {
+    let scratch = Scratch::new("keeper-unreadable");
+    let mut plane = plane(scratch.path(), Vec::new());
+    let content = sealed(200_000, 31);
+    plane.snapshot(10, &content);
+    cut(scratch.path(), 10);
+    assert_eq!(plane.fetch(None, 0, 70_000), None);
+    assert_eq!(plane.load.pop(), Some(Load::Wanted));
+    // Asked again, it has none, and has said so already.
+    assert_eq!(plane.fetch(None, 0, 70_000), None);
+    assert_eq!(plane.load.pop(), None);
+    // Nothing may have been written since: it may be of the same slot.
+    plane.snapshot(10, &content);
+    assert_eq!(plane.ship(None), (id(10), content.clone()));
+    cut(scratch.path(), 10);
+    assert_eq!(plane.fetch(None, 0, 70_000), None);
+    plane.snapshot(11, &content);
+    assert_eq!(names(scratch.path()), ["snapshot-1-11.qs"], "the one that could not be read is gone");
+    plane.stop();
+}
+
+#[test]
+fn a_follower_that_cannot_read_what_it_has_stored_takes_it_again() {
+    let scratch = Scratch::new("keeper-again");
+    let mut plane = plane(scratch.path(), Vec::new());
+    let content = sealed(200_000, 32);
+    plane.snapshot(10, &content);
+    cut(scratch.path(), 10);
+    // The store has not come there, so the leader sends it; what is on the shelf fails first.
+    plane.piece(10, &content, 0, 50_000);
+    let why = plane.rewound(10, 0).unwrap();
+    assert!(why.contains("the file ends at 100"), "{why}");
+    while plane.load.pop().is_some() {}
+    plane.pieces(10, &content);
+    assert_eq!(plane.loaded(), (id(10), content.clone()));
+    assert!(matches!(plane.kept(), Kept::Installed { .. }));
+    assert_eq!(fs::read(path_of(scratch.path(), GROUP_ONE, Slot(10))).unwrap(), content);
+    plane.stop();
 }

@@ -39,6 +39,9 @@ pub struct Options {
     pub piece_bytes_max: usize,
     /// Most bytes of pieces on their way to one follower.
     pub piece_window_bytes_max: u64,
+    /// Bytes of pieces on their way to all followers from which on a follower gets another only when it has none on its way. So there
+    /// are at most as many, and a piece for each follower.
+    pub pieces_bytes_max: u64,
     /// Most entries above the commit index before proposals are refused.
     pub uncommitted_entries_max: u64,
     /// Most reads that wait for a read index, the followers' among them.
@@ -71,6 +74,7 @@ impl Default for Options {
             trailing_entries: 1024,
             piece_bytes_max: 256 << 10,
             piece_window_bytes_max: 1 << 20,
+            pieces_bytes_max: 2 << 20,
             uncommitted_entries_max: 64 << 10,
             reads_max: 16 << 10,
             read_rounds_max: 8,
@@ -89,7 +93,7 @@ impl Options {
         assert!(1 <= self.window_appends_max && 1 <= self.window_bytes_max);
         assert!(1 <= self.catch_up_entries_max && 1 <= self.catch_up_bytes_max);
         assert!(1 <= self.trailing_entries);
-        assert!(1 <= self.piece_bytes_max && 1 <= self.piece_window_bytes_max);
+        assert!(1 <= self.piece_bytes_max && 1 <= self.piece_window_bytes_max && 1 <= self.pieces_bytes_max);
         assert!(1 <= self.uncommitted_entries_max);
         assert!(1 <= self.reads_max && 1 <= self.read_rounds_max);
     }

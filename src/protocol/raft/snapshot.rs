@@ -46,8 +46,11 @@ impl Shipping {
     }
     /// Whether the window has room for another piece.
     fn has_room(&self, window: u64) -> bool {
-        self.slot.is_none()
-            || (self.sent < self.total && self.sent.saturating_sub(self.acknowledged) < window)
+        self.slot.is_none() || (self.sent < self.total && self.under_way() < window)
+    }
+    /// Bytes that were sent and not acknowledged: they are memory until they have left.
+    fn under_way(&self) -> u64 {
+        self.sent.saturating_sub(self.acknowledged)
     }
     /// The follower wants to go on at `next`.
     fn wants(&mut self, next: u64, now: Instant) {
@@ -72,6 +75,13 @@ impl Shipping {
     }
 }
 
+impl Mode {
+    /// Bytes of a snapshot that were sent and not acknowledged.
+    fn pieces_under_way(&self) -> u64 {
+        if let Mode::Snapshot(shipping) = self { shipping.under_way() } else { 0 }
+    }
+}
+
 /// A leader's snapshot on its way in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Staging {
@@ -90,11 +100,16 @@ impl Staging {
 
 /// At the leader.
 impl Raft {
-    /// Asks for the next piece, one at a time.
+    /// Asks for the next piece, one at a time. What is on its way to all followers is bounded too; one that has nothing on its way always
+    /// gets a piece, lest some that do not answer keep the others from theirs.
     pub(super) fn fetch_piece(&mut self, peer: usize, out: &mut Outbox) {
         let p = &self.peers[peer];
         let Mode::Snapshot(shipping) = &p.mode else { return };
-        if p.fetch.is_none() && shipping.has_room(self.options.piece_window_bytes_max) {
+        let of_all = || self.peers.iter().map(|p| p.mode.pieces_under_way()).sum::<u64>();
+        if p.fetch.is_none()
+            && shipping.has_room(self.options.piece_window_bytes_max)
+            && (shipping.under_way() == 0 || of_all() < self.options.pieces_bytes_max)
+        {
             let fetch = Fetch::Piece {
                 slot: shipping.slot,
                 offset: shipping.sent,

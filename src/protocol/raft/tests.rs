@@ -31,12 +31,19 @@ impl Bed {
     }
     /// Leader of term 1 among three, its no-op at slot 1 durable, nothing acknowledged.
     fn leader(options: Options) -> Bed {
-        let mut bed = Bed::of(3, options);
+        Bed::leader_of(3, options)
+    }
+    /// The same among so many.
+    fn leader_of(nodes: u8, options: Options) -> Bed {
+        let mut bed = Bed::of(nodes, options);
         bed.now = bed.raft.deadline().unwrap();
         bed.input(Input::Timeout);
-        bed.hear(B, Message::VoteReply { term: Term(1), granted: true, pre: true });
+        let voters = || (2..=1 + nodes / 2).map(NodeId);
+        voters()
+            .for_each(|from| bed.hear(from, Message::VoteReply { term: Term(1), granted: true, pre: true }));
         bed.durable();
-        bed.hear(B, Message::VoteReply { term: Term(1), granted: true, pre: false });
+        voters()
+            .for_each(|from| bed.hear(from, Message::VoteReply { term: Term(1), granted: true, pre: false }));
         bed.durable();
         assert_eq!((bed.raft.role(), bed.raft.last()), (Role::Leader, Slot(1)));
         bed.clear();
@@ -354,6 +361,48 @@ fn entries_that_left_memory_are_fetched_and_what_left_the_log_is_shipped() {
     assert!(matches!(bed.sent()[..], [(None, C, Message::Piece { slot: Slot(9), total: 5, .. })]));
     bed.hear(C, Message::PieceReply { term: Term(1), slot: Slot(9), next: 5, installed: true });
     assert_eq!(bed.sent().iter().flat_map(|(_, _, m)| entries_of(m)).collect::<Vec<_>>(), [10]);
+}
+
+#[test]
+fn pieces_on_their_way_to_all_followers_are_bounded_and_each_gets_some() {
+    const D: NodeId = NodeId(4);
+    const E: NodeId = NodeId(5);
+    let options =
+        Options { trailing_entries: 1, piece_bytes_max: 4, pieces_bytes_max: 4, ..Options::default() };
+    let mut bed = Bed::leader_of(5, options);
+    (1..=9).for_each(|sequence| bed.propose(sequence));
+    bed.durable();
+    bed.acknowledge(B, 10, 0);
+    bed.acknowledge(C, 10, 0);
+    bed.input(Input::Applied { slot: Slot(9) });
+    bed.input(Input::Snapshotted { slot: Slot(9), bytes: 12 });
+    let asked = |bed: &mut Bed| -> Vec<_> {
+        let offset =
+            |fetch| if let Fetch::Piece { offset, .. } = fetch { offset } else { panic!("{fetch:?}") };
+        bed.out.ships.drain(..).map(|ship| (ship.job, offset(ship.fetch))).collect()
+    };
+    let first = asked(&mut bed);
+    assert_eq!(first.iter().map(|(_, offset)| *offset).collect::<Vec<_>>(), [0, 0], "one for each of two");
+    bed.clear();
+    for (job, offset) in first {
+        let body = Body::new(Bytes::from_static(b"four"));
+        let (slot, term, stamp) = (Slot(9), Term(1), Stamp(8));
+        bed.input(Input::Fetched {
+            job,
+            found: Fetched::Piece { slot, term, stamp, offset, total: 12, body },
+        });
+    }
+    let to: Vec<NodeId> =
+        bed.sent().into_iter().filter(|(.., m)| matches!(m, Message::Piece { .. })).map(|s| s.1).collect();
+    assert_eq!(to, [D, E]);
+    assert_eq!(asked(&mut bed), [], "four bytes are on their way to each");
+    bed.hear(E, Message::PieceReply { term: Term(1), slot: Slot(9), next: 4, installed: false });
+    let more = asked(&mut bed);
+    assert_eq!(
+        more.iter().map(|(_, offset)| *offset).collect::<Vec<_>>(),
+        [4],
+        "D, which is silent, is in nobody's way"
+    );
 }
 
 #[test]

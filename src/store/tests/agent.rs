@@ -290,3 +290,18 @@ fn a_digest_is_of_the_state_after_its_slot_whatever_is_decided_behind_it() {
     let Some(Keep::Begin(id)) = bench.keeps.pop() else { panic!("a snapshot was wanted") };
     assert_eq!(id.slot, Slot(2), "of the state whose digest is told");
 }
+
+#[test]
+fn a_snapshot_that_the_keeper_wants_is_made_though_none_is_due_unless_the_core_says_when() {
+    for (triggers, made) in [(Triggers { entries: 1_000, bytes: 1 << 30, ahead: 0 }, 1), (NEVER, 0)] {
+        let mut bench = bench(triggers, 1024);
+        bench.commit(entry(1, ORIGIN, 1, "SET a 1"));
+        bench.run();
+        assert!(bench.keeps.pop().is_none());
+        bench.loads.push(Load::Wanted).unwrap();
+        bench.run();
+        let begun = std::iter::from_fn(|| bench.keeps.pop())
+            .filter(|keep| matches!(keep, Keep::Begin(id) if id.slot == Slot(1)));
+        assert_eq!(begun.count(), made);
+    }
+}
