@@ -376,6 +376,12 @@ fn pieces_on_their_way_to_all_followers_are_bounded_and_each_gets_some() {
     bed.acknowledge(C, 10, 0);
     bed.input(Input::Applied { slot: Slot(9) });
     bed.input(Input::Snapshotted { slot: Slot(9), bytes: 12 });
+    // Both have lost all but the first slot.
+    for peer in [D, E] {
+        bed.input(Input::Lost { peer });
+        let outcome = AppendOutcome::Conflict { prev_slot: Slot(10), slot: Slot(1), term: Term(1) };
+        bed.hear(peer, Message::AppendReply { term: Term(1), outcome, round: 0 });
+    }
     let asked = |bed: &mut Bed| -> Vec<_> {
         let offset =
             |fetch| if let Fetch::Piece { offset, .. } = fetch { offset } else { panic!("{fetch:?}") };
