@@ -210,7 +210,12 @@ impl Metered for Reply {
         Stage::Reply.report(("shard", SHARD), &self.reply, to);
         if let Some(verifier) = &self.verifier {
             let help = "Replies of this node that f+1 other nodes contradicted.";
-            to.counter("quorate_replies_contradicted_total", help, &[("shard", SHARD)], verifier.contradicted);
+            to.counter(
+                "quorate_replies_contradicted_total",
+                help,
+                &[("shard", SHARD)],
+                verifier.contradicted,
+            );
             let help = "Replies of this node that too few nodes confirmed in time.";
             to.counter("quorate_replies_unconfirmed_total", help, &[("shard", SHARD)], verifier.unconfirmed);
         }
