@@ -13,6 +13,7 @@ mod memory;
 mod metrics;
 mod operator;
 mod partitions;
+mod pbft;
 mod placement;
 mod recovery;
 mod root;

@@ -203,10 +203,8 @@ impl Pbft {
     fn answer_decided(&mut self, to: NodeId, executed: Slot, bodies: bool, out: &mut Outbox) {
         let first = self.past.front().map_or(Slot(u64::MAX), |(_, entry)| entry.slot);
         if executed.next() < first {
-            // Too far behind for single values: the state itself, by its certificate.
-            if let Some(slot) = self.shippable()
-                && let Some(vote) = self.certified_snapshot(slot)
-            {
+            // Too far behind for single values: a state as a whole. It need not be here; whoever has it needs this voice.
+            for vote in self.checkpoints.kept(executed) {
                 self.say_checkpoint(Target::One(to), vote, out);
             }
             return;

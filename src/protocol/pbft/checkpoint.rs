@@ -12,7 +12,7 @@ use crate::wire::pbft::{Message, NULL, Note, Proof, Vote, signed_checkpoint};
 use std::collections::BTreeMap;
 
 /// Own states at slots of snapshots that are remembered.
-const KEPT_MAX: usize = 4;
+const KEPT_MAX: usize = 16;
 
 /// What is known of checkpoints.
 #[derive(Clone, Debug)]
@@ -27,8 +27,9 @@ pub(super) struct Checkpoints {
     asked: BTreeMap<Slot, Stamp>,
     /// Words about slots within the window.
     votes: BTreeMap<Slot, Tally>,
-    /// The newest word of each about a state that can be transferred, signed.
-    pub snapshots: BTreeMap<NodeId, (Vote, Signature)>,
+    /// The newest words of each about states that can be transferred, signed. Several, for whoever holds an older state may not have made
+    /// a snapshot of the newest.
+    snapshots: BTreeMap<NodeId, BTreeMap<Slot, (Digest, Signature)>>,
     /// Signed words of others about the stable slot and those within the window: what convicts whoever says something else.
     signed: BTreeMap<Slot, BTreeMap<NodeId, (Digest, Signature)>>,
     /// Own states at slots of snapshots, the newest few.
@@ -76,8 +77,8 @@ impl Checkpoints {
     /// What `node` has signed for this slot, as far as that is remembered.
     fn word(&self, node: NodeId, slot: Slot) -> Option<(Vote, Signature)> {
         let within = self.signed.get(&slot).and_then(|words| words.get(&node));
-        let within = within.map(|(digest, signature)| (Vote { slot, digest: *digest }, *signature));
-        within.or_else(|| self.snapshots.get(&node).filter(|(vote, _)| vote.slot == slot).copied())
+        let known = within.or_else(|| self.snapshots.get(&node)?.get(&slot));
+        known.map(|(digest, signature)| (Vote { slot, digest: *digest }, *signature))
     }
     /// An own state, as recovered or transferred.
     pub fn know(&mut self, vote: Vote, stamp: Stamp, snapshot_every: u64) {
@@ -89,10 +90,27 @@ impl Checkpoints {
             }
         }
     }
-    /// The own state at `slot`, if it is stable and a snapshot of it was wanted.
-    pub fn kept(&self, slot: Slot) -> Option<Vote> {
-        let digest = self.kept.get(&slot).copied()?;
-        (slot <= self.stable.slot).then_some(Vote { slot, digest })
+    /// Who has said which state that can be transferred, above `slot`.
+    pub fn said_above(&self, slot: Slot) -> impl Iterator<Item = (Vote, NodeId)> {
+        let of = move |(node, words): (&NodeId, &BTreeMap<Slot, (Digest, Signature)>)| {
+            let vote =
+                |(slot, (digest, _)): (&Slot, &(Digest, Signature))| Vote { slot: *slot, digest: *digest };
+            words.range(slot.next()..).map(vote).zip(std::iter::repeat(*node)).collect::<Vec<_>>()
+        };
+        self.snapshots.iter().flat_map(of)
+    }
+    /// Remembers a word about a state that can be transferred: the newest `most` of each.
+    fn remember(&mut self, node: NodeId, vote: Vote, signature: Signature, most: u64) {
+        let words = self.snapshots.entry(node).or_default();
+        words.insert(vote.slot, (vote.digest, signature));
+        while most < words.len() as u64 {
+            words.pop_first();
+        }
+    }
+    /// Own states above `slot` that are stable and of which snapshots were wanted.
+    pub fn kept(&self, slot: Slot) -> Vec<Vote> {
+        let vote = |(slot, digest): (&Slot, &Digest)| Vote { slot: *slot, digest: *digest };
+        self.kept.range(slot.next()..).map(vote).filter(|vote| vote.slot <= self.stable.slot).collect()
     }
 }
 
@@ -147,9 +165,10 @@ impl Pbft {
             let words = self.checkpoints.signed.entry(vote.slot).or_default();
             words.insert(from, (vote.digest, signature));
         }
-        let newest = self.checkpoints.snapshots.get(&from).is_none_or(|(before, _)| before.slot < vote.slot);
-        if newest && vote.slot.0.is_multiple_of(self.options.snapshot_every) {
-            self.checkpoints.snapshots.insert(from, (vote, signature));
+        let super::Options { window, snapshot_every, .. } = self.options;
+        if vote.slot.0.is_multiple_of(snapshot_every) {
+            // As many as can be above the stable one, and that.
+            self.checkpoints.remember(from, vote, signature, window / snapshot_every + 2);
         }
         if is_within && self.checkpoints.stable.slot < vote.slot {
             self.count_checkpoint(from, vote, out);

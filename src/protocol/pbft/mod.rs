@@ -123,6 +123,7 @@ impl Protocol for Pbft {
     type Message = Message;
 
     fn step(&mut self, now: Instant, input: Input<Message>, out: &mut Outbox) {
+        self.replay(out);
         match input {
             Input::Receive { from, message } => self.receive(now, from, message, out),
             Input::Propose { batch, clock } => {

@@ -317,6 +317,8 @@ impl Pbft {
             let slot = self.executed.next();
             let Some(place) = self.slots.get(slot) else { break };
             let Some(digest) = place.committed.filter(|digest| place.knows(*digest)) else { break };
+            // Its value may have come last, by whatever way. A checkpoint's record must never stand behind a hole.
+            self.note_decision(Vote { slot, digest }, out);
             let entry = self.value_at(slot, digest);
             self.execute_one(now, digest, entry, out);
         }

@@ -3,6 +3,7 @@
 
 use super::catch_up::Peers;
 use super::checkpoint::{Checkpoints, EMPTY};
+use super::choose::choose;
 use super::evidence::Evidence;
 use super::options::Options;
 use super::quorum::Quorum;
@@ -179,12 +180,31 @@ impl Pbft {
         }
         let (proof, view, active) = (replay.proof.clone(), replay.view, replay.active);
         let mut pbft = Pbft::start(setup, now, snapshot, replay);
+        let hole = Hole::View { view };
         if active && !proof.is_empty() {
-            pbft.new_view = Some(NewView::decode(proof.bytes()).ok_or(Hole::View { view })?);
+            let new_view = NewView::decode(proof.bytes()).ok_or(hole)?;
+            let changes: Vec<&Change> = new_view.changes.iter().collect();
+            let choice = choose(&changes, pbft.quorum, pbft.options.window).ok_or(hole)?;
+            pbft.rebase(choice.checkpoint);
+            pbft.new_view = Some(new_view);
         } else if !active {
-            pbft.changing.restore(Change::decode(proof.bytes()).ok_or(Hole::View { view })?);
+            let change = Change::decode(proof.bytes()).ok_or(hole)?;
+            let base = change.checkpoints.iter().find(|vote| vote.slot == change.stable).copied();
+            pbft.rebase(base.ok_or(hole)?);
+            pbft.changing.restore(change);
         }
+        pbft.resume();
         Ok(pbft)
+    }
+
+    /// The window begins where it did before the restart. Lower down it would end before slots that prepared here, and the next view-change
+    /// would not speak of them.
+    fn rebase(&mut self, base: Vote) {
+        if self.slots.low() < base.slot {
+            self.slots.raise(base.slot);
+            self.checkpoints.base = base;
+            self.slots.collect(self.executed);
+        }
     }
 
     fn start(setup: Setup, now: Instant, (slot, stamp): (Slot, Stamp), mut replay: Replay) -> Pbft {
@@ -206,7 +226,8 @@ impl Pbft {
         }
         checkpoints.trim();
         let patience = options.request_timeout;
-        let mut pbft = Pbft {
+        debug_assert_eq!(set(&members).len(), members.len());
+        Pbft {
             group,
             me,
             boot,
@@ -239,10 +260,7 @@ impl Pbft {
             next_job: JobId::default(),
             options,
             members,
-        };
-        pbft.resume();
-        debug_assert_eq!(set(&pbft.members).len(), pbft.members.len());
-        pbft
+        }
     }
 
     /// What was accepted and prepared in the present view counts, for it is durable. The primary goes on above it.

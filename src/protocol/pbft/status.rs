@@ -12,13 +12,16 @@ impl Pbft {
         self.is_primary() && !self.draining
     }
     /// To whom batches go. While the own view is being changed, the primary of the view that others are in: this replica may be the
-    /// only one that lost patience.
+    /// only one that lost patience. If that is this replica itself, somebody else must hear of the batches, to lose patience as well.
     pub fn leader(&self) -> Option<NodeId> {
         if self.active {
             return Some(self.primary()).filter(|primary| *primary != self.me || !self.draining);
         }
         let view = self.peers.vouched_view(self.quorum.weak())?;
-        Some(self.primary_of(view)).filter(|primary| *primary != self.me)
+        [view, self.view, self.view.next()]
+            .map(|view| self.primary_of(view))
+            .into_iter()
+            .find(|id| *id != self.me)
     }
     /// The view entered, or being changed to.
     pub fn view(&self) -> View {

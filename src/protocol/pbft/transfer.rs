@@ -6,7 +6,8 @@ use crate::base::{Body, Instant, JobId, NodeId, Slot, Stamp, Term};
 use crate::protocol::{FaultKind, Fetch, Fetched, Outbox, Target};
 use crate::wire::Record;
 use crate::wire::pbft::{Message, Note, Vote};
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A state on its way here.
 #[derive(Clone, Debug)]
@@ -37,7 +38,8 @@ pub(super) struct Transfer {
     coming: Option<Coming>,
     /// Pieces that were asked for by others: at most one each.
     going: BTreeMap<JobId, NodeId>,
-    rotor: usize,
+    /// Who did not have which state, or gave a false one, or was too slow: others are asked before it is asked again.
+    vain: BTreeSet<(Slot, NodeId)>,
 }
 
 impl Transfer {
@@ -48,16 +50,16 @@ impl Transfer {
 }
 
 impl Pbft {
-    /// The digest of the own state at `slot`, if others have certified it.
-    pub(super) fn certified_snapshot(&self, slot: Slot) -> Option<Vote> {
-        self.checkpoints.kept(slot)
-    }
-
-    /// A checkpoint above the executed slot that `f + 1` have signed: the newest.
-    fn certified(&self) -> Option<Vote> {
-        let said = || self.checkpoints.snapshots.values().map(|(vote, _)| *vote);
-        let enough = |vote: &Vote| self.quorum.weak() <= said().filter(|other| other == vote).count();
-        said().filter(|vote| self.executed < vote.slot).filter(enough).max()
+    /// States above the executed slot that `f + 1` have signed, and who can be asked for them: the newest first.
+    fn certified(&self) -> Vec<(Vote, NodeId)> {
+        let said: Vec<(Vote, NodeId)> = self.checkpoints.said_above(self.executed).collect();
+        let voices = |vote: &Vote| said.iter().filter(|(other, _)| other == vote).count();
+        let mut certified: Vec<(Vote, NodeId)> =
+            said.iter().filter(|(vote, _)| self.quorum.weak() <= voices(vote)).copied().collect();
+        // Not all of them ask the same one.
+        let turn = |node: NodeId| node.0.wrapping_sub(self.me.0);
+        certified.sort_unstable_by_key(|(vote, node)| (Reverse(vote.slot), turn(*node)));
+        certified
     }
 
     /// Begins a transfer when values alone do not help, and goes on with one that stands still.
@@ -79,13 +81,20 @@ impl Pbft {
 
     /// Asks the next replica for the newest certified state, from its beginning: two replicas' snapshots of one state differ as bytes.
     fn fetch_state(&mut self, now: Instant, out: &mut Outbox) {
-        self.transfer.coming = None;
-        let Some(target) = self.certified() else { return };
-        let said =
-            |node: &NodeId| self.checkpoints.snapshots.get(node).is_some_and(|(vote, _)| *vote == target);
-        let sources: Vec<NodeId> = self.others().filter(said).collect();
-        self.transfer.rotor += 1;
-        let source = sources[self.transfer.rotor % sources.len()];
+        if let Some(coming) = self.transfer.coming.take() {
+            self.transfer.vain.insert((coming.target.slot, coming.source));
+        }
+        let certified = self.certified();
+        let is_asked =
+            |(slot, node): &(Slot, NodeId)| certified.iter().any(|(v, n)| (v.slot, n) == (*slot, node));
+        self.transfer.vain.retain(is_asked);
+        let vain = &self.transfer.vain;
+        let next = certified.into_iter().find(|(vote, node)| !vain.contains(&(vote.slot, *node)));
+        let Some((target, source)) = next else {
+            // Again from the first, once something else has been said.
+            self.transfer.vain.clear();
+            return;
+        };
         self.transfer.coming = Some(Coming { target, source, next: 0, total: None, moved_at: now });
         out.send(Target::One(source), Message::PieceWant { slot: target.slot, offset: 0 });
     }
@@ -165,6 +174,7 @@ impl Pbft {
         if slot <= self.executed {
             return;
         }
+        self.transfer.vain.clear();
         let vote = coming.target;
         (self.executed, self.stamp) = (slot, self.stamp.max(stamp));
         self.progressed(now);

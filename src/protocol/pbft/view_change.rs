@@ -145,11 +145,12 @@ impl Pbft {
         if self.active {
             return;
         }
-        let count = self.changing.changes.values().filter(|change| change.view == self.view).count();
+        // "It starts its timer when it has received 2f+1 view-change messages": so nobody runs ahead of the others. Whoever has gone on to a
+        // later view has left this one too, and says so no more: with its old message lost, the others would wait for it for ever.
+        let count = self.changing.changes.values().filter(|change| self.view <= change.view).count();
         if count < self.quorum.strong() {
             return;
         }
-        // "It starts its timer when it has received 2f+1 view-change messages": so nobody runs ahead of the others.
         if self.changing.deadline.is_none() {
             self.changing.deadline = Some(now.after(self.changing.patience));
         }

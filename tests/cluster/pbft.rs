@@ -1,0 +1,39 @@
+//! PBFT groups of real processes: as many crashes as a group bears liars, and all at once, under load whose every answer is checked.
+
+use super::harness::Cluster;
+use super::load::Load;
+
+/// Writes after a fault that show that it is overcome.
+const ENOUGH: usize = 200;
+
+fn start(name: &str, nodes: usize) -> Cluster {
+    let mut cluster = Cluster::init(name, nodes);
+    for node in 1..=nodes {
+        cluster.set(node, "group", "protocol", "pbft");
+        cluster.start_node(node);
+    }
+    cluster.await_leader();
+    cluster
+}
+
+/// The primary of four is among them, whoever that is by then.
+#[test]
+fn four_that_bear_a_liar_outlive_the_crash_of_each_in_turn_and_of_all() {
+    let mut cluster = start("pbft", 4);
+    let load = Load::start(&cluster);
+    load.await_more(ENOUGH);
+    for _ in 1..=4 {
+        let primary = cluster.await_leader();
+        let fault = load.fault("kill -9 of the primary of four");
+        cluster.kill(primary);
+        fault.recovered(ENOUGH);
+        cluster.start_node(primary);
+        cluster.await_all();
+    }
+    let mut fault = load.fault("kill -9 of all four that bear a liar; started again");
+    (1..=4).for_each(|node| cluster.kill(node));
+    (1..=4).for_each(|node| cluster.start_node(node));
+    fault.majority_is_back();
+    fault.recovered(ENOUGH);
+    load.finish(&cluster);
+}
