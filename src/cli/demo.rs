@@ -28,6 +28,9 @@ pub struct DemoArgs {
     /// Which rules the group obeys: raft or pbft
     #[arg(long, value_name = "NAME", default_value = "raft", value_parser = ["raft", "pbft"])]
     protocol: String,
+    /// How many nodes of a pbft group may lie [default: as many as it bears]
+    #[arg(long = "f", value_name = "F")]
+    faulty: Option<usize>,
     /// When a write counts as stored: quorum-sync or none
     #[arg(long, value_name = "WHEN")]
     durability: Option<String>,
@@ -77,6 +80,7 @@ fn layout(args: &DemoArgs, dir: PathBuf) -> Result<Layout, Failure> {
         base_port: args.base_port,
         hosts: Vec::new(),
         protocol: args.protocol.clone(),
+        faulty: args.faulty,
         segment_bytes: "4MiB".into(),
     };
     match wanted.dir.join("node-1.toml").exists() {

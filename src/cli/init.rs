@@ -35,6 +35,9 @@ pub struct InitArgs {
     /// Which rules the group obeys: raft bears crashes, pbft bears f lying nodes of 3f+1
     #[arg(long, value_name = "NAME", default_value = "raft", value_parser = ["raft", "pbft"])]
     pub protocol: String,
+    /// How many nodes of a pbft group may lie [default: as many as it bears, (N - 1) / 3]
+    #[arg(long = "f", value_name = "F")]
+    pub faulty: Option<usize>,
     /// Size of a log segment
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     pub segment_bytes: String,
@@ -136,6 +139,7 @@ struct Plan {
     keys: Vec<SecretKey>,
     segment_bytes: u64,
     protocol: String,
+    faulty: Option<usize>,
     /// All nodes are on this machine.
     together: bool,
 }
@@ -162,6 +166,12 @@ impl Plan {
                 args.segment_bytes
             ));
         };
+        if args.faulty.is_some() && args.protocol != "pbft" {
+            return usage(
+                "--f says how many nodes of a pbft group may lie; leave it out, or choose --protocol pbft"
+                    .into(),
+            );
+        }
         let mut entropy = SystemEntropy;
         let mut cluster = ClusterId::default();
         entropy.fill(&mut cluster.0);
@@ -174,9 +184,8 @@ impl Plan {
             entropy.fill(&mut secret);
             SecretKey::from_entropy(secret)
         });
-        let protocol = args.protocol.clone();
-        let plan =
-            Plan { keys: keys.collect(), segment_bytes, protocol, together: args.hosts.is_empty(), layout };
+        let (protocol, faulty, together) = (args.protocol.clone(), args.faulty, args.hosts.is_empty());
+        let plan = Plan { keys: keys.collect(), segment_bytes, protocol, faulty, together, layout };
         plan.check()?;
         Ok(plan)
     }
@@ -246,7 +255,8 @@ impl Plan {
             segment = units::show_size(self.segment_bytes),
         );
         if self.protocol != "raft" {
-            text += &format!("[group]\nprotocol = \"{}\"\n\n", self.protocol);
+            text += &format!("[group]\nprotocol = \"{}\"\n", self.protocol);
+            text += &self.faulty.map_or("\n".to_string(), |f| format!("f = {f}\n\n"));
         }
         if self.together {
             // Several nodes on one machine: pinned to the same cores they would only wait for each other.
@@ -324,7 +334,7 @@ mod tests {
     fn args(dir: &Path, nodes: usize, hosts: &[&str]) -> InitArgs {
         let hosts = hosts.iter().map(|h| h.to_string()).collect();
         let (dir, protocol, segment_bytes) = (dir.to_owned(), "raft".into(), "4MiB".into());
-        InitArgs { dir, nodes, base_port: 7000, hosts, protocol, segment_bytes }
+        InitArgs { dir, nodes, base_port: 7000, hosts, protocol, faulty: None, segment_bytes }
     }
 
     #[test]
@@ -377,6 +387,8 @@ mod tests {
             (InitArgs { nodes: 64, ..args(&dir, 0, &[]) }, "1 to 63"),
             (InitArgs { base_port: 65_400, ..args(&dir, 3, &[]) }, "at most 65332"),
             (InitArgs { segment_bytes: "1MiB".into(), ..args(&dir, 3, &[]) }, "from 4MiB to 1GiB"),
+            (InitArgs { faulty: Some(1), ..args(&dir, 4, &[]) }, "choose --protocol pbft"),
+            (InitArgs { faulty: Some(2), protocol: "pbft".into(), ..args(&dir, 6, &[]) }, "bear at most 1"),
             (InitArgs { segment_bytes: "big".into(), ..args(&dir, 3, &[]) }, "write it like 64MiB"),
         ] {
             let error = create(&change).unwrap_err();

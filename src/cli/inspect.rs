@@ -234,7 +234,16 @@ mod tests {
         let scratch = Scratch::new("inspect");
         let (dir, hosts, segment_bytes) = (scratch.path().to_owned(), vec![], "4MiB".to_owned());
         let protocol = "raft".into();
-        init::create(&InitArgs { dir, nodes: 1, base_port: 7000, hosts, protocol, segment_bytes }).unwrap();
+        init::create(&InitArgs {
+            dir,
+            nodes: 1,
+            base_port: 7000,
+            hosts,
+            protocol,
+            faulty: None,
+            segment_bytes,
+        })
+        .unwrap();
         let data = scratch.path().join("node-1");
         superblock(&data, Output::Json).unwrap();
         std::fs::write(data.join("superblock"), [7; 8192]).unwrap();

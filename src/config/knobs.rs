@@ -210,6 +210,30 @@ pub const KNOBS: &[Knob] = &[
         "In a pbft group a node answers its Redis clients only when f others have sent the same replies. Equal on all nodes. Reads go through the log; each reply costs a digest and a message at every node.",
     ),
     knob(
+        "group.f",
+        integer(0, (limits::NODES_MAX - 1) / 3),
+        Derived("as many as the members bear, (n - 1) / 3"),
+        "How many members of a pbft group may lie or fail. Equal on all nodes. Fewer than they bear make quorums smaller: ceil((n + f + 1) / 2).",
+    ),
+    knob(
+        "group.sign_pre_prepares",
+        Boolean,
+        Value("true"),
+        "A primary signs what it assigns, so that two values for one slot are a proof against it. Equal on all nodes. Costs a signature a message, and a check at each backup.",
+    ),
+    knob(
+        "group.clock_skew_max",
+        duration(1, 86_400_000),
+        Value("10s"),
+        "In a pbft group a backup refuses stamps that are so far ahead of its own clock: they would let keys expire too early.",
+    ),
+    knob(
+        "group.request_timeout",
+        duration(10, 60_000),
+        Value("400ms"),
+        "In a pbft group a primary that has not had a request executed for so long is replaced; doubles while views fail. Shorter is sooner back after a crash, and replaces a primary that is only slow.",
+    ),
+    knob(
         "raft.election_min",
         duration(2, 60_000),
         Value("150ms"),

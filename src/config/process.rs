@@ -118,6 +118,14 @@ pub struct Group {
     pub protocol: ProtocolKind,
     /// Clients are answered what `f + 1` replicas reply.
     pub verify: bool,
+    /// f: how many members may lie, in a pbft group.
+    pub faulty: usize,
+    /// A primary signs what it assigns.
+    pub sign_pre_prepares: bool,
+    /// How far ahead of the own wall clock a primary's stamps may be.
+    pub clock_skew_max: Duration,
+    /// After which wait for a request's execution the primary is suspected.
+    pub request_timeout: Duration,
 }
 
 /// The protocols that a group can run.

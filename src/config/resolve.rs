@@ -35,7 +35,14 @@ impl Layers {
     }
 
     fn group(&self, cluster: &Cluster) -> Result<Group, ConfigError> {
-        let group = Group { protocol: self.protocol(cluster)?, verify: self.boolean("group.verify")? };
+        let group = Group {
+            protocol: self.protocol(cluster)?,
+            verify: self.boolean("group.verify")?,
+            faulty: self.faulty(cluster)?,
+            sign_pre_prepares: self.boolean("group.sign_pre_prepares")?,
+            clock_skew_max: self.duration("group.clock_skew_max")?,
+            request_timeout: self.duration("group.request_timeout")?,
+        };
         if group.verify && group.protocol != ProtocolKind::Pbft {
             return Err(self.bad(
                 "group.verify",
@@ -44,6 +51,22 @@ impl Layers {
             ));
         }
         Ok(group)
+    }
+
+    fn faulty(&self, cluster: &Cluster) -> Result<usize, ConfigError> {
+        let (members, most) = (cluster.members.len(), cluster.members.len().saturating_sub(1) / 3);
+        if self.text("group.f").is_none() {
+            return Ok(most);
+        }
+        let faulty = self.integer("group.f")? as usize;
+        if most < faulty {
+            return Err(self.bad(
+                "group.f",
+                format!("{members} members bear at most {most} that lie"),
+                "choose fewer, leave it out, or begin with 3f + 1 members",
+            ));
+        }
+        Ok(faulty)
     }
 
     fn protocol(&self, cluster: &Cluster) -> Result<ProtocolKind, ConfigError> {

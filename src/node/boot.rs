@@ -273,7 +273,16 @@ impl Replayed {
 }
 
 fn pbft_options(config: &Resolved) -> pbft::Options {
-    pbft::Options { piece_bytes_max: config.raft.snapshot_piece_bytes, ..pbft::Options::default() }
+    let (group, default) = (&config.group, pbft::Options::default());
+    pbft::Options {
+        faulty_max: Some(group.faulty),
+        sign_pre_prepares: group.sign_pre_prepares,
+        clock_skew_max_ms: group.clock_skew_max.as_millis() as u64,
+        request_timeout: group.request_timeout,
+        request_timeout_max: default.request_timeout_max.max(group.request_timeout),
+        piece_bytes_max: config.raft.snapshot_piece_bytes,
+        ..default
+    }
 }
 
 fn pbft_setup(config: &Resolved, secret: &SecretKey, boot: u64) -> pbft::Setup {

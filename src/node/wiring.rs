@@ -31,7 +31,6 @@ use crate::net::handshake::Identity;
 use crate::net::rx::{PeerAddress, Rings as RxRings, Rx, Settings as RxSettings};
 use crate::net::tx::Tx;
 use crate::protocol::Engine;
-use crate::protocol::pbft::Quorum;
 use crate::replica::agent::{Heard, Ports as ReplicaPorts, Told};
 use crate::replica::{ReplicaAgent, Shard, seat, shard};
 use crate::resp::parse::Limits;
@@ -274,8 +273,7 @@ fn vouching(
 
 /// What clients' answers wait for, where the group compares them.
 fn verification(config: &Resolved) -> Option<Verification> {
-    let quorum = Quorum::most(config.cluster.members.len());
-    let (me, enough, within) = (config.node.id, quorum.weak(), config.times.answer_within);
+    let (me, enough, within) = (config.node.id, config.group.faulty + 1, config.times.answer_within);
     config.group.verify.then_some(Verification { me, enough, within })
 }
 

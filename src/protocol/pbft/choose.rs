@@ -19,11 +19,18 @@ pub struct Choice {
 }
 
 /// `None` while the view-changes at hand do not decide every slot: more have to come.
+///
+/// The oldest checkpoint that will do is taken. Above it the new view agrees on every slot once more, so that whoever is behind gets there
+/// with a quorum of this view; beyond a later checkpoint, which perhaps `f + 1` alone have reached, it would depend on each of these.
 pub fn choose(changes: &[&Change], quorum: Quorum, window: u64) -> Option<Choice> {
     if changes.len() < quorum.strong() {
         return None;
     }
-    let checkpoint = checkpoint(changes, quorum)?;
+    checkpoints(changes, quorum).into_iter().find_map(|checkpoint| above(checkpoint, changes, quorum, window))
+}
+
+/// What a view that starts from `checkpoint` assigns.
+fn above(checkpoint: Vote, changes: &[&Change], quorum: Quorum, window: u64) -> Option<Choice> {
     let high = checkpoint.slot.0.saturating_add(window);
     let claims = || changes.iter().flat_map(|change| &change.prepared);
     let within = |slot: &u64| checkpoint.slot.0 < *slot && *slot <= high;
@@ -39,13 +46,17 @@ pub fn choose(changes: &[&Change], quorum: Quorum, window: u64) -> Option<Choice
     Some(Choice { checkpoint, values })
 }
 
-/// The newest checkpoint that a correct replica holds, and beyond which a quorum has not collected what it knows.
-fn checkpoint(changes: &[&Change], quorum: Quorum) -> Option<Vote> {
+/// The checkpoints that a correct replica holds, and beyond which a quorum has not collected what it knows; so nothing above their window
+/// can have been decided either. Rising.
+fn checkpoints(changes: &[&Change], quorum: Quorum) -> Vec<Vote> {
     let all = changes.iter().flat_map(|change| &change.checkpoints);
     let vouched =
         |vote: &&Vote| quorum.weak() <= changes.iter().filter(|c| c.checkpoints.contains(vote)).count();
     let reached = |vote: &&Vote| quorum.strong() <= changes.iter().filter(|c| c.stable <= vote.slot).count();
-    all.filter(vouched).filter(reached).max().copied()
+    let mut all: Vec<Vote> = all.filter(vouched).filter(reached).copied().collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// The value for one slot.

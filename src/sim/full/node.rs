@@ -446,7 +446,14 @@ pub fn base_config(cluster: Cluster) -> Resolved {
             reconnect_max: ms(500),
         },
         admin: config::Admin { listen: "here:3".into(), token_file: dir.join("token") },
-        group: config::Group { protocol: config::ProtocolKind::Raft, verify: false },
+        group: config::Group {
+            protocol: config::ProtocolKind::Raft,
+            verify: false,
+            faulty: 0,
+            sign_pre_prepares: true,
+            clock_skew_max: Duration::from_secs(10),
+            request_timeout: Duration::from_millis(400),
+        },
         raft: config::Raft {
             election_min: ms(150),
             election_max: ms(300),
