@@ -1,6 +1,6 @@
 //! What can be wrong with a configuration: each names the place, the value, the limit and the cure.
 
-use super::layers::Origin;
+use super::origin::Origin;
 use std::path::PathBuf;
 
 /// One sentence for the operator.

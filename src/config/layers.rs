@@ -5,40 +5,12 @@
 use super::ConfigError;
 use super::error::BadValue;
 use super::knobs::{self, KNOBS, Knob};
+use super::origin::Origin;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-
-/// Where a value came from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Origin {
-    /// Nobody set it.
-    Default,
-    /// A line of a file.
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// Which line, from 1.
-        line: usize,
-    },
-    /// An environment variable.
-    Environment(String),
-    /// A flag of the command line.
-    Flag(String),
-}
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Default => f.write_str("default"),
-            Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Origin::Environment(name) => write!(f, "environment {name}"),
-            Origin::Flag(name) => write!(f, "flag {name}"),
-        }
-    }
-}
 
 /// A value as text, and where it came from.
 #[derive(Clone, PartialEq, Eq, Debug)]

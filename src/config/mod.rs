@@ -11,6 +11,7 @@ pub mod error;
 pub mod knobs;
 pub mod layers;
 pub mod limits;
+mod origin;
 pub mod process;
 mod resolve;
 pub mod units;
@@ -20,7 +21,8 @@ mod tests;
 
 pub use cluster::{Cluster, FORMAT_VERSION, Member};
 pub use error::ConfigError;
-pub use layers::{Layers, Origin};
+pub use layers::Layers;
+pub use origin::Origin;
 pub use process::{
     Admin, Client, Durability, Group, LineFormat, Log, LogLines, Node, Password, Peer, Placement,
     ProtocolKind, Raft, Resolved, Store, Times,

@@ -3,7 +3,8 @@
 use super::cluster::{Cluster, Member};
 use super::error::BadValue;
 use super::knobs::{self, Fallback, Kind};
-use super::layers::{Layers, Origin, Setting, WrittenMember};
+use super::layers::{Layers, Setting, WrittenMember};
+use super::origin::Origin;
 use super::process::*;
 use super::{ConfigError, units};
 use crate::base::NodeId;

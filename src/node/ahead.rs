@@ -1,7 +1,8 @@
 //! What a core does before the node has read its state back: the agents that need none of it run ahead of the others. So a client that
 //! comes early finds an open port and is told that the node is loading (`-LOADING`), which it knows how to wait for.
 
-use super::run::{Core, CoreError, NodeAgent, start};
+use super::agent::NodeAgent;
+use super::run::{Core, CoreError, start};
 use crate::base::place;
 use crate::io::{Completion, Driver};
 use crossbeam::channel::{Receiver, TryRecvError};

@@ -2,6 +2,7 @@
 //!
 //! [`run()`] is a node's life. Nothing below the command line and the simulator names this room, and it names every other.
 
+pub mod agent;
 mod ahead;
 pub mod boot;
 mod keeping;
@@ -29,10 +30,11 @@ use crate::log::{FORMAT_VERSION, LogError};
 use crate::meter::Board;
 use crate::protocol::Engine;
 use crate::protocol::raft::Hole;
+use agent::NodeAgent;
 use boot::Booted;
 use crossbeam::channel::{Receiver, unbounded};
 use placement::{Placement, Role};
-use run::{Core, CoreError, NodeAgent};
+use run::{Core, CoreError};
 use sizes::Sizes;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;

@@ -1,21 +1,17 @@
 //! The loop of one core: reap, hand out completions, let each agent work once, park when nothing was done.
 
+use super::agent::NodeAgent;
 use super::watch::Watch;
 use crate::base::{Instant, Number, place};
 use crate::io::driver::Doorbell;
 use crate::io::patience::patiently;
-use crate::io::{Agent, Completion, Driver, clock};
-use crate::meter::Metered;
+use crate::io::{Completion, Driver, clock};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often agents tell their figures.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-
-/// An agent that has figures.
-pub trait NodeAgent: Agent + Metered {}
-impl<T: Agent + Metered> NodeAgent for T {}
 
 /// What one core runs, and what it shares with the rest of the node.
 pub struct Core {

@@ -1,10 +1,11 @@
 //! The threads of a node's data plane: one a core, and beside them one that reads back what was stored, while the cores already say that
 //! it does.
 
+use super::agent::NodeAgent;
 use super::ahead::{self, Ahead};
 use super::boot::{self, Booted, SnapshotFiles};
 use super::placement::Placement;
-use super::run::{self, Core, NodeAgent};
+use super::run::{self, Core};
 use super::sizes::Sizes;
 use super::wiring::Ending;
 use super::{MORE_PROCESSES, RunError, machine, secret_key};

@@ -1,6 +1,6 @@
 //! What a core tells operators: figures once a second, events when something has changed, heartbeats every turn.
 
-use super::run::NodeAgent;
+use super::agent::NodeAgent;
 use crate::admin::status::{Facts, FollowerFacts, PeerFacts};
 use crate::admin::{Event, EventSink, Status};
 use crate::base::ring::Consumer;

@@ -8,10 +8,10 @@
 //!                \-> reply <- store <-> keeper (service plane)
 //! ```
 
+use super::agent::NodeAgent;
 use super::boot::Booted;
 use super::placement::Role;
 use super::probe::DataPlaneProbe;
-use super::run::NodeAgent;
 use super::sizes::Sizes;
 use super::watch::ReplicaSight;
 use crate::admin::keeper;

@@ -2,7 +2,7 @@
 //! A model checker takes replicas with equal outlines for one.
 
 use super::Raft;
-use super::snapshot::Staging;
+use super::shipping::Staging;
 use super::tail::Tail;
 use std::hash::{Hash, Hasher};
 

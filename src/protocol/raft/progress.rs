@@ -1,6 +1,6 @@
 //! What a leader knows of one follower, and what it has on its way to it.
 
-use super::snapshot::Shipping;
+use super::shipping::Shipping;
 use crate::base::canary::{self, Canary};
 use crate::base::{Instant, JobId, NodeId, Slot};
 use std::collections::VecDeque;
