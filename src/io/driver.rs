@@ -149,6 +149,12 @@ pub enum Op {
         /// Holds at least `len` bytes.
         buffer: Buffer,
     },
+    /// Make a directory's entries durable (after a file was made, renamed or removed): `Synced`. On a file system with a journal this
+    /// waits for a commit, beside the loop.
+    SyncDirectory {
+        /// The directory.
+        path: std::path::PathBuf,
+    },
 }
 
 /// Something that has happened.
@@ -190,6 +196,8 @@ pub enum Outcome {
     Written(Buffer),
     /// `buffer.len` bytes were read (fewer than asked at the end of the file).
     Read(Buffer),
+    /// The directory's entries are durable.
+    Synced,
     /// It failed; file operations give their buffer back.
     Failed {
         /// Why.
@@ -242,7 +250,7 @@ pub trait Driver {
     fn file_len(&self, file: FileId) -> io::Result<u64>;
     /// Closes a file that has no outstanding operation.
     fn close_file(&mut self, file: FileId);
-    /// Makes a directory's entries durable (after a file was made, renamed or removed). Blocks.
+    /// What `Op::SyncDirectory` does, for start-up. Blocks.
     fn sync_directory(&mut self, path: &std::path::Path) -> io::Result<()>;
 
     /// A buffer for files of at least `capacity` bytes, from the registered pool when one is free and large enough.

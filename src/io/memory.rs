@@ -75,6 +75,11 @@ pub enum Survival {
 }
 
 impl Disk {
+    /// The names of a directory's files outlive the power from now on.
+    fn name_files_of(&mut self, directory: &Path) {
+        let inside = self.files.iter_mut().filter(|(name, _)| name.parent() == Some(directory));
+        inside.for_each(|(_, file)| file.named = true);
+    }
     /// An empty disk, to be shared by the drivers of one node's lives.
     pub fn shared() -> Rc<RefCell<Disk>> {
         Rc::default()
@@ -310,6 +315,13 @@ impl MemoryDriver {
                 buffer.len = count;
                 Outcome::Read(buffer)
             }
+            Op::SyncDirectory { .. } if self.has_died() => {
+                Outcome::Failed { error: io::ErrorKind::BrokenPipe.into(), buffer: None }
+            }
+            Op::SyncDirectory { path } => {
+                self.disk.borrow_mut().name_files_of(&path);
+                Outcome::Synced
+            }
             _ => Outcome::Failed { error: io::ErrorKind::Unsupported.into(), buffer: None },
         };
         Completion { token: waiting.token, outcome, last: true }
@@ -357,9 +369,7 @@ impl Driver for MemoryDriver {
         self.files[file.0 as usize].take().expect("a file that is open");
     }
     fn sync_directory(&mut self, path: &Path) -> io::Result<()> {
-        let mut disk = self.disk.borrow_mut();
-        let inside = disk.files.iter_mut().filter(|(name, _)| name.parent() == Some(path));
-        inside.for_each(|(_, file)| file.named = true);
+        self.disk.borrow_mut().name_files_of(path);
         Ok(())
     }
     fn buffer(&mut self, capacity: usize) -> Buffer {

@@ -28,6 +28,8 @@ const EDQUOT: i32 = 122;
 pub(super) struct Preparing {
     file: u16,
     sequence: u32,
+    /// The directory is known to hold its name, whatever happens to the power.
+    named: bool,
     /// Up to where it is filled; the segment's size when only its header is missing.
     filled: u32,
     in_flight: bool,
@@ -75,6 +77,11 @@ impl Log {
             return false;
         }
         preparing.in_flight = true;
+        if !preparing.named {
+            let path = self.options.directory.clone();
+            driver.submit(Op::SyncDirectory { path }, self.token(PREPARE));
+            return true;
+        }
         let (file, from, sequence) = (preparing.file, preparing.filled, preparing.sequence);
         let (offset, buffer) = self.next_piece(driver, file, from, sequence);
         // The last piece makes the file's size and extents durable, past the page cache that is all that zeros need: whatever else
@@ -97,7 +104,9 @@ impl Log {
     /// Takes a free file, or makes one.
     fn begin_preparing(&mut self, driver: &mut dyn Driver) {
         let newest = self.spares.back().unwrap_or(self.active()).sequence;
-        let free = match self.free.pop() {
+        let recycled = self.free.pop();
+        let named = recycled.is_some();
+        let free = match recycled {
             Some(free) => {
                 self.figures.recycled += 1;
                 free
@@ -116,6 +125,7 @@ impl Log {
         self.preparing = Some(Preparing {
             file: free.file,
             sequence: newest + 1,
+            named,
             filled,
             in_flight: false,
             not_before: driver.now(),
@@ -125,7 +135,7 @@ impl Log {
         let path = self.path(file);
         self.add_file(driver, &path, true)?;
         self.file_count = file;
-        driver.sync_directory(&self.options.directory)
+        Ok(())
     }
     /// Zeros, or when there are enough of them the header, which says that there are.
     fn next_piece(&mut self, driver: &mut dyn Driver, file: u16, from: u32, sequence: u32) -> (u64, Buffer) {
@@ -168,6 +178,10 @@ impl Log {
                     self.zeros = Some(buffer);
                 }
             }
+            Outcome::Synced => {
+                preparing.named = true;
+                self.named_count = self.file_count;
+            }
             Outcome::Failed { error, .. } if matches!(error.raw_os_error(), Some(ENOSPC | EDQUOT)) => {
                 self.disk_full = true;
                 preparing.not_before = driver.now().after(FULL_PAUSE);
@@ -177,7 +191,7 @@ impl Log {
                 let file = segment::path(&self.options.directory, file);
                 self.fail(Fatal::Write { file, offset, error });
             }
-            _ => unreachable!("a write completes as written or failed"),
+            _ => unreachable!("a step completes as written, synced or failed"),
         }
     }
 }

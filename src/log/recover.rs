@@ -63,6 +63,7 @@ impl Log {
         let directory = self.options.directory.clone();
         self.start(TOKEN.agent, driver).map_err(|error| LogError::Io { file: directory.clone(), error })?;
         driver.sync_directory(&directory).map_err(|error| LogError::Io { file: directory, error })?;
+        self.named_count = self.file_count;
         self.carry = self.index.preamble().collect();
         self.sealed = false;
         let mut completions = Vec::new();

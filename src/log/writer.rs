@@ -42,6 +42,8 @@ pub struct Log {
     files: Vec<FileId>,
     /// How many files there are; they are numbered from 1.
     pub(super) file_count: u16,
+    /// How many of them are in the directory whatever happens to the power: what batches say of files.
+    pub(super) named_count: u16,
     buffered: bool,
     slot: u8,
     /// What was wrong with the end that recovery has cut, if anything.
@@ -158,6 +160,7 @@ impl Log {
             disk_full: false,
             files: Vec::new(),
             file_count: 0,
+            named_count: 0,
             buffered: false,
             slot: 0,
             torn: None,
@@ -399,7 +402,7 @@ impl Log {
             length: length as u32,
             used: building.used as u32,
             records: building.records,
-            files: self.file_count,
+            files: self.named_count,
         };
         self.chain = header.write(&self.keys, building.buffer.space());
         let (file, offset) = (segment.file, u64::from(segment.end));

@@ -27,6 +27,7 @@ impl Uring {
                     Pending::Receive { fd, stopping } => self.complete_receive(fd, stopping, index, raw, out),
                     Pending::Send { fd, .. } => self.complete_send(fd, index, raw.result, out),
                     Pending::Write(_) | Pending::Read(_) => self.complete_transfer(index, raw.result, out),
+                    Pending::Sync(_) => self.complete_sync(index, raw.result, out),
                 }
             }
         }
@@ -177,6 +178,15 @@ impl Uring {
             (false, Some(_)) if result == 0 => failed(-libc::EPIPE),
             (false, Some(_)) => failed(result),
         };
+        out.push(Completion { token, outcome, last: true });
+    }
+
+    fn complete_sync(&mut self, index: u32, result: i32, out: &mut Vec<Completion>) {
+        let Operation { token, pending: Pending::Sync(directory) } = self.operations.remove(index) else {
+            unreachable!("looked at by the caller");
+        };
+        drop(directory);
+        let outcome = if result < 0 { failed(result) } else { Outcome::Synced };
         out.push(Completion { token, outcome, last: true });
     }
 

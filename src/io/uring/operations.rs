@@ -18,12 +18,22 @@ pub(super) struct Operation {
 }
 
 pub(super) enum Pending {
-    Accept { listener: Fd },
+    Accept {
+        listener: Fd,
+    },
     Connect(Box<Connecting>),
-    Receive { fd: Fd, stopping: bool },
-    Send { fd: Fd, sending: Box<Sending> },
+    Receive {
+        fd: Fd,
+        stopping: bool,
+    },
+    Send {
+        fd: Fd,
+        sending: Box<Sending>,
+    },
     Write(Transfer),
     Read(Transfer),
+    /// The directory, open for as long as the kernel needs it.
+    Sync(std::fs::File),
 }
 
 /// A connection being made; `later` holds the addresses still to be tried.

@@ -30,6 +30,7 @@ impl Uring {
                     self.close(fd);
                 }
             }
+            Op::SyncDirectory { path } => self.start_sync(&path, token),
             Op::Write { file, offset, buffer, durable } => {
                 let want = buffer.len;
                 let transfer = self.transfer(file, offset, buffer, want, durable);
@@ -201,6 +202,17 @@ impl Uring {
     ) -> Transfer {
         let (descriptor, direct) = (self.files.descriptor(file), self.files.is_direct(file));
         Transfer { descriptor, direct, durable, offset, buffer, want, done: 0 }
+    }
+
+    fn start_sync(&mut self, path: &std::path::Path, token: Token) {
+        match std::fs::File::open(path) {
+            Ok(directory) => {
+                let entry = opcode::Fsync::new(types::Fd(directory.as_raw_fd())).build();
+                let index = self.operations.insert(Operation { token, pending: Pending::Sync(directory) });
+                self.push(entry.user_data(u64::from(index)));
+            }
+            Err(error) => self.refuse(token, error, None),
+        }
     }
 
     fn start_transfer(&mut self, pending: Pending, token: Token) {

@@ -98,6 +98,7 @@ fn say(outcome: &Outcome) -> String {
         Outcome::Sent { bytes, .. } => format!("sent {bytes}"),
         Outcome::Written(buffer) => format!("written {}", buffer.len),
         Outcome::Read(buffer) => format!("read {}", buffer.len),
+        Outcome::Synced => "synced".to_string(),
         Outcome::Failed { error, .. } => format!("failed: {error}"),
     }
 }
@@ -480,6 +481,20 @@ fn durable_writes_are_read_back() {
     }
     driver.sync_directory(&scratch.0).unwrap();
     assert!(driver.open(&scratch.path("absent"), OpenOptions::default()).is_err());
+}
+
+#[test]
+fn a_directory_is_synced_beside_the_loop_and_one_that_is_not_there_is_said() {
+    let scratch = Scratch::new("directory");
+    let mut driver = Bench::new(small());
+    let made = scratch.path("made").parent().expect("a file lies in a directory").to_path_buf();
+    driver.submit(Op::SyncDirectory { path: made }, token(1));
+    assert_eq!(say(&next(&mut driver, token(1)).outcome), "synced");
+    driver.submit(Op::SyncDirectory { path: scratch.path("nothing") }, token(2));
+    let Outcome::Failed { error, .. } = next(&mut driver, token(2)).outcome else {
+        panic!("it is not there")
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::io::{Completion, Driver, Fd, FileId, Op, Outcome, Token};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Too many open files.
@@ -56,6 +56,7 @@ pub enum Wish {
 enum FileOperation {
     Write { inode: Inode, offset: u64, buffer: Buffer, durable: bool },
     Read { inode: Inode, offset: u64, len: usize, buffer: Buffer },
+    SyncDirectory { path: PathBuf },
 }
 
 struct Socket {
@@ -200,7 +201,7 @@ impl SimDriver {
         let under_way =
             self.cut_short.iter().chain(self.operations.values()).filter_map(|operation| match operation {
                 FileOperation::Write { inode, offset, buffer, .. } => Some((*inode, *offset, buffer.bytes())),
-                FileOperation::Read { .. } => None,
+                FileOperation::Read { .. } | FileOperation::SyncDirectory { .. } => None,
             });
         if power {
             self.disk.lose_power(under_way, &mut self.prng);
@@ -235,6 +236,10 @@ impl SimDriver {
                     }
                     Err(error) => failed(error, buffer),
                 }
+            }
+            FileOperation::SyncDirectory { path } => {
+                self.disk.sync_directory(&path);
+                Outcome::Synced
             }
         };
         self.ready.push(Completion { token, outcome, last: true });
@@ -511,6 +516,7 @@ impl Driver for SimDriver {
                 let inode = self.inode(file);
                 self.submit_file(FileOperation::Read { inode, offset, len, buffer }, token);
             }
+            Op::SyncDirectory { path } => self.submit_file(FileOperation::SyncDirectory { path }, token),
             Op::Accept { listener } => {
                 let Some(listening) = self.listeners.get_mut(&listener.0) else { return };
                 assert!(listening.accept.replace(token).is_none(), "at most one accept a listener");
