@@ -8,6 +8,8 @@
 use clap::Parser;
 use quorate::cli::sim::SimArgs;
 use quorate::sim::sweep::{Finding, Sweep, Tally, sweep};
+#[cfg(feature = "canaries")]
+use quorate::sim::violation;
 use quorate::sim::{self, Coverage, Options, Reached};
 use std::path::{Path, PathBuf};
 
@@ -101,4 +103,32 @@ fn a_seed_has_one_transcript_on_every_thread_and_every_machine() {
     }
     let cure = "if the protocol or the simulator was meant to change, record them with QUORATE_REWRITE=1";
     assert_eq!(recorded, now, "runs are not what was recorded; {cure}");
+}
+
+/// A violation ends the process that its run is in; the command goes on, with a new one, and loses no word of it.
+#[cfg(feature = "canaries")]
+#[test]
+fn the_command_outlives_runs_that_end_their_processes() {
+    use quorate::base::canary::Canary;
+    for (bug, property) in
+        [(Canary::VoteBeforeDurable, "promises"), (Canary::NextBelowMatch, violation::ASSERTION)]
+    {
+        let args = format!("-o json sim --seeds 1..30 --events 4000 --jobs 2 --canary {}", bug.name());
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_quorate")).args(args.split(' ')).output();
+        let out = out.expect("quorate runs");
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(7), "{said}");
+        let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON value");
+        let failures = report["failures"].as_array().expect("a list");
+        assert!(!failures.is_empty() && failures.len() as u64 == report["violations"], "{report}");
+        for failure in failures {
+            assert_eq!(failure["property"], property, "{failure}");
+            // The same as in this process, to the last word.
+            let options = Options { canary: Some(bug), ..Options::of(4000) };
+            let seed = failure["seed"].as_u64().expect("a number");
+            let violation = sim::run(seed, &options).expect_err("it is a function of its seed");
+            assert_eq!(failure["message"], violation.message);
+            assert_eq!(failure["events"], violation.events);
+        }
+    }
 }
