@@ -137,6 +137,16 @@ pub enum ProtocolKind {
     Pbft,
 }
 
+impl ProtocolKind {
+    /// As `group.protocol` says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProtocolKind::Raft => "raft",
+            ProtocolKind::Pbft => "pbft",
+        }
+    }
+}
+
 /// `[raft]`: the parameters of a Raft group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Raft {

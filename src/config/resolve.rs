@@ -71,7 +71,7 @@ impl Layers {
     }
 
     fn protocol(&self, cluster: &Cluster) -> Result<ProtocolKind, ConfigError> {
-        if self.word("group.protocol")? != "pbft" {
+        if self.word("group.protocol")? != ProtocolKind::Pbft.name() {
             return Ok(ProtocolKind::Raft);
         }
         match cluster.members.iter().find(|member| member.signing_key.is_none()) {

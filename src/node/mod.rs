@@ -264,7 +264,7 @@ fn facts(config: &Resolved, booted: &Booted) -> Facts {
         node: config.node.id.0,
         cluster: config.cluster.id.to_string(),
         group: GROUP_ONE.0,
-        protocol: "raft".to_string(),
+        protocol: config.group.protocol.name().to_string(),
         peers: others.map(peer).collect(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         wire_version: crate::wire::hello::VERSION.into(),

@@ -94,8 +94,11 @@ impl Watch {
                 tell_link(&self.status, &self.events, event);
             }
         }
-        if let Some(sight) = &mut self.sights.replica {
-            sight.look(&self.events);
+        if let Some(sight) = &mut self.sights.replica
+            && sight.look(&self.events)
+        {
+            // Who asks who leads is not told who led a second ago.
+            self.status.update(|facts| sight.fill(facts));
         }
     }
 
@@ -131,10 +134,11 @@ impl ReplicaSight {
         }
     }
 
-    fn look(&mut self, events: &EventSink) {
+    /// Tells of a change of leader. True if there was one.
+    fn look(&mut self, events: &EventSink) -> bool {
         let (leader, term) = (self.told.leader.get(), self.told.term.get());
         if (leader, term) == (self.leader, self.term) {
-            return;
+            return false;
         }
         match leader {
             0 if self.leader != 0 => {
@@ -147,6 +151,7 @@ impl ReplicaSight {
             leader => events.emit(Event::LeaderElected { leader: leader as u8, term }),
         }
         (self.leader, self.term) = (leader, term);
+        true
     }
 
     fn fill(&self, facts: &mut Facts) {

@@ -1,6 +1,6 @@
 //! PBFT groups of real processes: as many crashes as a group bears liars, and all at once, under load whose every answer is checked.
 
-use super::harness::Cluster;
+use super::harness::{Cluster, http_get};
 use super::load::Load;
 
 /// Writes after a fault that show that it is overcome.
@@ -20,6 +20,8 @@ fn start(name: &str, nodes: usize) -> Cluster {
 #[test]
 fn four_that_bear_a_liar_outlive_the_crash_of_each_in_turn_and_of_all() {
     let mut cluster = start("pbft", 4);
+    let (status, standing) = http_get(&cluster.admins[0], "/statusz").expect("it lives");
+    assert!(status == 200 && standing.contains("\"protocol\":\"pbft\""), "{standing}");
     let load = Load::start(&cluster);
     load.await_more(ENOUGH);
     for _ in 1..=4 {
