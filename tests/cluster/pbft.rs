@@ -21,7 +21,7 @@ fn start(name: &str, nodes: usize) -> Cluster {
 fn four_that_bear_a_liar_outlive_the_crash_of_each_in_turn_and_of_all() {
     let mut cluster = start("pbft", 4);
     let (status, standing) = http_get(&cluster.admins[0], "/statusz").expect("it lives");
-    assert!(status == 200 && standing.contains("\"protocol\":\"pbft\""), "{standing}");
+    assert!(status == 200 && standing.contains("\"protocol\": \"pbft\""), "{standing}");
     let load = Load::start(&cluster);
     load.await_more(ENOUGH);
     for _ in 1..=4 {
