@@ -66,7 +66,7 @@ fn identity(id: u8, nodes: u8) -> Identity {
 
 fn settings(listen: &str) -> rx::Settings {
     rx::Settings {
-        listen: listen.into(),
+        listen: Some(listen.into()),
         reconnect_min: Duration::from_millis(5),
         reconnect_max: Duration::from_millis(50),
         handshake_max: Duration::from_secs(5),

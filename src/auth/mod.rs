@@ -10,5 +10,5 @@ pub mod seal;
 pub use open::Open;
 pub use seal::Seal;
 
-/// Places in tables by peer: node ids are below it.
-const PEERS_MAX: usize = 64;
+/// Places in tables by peer: the ids of nodes and native clients are below it.
+const PEERS_MAX: usize = 1 + crate::config::limits::NODES_MAX + crate::config::limits::CLIENTS_MAX;

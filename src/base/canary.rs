@@ -170,6 +170,8 @@ canaries! {
     AcceptSecondPrePrepare = "pbft-accept-second-pre-prepare", "TOCS 2002, 4.3";
     /// One voice is enough to believe that a slot is decided.
     OneVoiceDecides = "pbft-one-voice-decides", "TOCS 2002, 6.2";
+    /// B12: a native client takes f + 1 equal replies for enough although its reads are not ordered.
+    FastReadWeakQuorum = "client-fast-read-weak-quorum", "Berger, Reiser and Bessani, SRDS 2021; TOCS 2002, 5.1.3";
     /// A replica that comes back has forgotten what it accepted.
     ForgetWhatWasSaid = "pbft-forget-what-was-said", "Bessani and others, USENIX ATC 2013";
 }

@@ -19,7 +19,8 @@ pub use time::{Instant, Stamp};
 
 use std::fmt;
 
-/// A member of the cluster, from 1 to `limits::NODES_MAX`. It names a configured identity, never an address.
+/// A member of the cluster, from 1 to `limits::NODES_MAX`, or above that a native client. It names a configured identity, never an
+/// address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct NodeId(pub u8);
 
@@ -87,11 +88,11 @@ impl Ticket {
 /// Who submitted a batch: a front of a node, in one of that node's lives. Sequences count from 1 within it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct Origin {
-    /// The node whose clients sent the commands.
+    /// The node whose clients sent the commands, or the native client that did.
     pub node: NodeId,
     /// Which of the node's fronts (one a shard).
     pub lane: u8,
-    /// The node's generation (superblock), rising by one each start: a later boot supersedes an earlier one.
+    /// The node's generation (superblock), rising by one each start, or when the client began: a later boot supersedes an earlier one.
     pub boot: u64,
 }
 

@@ -9,17 +9,18 @@ pub struct NodeSet(pub u64);
 impl NodeSet {
     /// Adds `n`; true if it was not there.
     pub fn insert(&mut self, n: NodeId) -> bool {
+        assert!(u32::from(n.0) < u64::BITS, "a set is of members");
         let fresh = !self.contains(n);
         self.0 |= 1 << n.0;
         fresh
     }
     /// Takes `n` out.
     pub fn remove(&mut self, n: NodeId) {
-        self.0 &= !(1 << n.0);
+        self.0 &= !1u64.checked_shl(n.0.into()).unwrap_or(0);
     }
-    /// Whether `n` is in it.
+    /// Whether `n` is in it; a native client never is.
     pub fn contains(self, n: NodeId) -> bool {
-        self.0 & (1 << n.0) != 0
+        self.0 & 1u64.checked_shl(n.0.into()).unwrap_or(0) != 0
     }
     /// How many nodes are in it.
     pub fn len(self) -> usize {

@@ -175,6 +175,7 @@ mod tests {
         };
         let dir = scratch.path().to_owned();
         let layout = Layout {
+            clients: Vec::new(),
             cluster: ClusterId::default(),
             token_file: dir.join("t"),
             dir,

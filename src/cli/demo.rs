@@ -81,6 +81,7 @@ fn layout(args: &DemoArgs, dir: PathBuf) -> Result<Layout, Failure> {
         hosts: Vec::new(),
         protocol: args.protocol.clone(),
         faulty: args.faulty,
+        clients: 0,
         segment_bytes: "4MiB".into(),
     };
     match wanted.dir.join("node-1.toml").exists() {

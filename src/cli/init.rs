@@ -5,7 +5,7 @@
 use super::exit::{Exit, Failure};
 use super::output::{Output, columns};
 use crate::base::NodeId;
-use crate::config::limits::NODES_MAX;
+use crate::config::limits::{CLIENTS_MAX, NODES_MAX};
 use crate::config::{self, units};
 use crate::crypto::{ClusterId, SecretKey};
 use crate::io::entropy::{Entropy, SystemEntropy};
@@ -38,6 +38,9 @@ pub struct InitArgs {
     /// How many nodes of a pbft group may lie [default: as many as it bears, (N - 1) / 3]
     #[arg(long = "f", value_name = "F")]
     pub faulty: Option<usize>,
+    /// Native clients that a pbft group lets in: each gets an id from 64 on and a key file
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub clients: usize,
     /// Size of a log segment
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     pub segment_bytes: String,
@@ -54,6 +57,17 @@ pub struct Layout {
     pub token_file: PathBuf,
     /// Rising by id.
     pub nodes: Vec<NodeLayout>,
+    /// Rising by id.
+    pub clients: Vec<ClientLayout>,
+}
+
+/// A native client on disk.
+#[derive(Clone, Debug)]
+pub struct ClientLayout {
+    /// Its name.
+    pub id: NodeId,
+    /// Its private key.
+    pub key_file: PathBuf,
 }
 
 /// A node on disk.
@@ -100,6 +114,7 @@ pub fn open(dir: &Path) -> Result<Layout, Failure> {
         cluster: first.cluster.id,
         token_file: first.admin.token_file.clone(),
         nodes: nodes.collect(),
+        clients: first.cluster.clients.iter().map(|client| ClientLayout::new(&dir, client.id)).collect(),
         dir,
     })
 }
@@ -112,6 +127,12 @@ impl Layout {
         text += "\nStart each node with its file:\n";
         for node in &self.nodes {
             text += &format!("  quorate start --config {}\n", node.config.display());
+        }
+        if !self.clients.is_empty() {
+            text += "\nA native client stands between Redis clients and the group, and trusts no node:\n";
+        }
+        for client in &self.clients {
+            text += &format!("  {}\n", client.command(&self.nodes[0].config));
         }
         text
     }
@@ -129,6 +150,7 @@ impl Layout {
             "dir": self.dir,
             "token_file": self.token_file,
             "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
+            "clients": self.clients.iter().map(|c| json!({"id": c.id.0, "key_file": c.key_file})).collect::<Vec<_>>(),
         })
     }
 }
@@ -137,6 +159,7 @@ impl Layout {
 struct Plan {
     layout: Layout,
     keys: Vec<SecretKey>,
+    client_keys: Vec<SecretKey>,
     segment_bytes: u64,
     protocol: String,
     faulty: Option<usize>,
@@ -160,6 +183,9 @@ impl Plan {
                 args.base_port
             ));
         }
+        if CLIENTS_MAX < args.clients {
+            return usage(format!("--clients is {}, but a cluster has at most {CLIENTS_MAX}", args.clients));
+        }
         let Some(segment_bytes) = units::parse_size(&args.segment_bytes) else {
             return usage(format!(
                 "--segment-bytes is {}, but it must be a size; write it like 64MiB",
@@ -178,14 +204,18 @@ impl Plan {
         let dir =
             std::path::absolute(&args.dir).map_err(|e| Failure::io(&args.dir, "make it absolute", &e))?;
         let nodes = (1..=count as u8).map(|id| NodeLayout::new(&dir, id, args)).collect();
-        let layout = Layout { cluster, token_file: dir.join("admin.token"), dir, nodes };
-        let keys = (0..count).map(|_| {
+        let client = |place| ClientLayout::new(&dir, NodeId((NODES_MAX + 1 + place) as u8));
+        let clients = (0..args.clients).map(client).collect();
+        let layout = Layout { cluster, token_file: dir.join("admin.token"), dir, nodes, clients };
+        let mut key = || {
             let mut secret = [0; 32];
             entropy.fill(&mut secret);
             SecretKey::from_entropy(secret)
-        });
+        };
+        let keys = (0..count).map(|_| key()).collect();
+        let client_keys = (0..args.clients).map(|_| key()).collect();
         let (protocol, faulty, together) = (args.protocol.clone(), args.faulty, args.hosts.is_empty());
-        let plan = Plan { keys: keys.collect(), segment_bytes, protocol, faulty, together, layout };
+        let plan = Plan { keys, client_keys, segment_bytes, protocol, faulty, together, layout };
         plan.check()?;
         Ok(plan)
     }
@@ -205,6 +235,7 @@ impl Plan {
 
     fn refuse_to_overwrite(&self) -> Result<(), Failure> {
         let files = self.layout.nodes.iter().flat_map(|n| [n.config.clone(), n.key_file(), n.data_dir()]);
+        let files = files.chain(self.layout.clients.iter().map(|client| client.key_file.clone()));
         match files.chain([self.layout.token_file.clone(), self.password_file()]).find(|f| f.exists()) {
             None => Ok(()),
             Some(file) => Err(Failure::new(
@@ -234,6 +265,9 @@ impl Plan {
             superblock::create(&node.data_dir(), identity, 1)
                 .map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
             write_new(&node.config, &self.toml(place), 0o644)?;
+        }
+        for (client, key) in self.layout.clients.iter().zip(&self.client_keys) {
+            write_new(&client.key_file, &format!("{}\n", *key.to_hex()), 0o600)?;
         }
         sync_dir(&self.layout.dir)?;
         Ok(self.layout)
@@ -276,7 +310,25 @@ impl Plan {
                 key.signing().public()
             );
         }
+        for (client, key) in self.layout.clients.iter().zip(&self.client_keys) {
+            text += &format!(
+                "\n[[cluster.clients]]\nid = {}\nkey = \"{}\"\nsigning_key = \"{}\"\n",
+                client.id,
+                key.public(),
+                key.signing().public()
+            );
+        }
         text
+    }
+}
+
+impl ClientLayout {
+    fn new(dir: &Path, id: NodeId) -> ClientLayout {
+        ClientLayout { id, key_file: dir.join(format!("client-{id}.key")) }
+    }
+    /// What runs it.
+    fn command(&self, config: &Path) -> String {
+        format!("quorate client --config {} --key-file {}", config.display(), self.key_file.display())
     }
 }
 
@@ -334,7 +386,7 @@ mod tests {
     fn args(dir: &Path, nodes: usize, hosts: &[&str]) -> InitArgs {
         let hosts = hosts.iter().map(|h| h.to_string()).collect();
         let (dir, protocol, segment_bytes) = (dir.to_owned(), "raft".into(), "4MiB".into());
-        InitArgs { dir, nodes, base_port: 7000, hosts, protocol, faulty: None, segment_bytes }
+        InitArgs { dir, nodes, base_port: 7000, hosts, protocol, faulty: None, clients: 0, segment_bytes }
     }
 
     #[test]

@@ -241,6 +241,7 @@ mod tests {
             hosts,
             protocol,
             faulty: None,
+            clients: 0,
             segment_bytes,
         })
         .unwrap();

@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod client;
 pub mod cluster;
 pub mod completions;
 pub mod configure;
@@ -58,6 +59,8 @@ enum Command {
     /// Stand between nodes as a network that behaves badly on purpose
     #[command(subcommand)]
     Proxy(proxy::ProxyCommand),
+    /// Stand between Redis clients and a pbft group as a client that trusts none of its nodes
+    Client(client::ClientArgs),
     /// Ask the nodes of a cluster where they stand
     Ctl(ctl::CtlArgs),
     /// Read and check what a stopped node has on disk
@@ -109,6 +112,7 @@ impl Cli {
             Command::Bench(args) => bench::run(args, self.output),
             Command::LimitNode(args) => bench::run_limit_node(args),
             Command::Proxy(command) => proxy::run(command, self.output),
+            Command::Client(args) => client::run(args),
             Command::Ctl(args) => ctl::run(args, self.output),
             Command::Inspect(command) => inspect::run(command, self.output),
             Command::Config(command) => configure::run(command, self.output),

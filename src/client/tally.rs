@@ -32,6 +32,14 @@ impl Tally {
     pub fn agreed(&self, enough: usize) -> Option<Digest> {
         self.said.iter().find(|(_, nodes)| enough <= nodes.len()).map(|(digest, _)| *digest)
     }
+    /// Whether `node` says `digest`.
+    pub fn has(&self, node: NodeId, digest: Digest) -> bool {
+        self.said.iter().any(|(known, nodes)| *known == digest && nodes.contains(node))
+    }
+    /// How many say what most say.
+    pub fn most(&self) -> usize {
+        self.said.iter().map(|(_, nodes)| nodes.len()).max().unwrap_or(0)
+    }
     /// How many have spoken.
     pub fn len(&self) -> usize {
         self.heard.len()

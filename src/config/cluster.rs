@@ -24,6 +24,17 @@ pub struct Member {
     pub signing_key: Option<VerifyingKey>,
 }
 
+/// A client that talks to the group itself, not through a node: one that an operator has let in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NativeClient {
+    /// Its name, above those of all possible members.
+    pub id: NodeId,
+    /// Its static public key.
+    pub key: PublicKey,
+    /// The public half of the key that it signs with.
+    pub signing_key: VerifyingKey,
+}
+
 /// The cluster: who is in it, under which name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cluster {
@@ -31,6 +42,8 @@ pub struct Cluster {
     pub id: ClusterId,
     /// Rising by id, without duplicates, at least one.
     pub members: Vec<Member>,
+    /// Rising by id, without duplicates.
+    pub clients: Vec<NativeClient>,
 }
 
 impl Cluster {
@@ -77,7 +90,7 @@ mod tests {
             key: PublicKey([n; 32]),
             signing_key: None,
         };
-        Cluster { id: ClusterId([id; 16]), members: (1..=members).map(member).collect() }
+        Cluster { id: ClusterId([id; 16]), members: (1..=members).map(member).collect(), clients: Vec::new() }
     }
 
     #[test]

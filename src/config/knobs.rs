@@ -89,6 +89,11 @@ pub const MEMBERS_KEY: &str = "cluster.members";
 /// The keys of one member.
 pub const MEMBER_KEYS: &[&str] = &["id", "peer", "client", "admin", "key", "signing_key"];
 
+/// The array of tables that names the native clients.
+pub const CLIENTS_KEY: &str = "cluster.clients";
+/// The keys of one client.
+pub const CLIENT_KEYS: &[&str] = &["id", "key", "signing_key"];
+
 /// All settings, in the order in which people read them.
 pub const KNOBS: &[Knob] = &[
     knob(
@@ -234,6 +239,12 @@ pub const KNOBS: &[Knob] = &[
         "In a pbft group a primary that has not had a request executed for so long is replaced; doubles while views fail. Shorter is sooner back after a crash, and replaces a primary that is only slow.",
     ),
     knob(
+        "group.fast_reads",
+        Boolean,
+        Value("false"),
+        "Native clients of a pbft group read without the log, and everybody waits for 2f+1 equal replies instead of f+1, to writes too. Needs group.verify, so that no node answers a write sooner. Equal on all nodes.",
+    ),
+    knob(
         "raft.election_min",
         duration(2, 60_000),
         Value("150ms"),
@@ -377,7 +388,7 @@ pub fn find(key: &str) -> Option<&'static Knob> {
 
 /// A key that looks like this one, if any does: for "did you mean".
 pub fn nearest(key: &str) -> Option<&'static str> {
-    let keys = KNOBS.iter().map(|k| k.key).chain([MEMBERS_KEY]);
+    let keys = KNOBS.iter().map(|k| k.key).chain([MEMBERS_KEY, CLIENTS_KEY]);
     keys.map(|k| (similarity(key, k), k))
         .filter(|(s, _)| 0.75 <= *s)
         .max_by(|a, b| a.0.total_cmp(&b.0))

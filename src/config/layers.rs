@@ -21,7 +21,7 @@ pub struct Setting {
     pub origin: Origin,
 }
 
-/// A member as written: its keys, unchecked.
+/// A member or a client as written: its keys, unchecked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WrittenMember {
     /// Key and value.
@@ -37,6 +37,8 @@ pub struct Layers {
     pub settings: BTreeMap<&'static str, Setting>,
     /// `[[cluster.members]]`, in the order of the file.
     pub members: Vec<WrittenMember>,
+    /// `[[cluster.clients]]`, in the order of the file.
+    pub clients: Vec<WrittenMember>,
     /// Relative paths start here.
     pub base: PathBuf,
 }
@@ -125,40 +127,18 @@ impl Layers {
         value: &Spanned<DeValue<'_>>,
     ) -> Result<(), ConfigError> {
         if key == knobs::MEMBERS_KEY {
-            return self.take_members(source, value);
+            self.members = source.tables(knobs::MEMBERS_KEY, knobs::MEMBER_KEYS, value)?;
+            return Ok(());
+        }
+        if key == knobs::CLIENTS_KEY {
+            self.clients = source.tables(knobs::CLIENTS_KEY, knobs::CLIENT_KEYS, value)?;
+            return Ok(());
         }
         if knobs::find(&key).is_none() {
             return Err(source.unknown(key, name));
         }
         let text = source.scalar(&key, value)?;
         self.put(key, text, source.origin(name))
-    }
-
-    fn take_members(&mut self, source: &Source<'_>, value: &Spanned<DeValue<'_>>) -> Result<(), ConfigError> {
-        let wrong = || -> ConfigError {
-            BadValue {
-                origin: source.origin(value.span()),
-                key: knobs::MEMBERS_KEY.into(),
-                value: format!("of type {}", value.get_ref().type_str()),
-                limit: "members are tables".into(),
-                cure: "write one [[cluster.members]] a node".into(),
-            }
-            .into()
-        };
-        for member in value.get_ref().as_array().ok_or_else(wrong)?.iter() {
-            let table = member.get_ref().as_table().ok_or_else(wrong)?;
-            let mut keys = BTreeMap::new();
-            for (name, value) in table {
-                let key = name.get_ref().to_string();
-                if !knobs::MEMBER_KEYS.contains(&key.as_str()) {
-                    return Err(source.unknown_member_key(key, name.span()));
-                }
-                let text = source.scalar(&format!("{}.{key}", knobs::MEMBERS_KEY), value)?;
-                keys.insert(key, Setting { text, origin: source.origin(name.span()) });
-            }
-            self.members.push(WrittenMember { keys, origin: source.origin(member.span()) });
-        }
-        Ok(())
     }
 }
 
@@ -176,14 +156,41 @@ impl Source<'_> {
     fn unknown(&self, key: String, span: Range<usize>) -> ConfigError {
         ConfigError::UnknownKey { origin: self.origin(span), nearest: knobs::nearest(&key), key }
     }
-    fn unknown_member_key(&self, key: String, span: Range<usize>) -> ConfigError {
-        let near = |k: &&&str| 0.75 <= strsim::jaro_winkler(&key, k);
-        let nearest = knobs::MEMBER_KEYS.iter().find(near).copied();
-        ConfigError::UnknownKey {
-            origin: self.origin(span),
-            nearest,
-            key: format!("{}.{key}", knobs::MEMBERS_KEY),
+    /// An array of tables, each with some of `names`.
+    fn tables(
+        &self,
+        array: &str,
+        names: &[&'static str],
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Vec<WrittenMember>, ConfigError> {
+        let wrong = || -> ConfigError {
+            BadValue {
+                origin: self.origin(value.span()),
+                key: array.into(),
+                value: format!("of type {}", value.get_ref().type_str()),
+                limit: "each is a table".into(),
+                cure: format!("write one [[{array}]] each"),
+            }
+            .into()
+        };
+        let mut found = Vec::new();
+        for member in value.get_ref().as_array().ok_or_else(wrong)?.iter() {
+            let table = member.get_ref().as_table().ok_or_else(wrong)?;
+            let mut keys = BTreeMap::new();
+            for (name, value) in table {
+                let key = name.get_ref().to_string();
+                if !names.contains(&key.as_str()) {
+                    let near = |known: &&&str| 0.75 <= strsim::jaro_winkler(&key, known);
+                    let nearest = names.iter().find(near).copied();
+                    let (origin, key) = (self.origin(name.span()), format!("{array}.{key}"));
+                    return Err(ConfigError::UnknownKey { origin, nearest, key });
+                }
+                let text = self.scalar(&format!("{array}.{key}"), value)?;
+                keys.insert(key, Setting { text, origin: self.origin(name.span()) });
+            }
+            found.push(WrittenMember { keys, origin: self.origin(member.span()) });
         }
+        Ok(found)
     }
     /// A string, number or truth value as text.
     fn scalar(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<String, ConfigError> {

@@ -12,6 +12,8 @@ pub const MIB: usize = 1024 * KIB;
 
 /// Members of a cluster. Ids are 1 to this, so that a set of nodes is one word (`base::NodeSet`).
 pub const NODES_MAX: usize = 63;
+/// Native clients of a cluster. Their ids follow those of the members.
+pub const CLIENTS_MAX: usize = 64;
 /// Cores of a node's data plane.
 pub const CORES_MAX: usize = 64;
 

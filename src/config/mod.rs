@@ -19,7 +19,7 @@ pub mod units;
 #[cfg(test)]
 mod tests;
 
-pub use cluster::{Cluster, FORMAT_VERSION, Member};
+pub use cluster::{Cluster, FORMAT_VERSION, Member, NativeClient};
 pub use error::ConfigError;
 pub use layers::Layers;
 pub use origin::Origin;
@@ -27,3 +27,4 @@ pub use process::{
     Admin, Client, Durability, Group, LineFormat, Log, LogLines, Node, Password, Peer, Placement,
     ProtocolKind, Raft, Resolved, Store, Times,
 };
+pub(crate) use resolve::is_local;

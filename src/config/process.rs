@@ -126,6 +126,8 @@ pub struct Group {
     pub clock_skew_max: Duration,
     /// After which wait for a request's execution the primary is suspected.
     pub request_timeout: Duration,
+    /// Native clients read without the log, and everybody waits for a strong quorum's replies. Implies `verify`.
+    pub fast_reads: bool,
 }
 
 /// The protocols that a group can run.

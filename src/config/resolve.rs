@@ -1,10 +1,11 @@
 //! From layers to a [`Resolved`]: kinds, limits, and the relations between settings.
 
-use super::cluster::{Cluster, Member};
+use super::cluster::{Cluster, Member, NativeClient};
 use super::error::BadValue;
 use super::knobs::{self, Fallback, Kind};
 use super::layers::{Layers, Setting, WrittenMember};
 use super::origin::Origin;
+use super::limits::{CLIENTS_MAX, NODES_MAX};
 use super::process::*;
 use super::{ConfigError, units};
 use crate::base::NodeId;
@@ -36,8 +37,16 @@ impl Layers {
     }
 
     fn group(&self, cluster: &Cluster) -> Result<Group, ConfigError> {
+        let protocol = self.protocol(cluster)?;
+        if let Some(client) = cluster.clients.first().filter(|_| protocol != ProtocolKind::Pbft) {
+            return Err(ConfigError::Missing {
+                key: format!("group.protocol = \"pbft\" for native client {}", client.id),
+                cure: "only such a group has native clients; leave [[cluster.clients]] out".into(),
+            });
+        }
         let group = Group {
-            protocol: self.protocol(cluster)?,
+            protocol,
+            fast_reads: self.boolean("group.fast_reads")?,
             verify: self.boolean("group.verify")?,
             faulty: self.faulty(cluster)?,
             sign_pre_prepares: self.boolean("group.sign_pre_prepares")?,
@@ -49,6 +58,13 @@ impl Layers {
                 "group.verify",
                 "the replies of several nodes are compared only in a pbft group".into(),
                 "leave it out, or begin a cluster with `quorate init --protocol pbft`",
+            ));
+        }
+        if group.fast_reads && !group.verify {
+            return Err(self.bad(
+                "group.fast_reads",
+                "a node that answers writes on its own word would make fast reads stale".into(),
+                "set group.verify = true as well",
             ));
         }
         Ok(group)
@@ -260,7 +276,28 @@ impl Layers {
             members.push(member);
         }
         members.sort_by_key(|m| m.id);
-        Ok(Cluster { id, members })
+        let clients = self.native_clients(&members)?;
+        Ok(Cluster { id, members, clients })
+    }
+
+    fn native_clients(&self, members: &[Member]) -> Result<Vec<NativeClient>, ConfigError> {
+        let mut clients: Vec<NativeClient> = Vec::new();
+        for written in &self.clients {
+            let client = written.resolve_client()?;
+            let taken = |name: &str| {
+                Err(bad_client(name, &written.keys[name], "somebody else has the same", "give each its own"))
+            };
+            if clients.iter().any(|other| other.id == client.id) {
+                return taken("id");
+            }
+            let keys = members.iter().map(|m| m.key).chain(clients.iter().map(|c| c.key));
+            if keys.into_iter().any(|key| key == client.key) {
+                return taken("key");
+            }
+            clients.push(client);
+        }
+        clients.sort_by_key(|client| client.id);
+        Ok(clients)
     }
 
     // ---- one value --------------------------------------------------------------------------------------------------
@@ -405,6 +442,21 @@ impl WrittenMember {
         })
     }
 
+    fn resolve_client(&self) -> Result<NativeClient, ConfigError> {
+        let id = self.required("id")?;
+        let ids = NODES_MAX + 1..=NODES_MAX + CLIENTS_MAX;
+        let number = id.text.parse::<u8>().ok().filter(|n| ids.contains(&usize::from(*n)));
+        let number = number
+            .ok_or_else(|| bad_client("id", id, "clients have the ids 64 to 127", "number them from 64"))?;
+        let key = self.required("key")?;
+        let public = PublicKey::parse(&key.text).map_err(|error| {
+            bad_client("key", key, &error.to_string(), "take it from what `quorate init --clients` wrote")
+        })?;
+        self.required("signing_key")?;
+        let signing_key = self.signing_key()?.expect("it is there");
+        Ok(NativeClient { id: NodeId(number), key: public, signing_key })
+    }
+
     fn signing_key(&self) -> Result<Option<VerifyingKey>, ConfigError> {
         let Some(setting) = self.keys.get("signing_key") else { return Ok(None) };
         let bad =
@@ -420,7 +472,8 @@ impl WrittenMember {
     fn required(&self, name: &str) -> Result<&Setting, ConfigError> {
         self.keys.get(name).ok_or_else(|| ConfigError::Missing {
             key: format!("cluster.members.{name} at {}", self.origin),
-            cure: "every member has id, peer, client and key".into(),
+            cure: "every member has id, peer, client and key, every native client id, key and signing_key"
+                .into(),
         })
     }
 
@@ -447,9 +500,15 @@ impl WrittenMember {
 }
 
 fn bad_member(name: &str, setting: &Setting, limit: &str, cure: &str) -> ConfigError {
+    bad_of(super::knobs::MEMBERS_KEY, name, setting, limit, cure)
+}
+fn bad_client(name: &str, setting: &Setting, limit: &str, cure: &str) -> ConfigError {
+    bad_of(super::knobs::CLIENTS_KEY, name, setting, limit, cure)
+}
+fn bad_of(array: &str, name: &str, setting: &Setting, limit: &str, cure: &str) -> ConfigError {
     BadValue {
         origin: setting.origin.clone(),
-        key: format!("cluster.members.{name}"),
+        key: format!("{array}.{name}"),
         value: setting.text.clone(),
         limit: limit.into(),
         cure: cure.into(),
@@ -479,7 +538,7 @@ fn check_address(key: &str, setting: &Setting, port_min: u16) -> Result<String, 
 }
 
 /// Whether only this machine can reach it.
-fn is_local(address: &str) -> bool {
+pub(crate) fn is_local(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     address.contains('/') || host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

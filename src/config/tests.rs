@@ -134,6 +134,29 @@ fn a_bad_value_names_the_value_the_limit_and_the_cure() {
 }
 
 #[test]
+fn native_clients_have_ids_above_all_members_and_keys_of_their_own_and_ask_for_a_pbft_group() {
+    let signing = crate::crypto::SigningKey::from_entropy([9; 32]).public();
+    let pbft = file().replace("key = \"0", &format!("signing_key = \"{signing}\"\nkey = \"0"));
+    let pbft = format!("[group]\nprotocol = \"pbft\"\n{pbft}");
+    let client = |id: u8, key: u8| {
+        let key = format!("{key:02x}").repeat(32);
+        format!("[[cluster.clients]]\nid = {id}\nkey = \"{key}\"\nsigning_key = \"{signing}\"\n")
+    };
+    let with = |clients: &str| load(&format!("{pbft}{clients}"), &[], &[]);
+    let clients = with(&format!("{}{}", client(65, 5), client(64, 4))).unwrap().cluster.clients;
+    assert_eq!(clients.iter().map(|c| c.id.0).collect::<Vec<_>>(), [64, 65]);
+    let refused = |clients: &str| with(clients).unwrap_err().to_string();
+    assert!(
+        refused(&client(63, 5)).contains("`cluster.clients.id` is 63, but clients have the ids 64 to 127")
+    );
+    assert!(refused(&client(128, 5)).contains("`cluster.clients.id`"));
+    assert!(refused(&client(64, 2)).contains("`cluster.clients.key`"), "that of a member");
+    assert!(refused(&format!("{}{}", client(64, 5), client(64, 6))).contains("`cluster.clients.id`"));
+    let raft = load(&format!("{}{}", file(), client(64, 5)), &[], &[]).unwrap_err().to_string();
+    assert!(raft.contains("group.protocol"), "{raft}");
+}
+
+#[test]
 fn members_share_neither_id_nor_address_nor_key() {
     let three = |second: String| complaint(&format!("{HEAD}{}{}{second}", member(1, 7000), member(2, 7100)));
     assert!(three(member(1, 7200)).contains("`cluster.members.id` is 1, but member 1 has the same"));

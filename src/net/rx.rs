@@ -43,8 +43,8 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// What an operator may choose.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `host:port`, or a path.
-    pub listen: String,
+    /// `host:port`, or a path; none for who only dials.
+    pub listen: Option<String>,
     /// First pause before dialling again.
     pub reconnect_min: Duration,
     /// Longest pause before dialling again.
@@ -242,11 +242,9 @@ impl Agent for Rx {
     }
     fn start(&mut self, slot: u8, driver: &mut dyn Driver) -> io::Result<()> {
         self.slot = slot;
-        let listener = driver.listen(&self.settings.listen).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot listen for peers on {}: {error}", self.settings.listen),
-            )
+        let Some(address) = &self.settings.listen else { return Ok(()) };
+        let listener = driver.listen(address).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen for peers on {address}: {error}"))
         })?;
         self.listener = Some(listener);
         driver.submit(Op::Accept { listener }, self.token(Kind::Accept, 0));

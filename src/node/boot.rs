@@ -298,7 +298,8 @@ fn pbft_setup(config: &Resolved, secret: &SecretKey, boot: u64) -> pbft::Setup {
 
 fn keyring(config: &Resolved, own: SigningKey) -> Keyring {
     let public = config.cluster.members.iter().filter_map(|m| m.signing_key.map(|key| (m.id, key)));
-    Keyring::new(own, public)
+    let clients = config.cluster.clients.iter().map(|client| (client.id, client.signing_key));
+    Keyring::new(own, public.chain(clients))
 }
 
 fn raft_options(config: &Resolved) -> raft::Options {

@@ -6,6 +6,7 @@ pub mod agent;
 mod ahead;
 pub mod boot;
 mod keeping;
+pub mod outside;
 pub mod placement;
 mod probe;
 pub mod run;

@@ -51,7 +51,7 @@ const SILENT_KEEP_ALIVES: u32 = 6;
 /// How long a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// How long one send may take before its link is given up.
-const SEND_STALL_MAX: Duration = Duration::from_secs(5);
+pub(super) const SEND_STALL_MAX: Duration = Duration::from_secs(5);
 
 /// A node's agents, and what others hold of them.
 pub struct Wired {
@@ -112,9 +112,9 @@ pub struct Begun {
 
 /// Makes what clients may be told before the node has read its state back: that it is loading.
 pub fn begin(config: &Resolved, sizes: &Sizes, origin: Origin) -> Begun {
-    let others = config.cluster.members.iter().filter(|m| m.id != config.node.id);
-    let numbers: BTreeMap<NodeId, PeerNumbers> = others.map(|m| (m.id, PeerNumbers::default())).collect();
-    let (told, store_told) = (Told::of(numbers.keys().copied()), StoreTold::default());
+    let numbers = peer_numbers(config);
+    let others = config.cluster.nodes().iter().filter(|id| *id != config.node.id);
+    let (told, store_told) = (Told::of(others), StoreTold::default());
     let ending = Ending { replica: told.drained.clone(), ..Ending::default() };
     let view = client_view(config, origin, &told, &store_told, &ending);
     let (plans, planned) = ring(sizes.ring_values);
@@ -212,7 +212,7 @@ pub fn wire(
         keeper: bell.clone(),
         answers: refusals,
     };
-    let heard = heard(&durable, &log_told, &store_told, &numbers, &ending);
+    let heard = heard(config, &durable, &log_told, &store_told, &numbers, &ending);
     let log_rings = LogRings {
         records: rings.records.1,
         fetches: rings.fetches.1,
@@ -236,10 +236,11 @@ pub fn wire(
         tx: rings.send_links.0,
         events: rings.link_events.0,
     };
-    let rx = make_rx(config, Identified { secret, origin, entropy }, &numbers, rx_rings);
+    let identified = Identified { secret, origin, entropy };
+    let rx = make_rx(config, identified, &numbers, Some(config.peer.listen.clone()), rx_rings);
     let open = Open::new(rings.incoming.1, rings.opened.0, numbers.clone());
     let outgoing = [rings.outgoing.1, rings.vouched.1];
-    let seal = make_seal(config, outgoing, rings.seal_links.1, rings.sealed.0, &numbers);
+    let seal = make_seal(config, config.node.id, outgoing, rings.seal_links.1, rings.sealed.0, &numbers);
     let tx = Tx::new(SEND_STALL_MAX, rings.sealed.1, rings.send_links.1, numbers);
     let sight = ReplicaSight::new(config.node.id, &told, &store_told, &view, log_told);
     let replica = make_replica(config, origin, engine, replica_ports, heard, told);
@@ -260,47 +261,70 @@ pub fn wire(
     Wired { agents, keeper, probe, sight, store: told_by_store, links: rings.link_events.1, ending }
 }
 
-/// What this node tells others of the replies to their batches, where the group compares them.
+/// What this node tells native clients, and where the group compares them other nodes, of the replies to their batches.
 fn vouching(
     config: &Resolved,
     out: Producer<Outgoing>,
     told: &Told,
     numbers: &BTreeMap<NodeId, PeerNumbers>,
 ) -> Option<Vouching> {
-    let listeners = || numbers.iter().map(|(node, numbers)| (*node, numbers.lost.clone()));
-    config.group.verify.then(|| Vouching::new(GROUP_ONE, out, told.leader.clone(), listeners()))
+    let verify = config.group.verify;
+    let is_member = |node: NodeId| config.cluster.member(node).is_some();
+    let nodes = numbers.iter().filter(|(node, _)| verify && is_member(**node));
+    let nodes = nodes.map(|(node, numbers)| (*node, numbers.lost.clone()));
+    let clients = config.cluster.clients.iter().map(|client| client.id);
+    let any = verify || !config.cluster.clients.is_empty();
+    any.then(|| {
+        let place = config.cluster.nodes().iter().position(|node| node == config.node.id);
+        let place = (place.expect("this node is a member"), config.cluster.members.len());
+        Vouching::new(GROUP_ONE, out, told.leader.clone(), place, nodes, clients)
+    })
+}
+
+/// How many of the members must agree.
+pub(super) fn quorum(config: &Resolved) -> Quorum {
+    let members = config.cluster.members.len();
+    Quorum::new(members, config.group.faulty).expect("checked when resolved")
 }
 
 /// What clients' answers wait for, where the group compares them.
 fn verification(config: &Resolved) -> Option<Verification> {
-    let (me, enough, within) = (config.node.id, config.group.faulty + 1, config.times.answer_within);
+    let quorum = quorum(config);
+    let enough = if config.group.fast_reads { quorum.strong() } else { quorum.weak() };
+    let (me, within) = (config.node.id, config.times.answer_within);
     config.group.verify.then_some(Verification { me, enough, within })
 }
 
-fn make_seal(
+pub(super) fn make_seal(
     config: &Resolved,
+    node: NodeId,
     outgoing: [Consumer<Outgoing>; 2],
     links: Consumer<SealLink>,
     out: Producer<SealedFrame>,
     numbers: &BTreeMap<NodeId, PeerNumbers>,
 ) -> Seal {
-    let settings = SealSettings {
-        node: config.node.id,
-        queue_bytes_max: config.peer.queue_bytes_max,
-        keep_alive: KEEP_ALIVE,
-    };
+    let settings =
+        SealSettings { node, queue_bytes_max: config.peer.queue_bytes_max, keep_alive: KEEP_ALIVE };
     Seal::new(settings, outgoing, links, out, numbers.clone())
 }
 
-/// As what a node shakes hands.
-struct Identified {
-    secret: SecretKey,
-    origin: Origin,
-    entropy: Box<dyn Entropy>,
+/// As what a node, or a native client, shakes hands.
+pub(super) struct Identified {
+    pub secret: SecretKey,
+    pub origin: Origin,
+    pub entropy: Box<dyn Entropy>,
+}
+
+/// What flows back from the network: for the other members and for native clients.
+fn peer_numbers(config: &Resolved) -> BTreeMap<NodeId, PeerNumbers> {
+    let others = config.cluster.members.iter().map(|m| m.id).filter(|id| *id != config.node.id);
+    let clients = config.cluster.clients.iter().map(|client| client.id);
+    others.chain(clients).map(|id| (id, PeerNumbers::default())).collect()
 }
 
 /// The numbers that flow back to the replica.
 fn heard(
+    config: &Resolved,
     durable: &Number,
     log: &LogTold,
     store: &StoreTold,
@@ -314,7 +338,11 @@ fn heard(
         memory: store.memory.clone(),
         due: store.due.clone(),
         settled: store.settled.clone(),
-        lost: peers.iter().map(|(peer, numbers)| (*peer, numbers.lost.clone())).collect(),
+        lost: peers
+            .iter()
+            .filter(|(peer, _)| config.cluster.member(**peer).is_some())
+            .map(|(peer, numbers)| (*peer, numbers.lost.clone()))
+            .collect(),
         drain: ending.drain.clone(),
     }
 }
@@ -334,32 +362,36 @@ fn triggers(config: &Resolved) -> Triggers {
     }
 }
 
-fn make_rx(
+/// `listen` is where others connect; a native client dials only, and knows members only.
+pub(super) fn make_rx(
     config: &Resolved,
     Identified { secret, origin, entropy }: Identified,
     numbers: &BTreeMap<NodeId, PeerNumbers>,
+    listen: Option<String>,
     rings: RxRings,
 ) -> Rx {
-    let others = || config.cluster.members.iter().filter(|m| m.id != config.node.id);
     let settings = RxSettings {
-        listen: config.peer.listen.clone(),
+        listen,
         reconnect_min: config.peer.reconnect_min,
         reconnect_max: config.peer.reconnect_max,
         handshake_max: HANDSHAKE_MAX,
         silence_max: KEEP_ALIVE * SILENT_KEEP_ALIVES,
     };
+    // Clients dial: nobody needs to know where they are.
+    let members = config.cluster.members.iter().map(|m| (m.id, m.key, m.peer.clone()));
+    let clients = config.cluster.clients.iter().map(|c| (c.id, c.key, String::new()));
+    let others: Vec<_> = members.chain(clients).filter(|(id, ..)| numbers.contains_key(id)).collect();
     let identity = Identity {
-        node: config.node.id,
+        node: origin.node,
         boot: origin.boot,
         cluster: config.cluster.id,
         fingerprint: config.cluster.fingerprint(),
         secret,
         encrypt: config.peer.encrypt,
-        peers: others().map(|m| (m.id, m.key)).collect(),
+        peers: others.iter().map(|(id, key, _)| (*id, *key)).collect(),
     };
-    let addresses = others()
-        .map(|m| (m.id, PeerAddress { address: m.peer.clone(), numbers: numbers[&m.id].clone() }))
-        .collect();
+    let address = |(id, _, address)| (id, PeerAddress { address, numbers: numbers[&id].clone() });
+    let addresses = others.into_iter().map(address).collect();
     Rx::new(settings, identity, addresses, entropy, rings)
 }
 
@@ -392,7 +424,7 @@ fn make_replica(
 }
 
 /// What the client port may use.
-fn client_options(config: &Resolved) -> front::Options {
+pub(super) fn client_options(config: &Resolved) -> front::Options {
     let client = &config.client;
     front::Options {
         password: client.password.as_ref().map(|password| password.0.clone()),

@@ -72,6 +72,8 @@ pub struct Shard<E> {
     answers: Vec<Answer>,
     /// Refusals that are to be told to other nodes.
     replies: Vec<Outgoing>,
+    /// What native clients ask of the store alone.
+    asked: Vec<Decided>,
     handed: Ticket,
     /// Messages that found no room.
     unroomed: u64,
@@ -93,6 +95,7 @@ impl<E: Lead> Shard<E> {
             dispatches: Vec::new(),
             answers: Vec::new(),
             replies: Vec::new(),
+            asked: Vec::new(),
             handed: Ticket::ZERO,
             unroomed: 0,
             room: u64::MAX,
@@ -311,6 +314,13 @@ impl<E: Lead> Shard<E> {
     ) {
         match message {
             forward::Message::Batch { batch, attempt } => {
+                let is_client = !self.options.members.contains(from);
+                if is_client && batch.origin.node != from {
+                    return;
+                }
+                if is_client && 1 < attempt {
+                    self.asked.push(Decided::Again { group, origin: batch.origin, sequence: batch.sequence });
+                }
                 let (boot, lane, sequence) = (batch.origin.boot, batch.origin.lane, batch.sequence);
                 let is_witness = |seat: &Seat<E>| seat.engine.is_watched() && !seat.engine.is_leader();
                 if self.seats.get(&group).is_some_and(is_witness) {
@@ -328,9 +338,17 @@ impl<E: Lead> Shard<E> {
                     self.refused(now, group, from, sequence, attempt, why);
                 }
             }
+            forward::Message::Read { boot, lane, id, body } => {
+                if !self.options.members.contains(from) {
+                    let (origin, body) = (Origin { node: from, lane, boot }, body.bytes().clone());
+                    self.asked.push(Decided::Ask { group, origin, id, body });
+                    self.touched.push(group);
+                }
+            }
             forward::Message::Replied(reply) => {
                 let forward::Reply { boot, lane, sequence, digest, .. } = reply;
-                if (boot, lane) == (self.options.boot, self.options.lane) {
+                let is_own = (boot, lane) == (self.options.boot, self.options.lane);
+                if is_own && self.options.members.contains(from) {
                     self.answers.push(Answer::Vouched { sequence, from, digest });
                     self.touched.push(group);
                 }
@@ -509,6 +527,7 @@ impl<E: Lead> Shard<E> {
             }
         }
         effects.outgoing.append(&mut self.replies);
+        effects.decided.append(&mut self.asked);
         effects.answers.append(&mut self.answers);
         effects.faults.append(&mut self.out.faults);
         for ship in self.out.ships.drain(..) {

@@ -194,7 +194,7 @@ impl Host {
                 }
                 // A state that came whole has gone past it.
                 Some(Decided::Digest { .. }) => (),
-                Some(Decided::Commit { .. }) | None => (),
+                Some(Decided::Commit { .. } | Decided::Ask { .. } | Decided::Again { .. }) | None => (),
             }
             let applied = self.machine.applied;
             let ready = self.reads.extract_if(.., |(_, slot)| *slot <= applied);

@@ -37,6 +37,7 @@ pub fn brief(message: &Message) -> String {
         Message::Forward(Forward::Refused { boot, sequence, attempt, why, .. }) => {
             format!("Refused boot {boot} {sequence} attempt {attempt}: {why:?}")
         }
+        Message::Forward(Forward::Read { boot, id, .. }) => format!("Read boot {boot} {id}"),
         Message::Forward(Forward::Replied(reply)) => {
             format!("Replied boot {} {} with {:?}", reply.boot, reply.sequence, reply.digest)
         }

@@ -253,6 +253,14 @@ impl StoreAgent {
             }
             match self.ports.decided.pop() {
                 Some(Decided::Commit { entry, at, .. }) => self.held = Some((entry, at)),
+                Some(Decided::Ask { origin, id, body, .. }) => {
+                    count += 1;
+                    self.ask(origin, id, &body);
+                }
+                Some(Decided::Again { origin, sequence, .. }) => {
+                    count += 1;
+                    self.ports.vouching.iter_mut().for_each(|v| v.again(origin, sequence));
+                }
                 Some(Decided::Digest { slot, keep, .. }) => self.digesting = Some((slot, keep)),
                 Some(Decided::Read { id, slot, body, .. }) => {
                     count += 1;
@@ -300,7 +308,9 @@ impl StoreAgent {
             self.replies_hint = (replies.bytes.len().min(REPLIES_HINT_MAX), replies.ends.len());
             let Replies { bytes, ends } = replies;
             if vouched {
-                self.ports.vouching.iter_mut().for_each(|v| v.replied(entry.origin, entry.sequence, &bytes));
+                if let Some(vouching) = &mut self.ports.vouching {
+                    vouching.replied(entry.origin, entry.sequence, bytes.into());
+                }
                 return entry.body.len();
             }
             self.answer(Answer::Write { sequence: entry.sequence, replies: bytes.into(), ends, made });
@@ -335,6 +345,16 @@ impl StoreAgent {
         self.made += replies.bytes.len();
         let Replies { bytes, ends } = replies;
         self.answer(Answer::Read { id, replies: bytes.into(), ends });
+    }
+
+    /// Answers a native client from the present state: what is applied is decided, nothing else is shown.
+    fn ask(&mut self, origin: Origin, id: u64, commands: &[u8]) {
+        let Some(vouching) = &mut self.ports.vouching else { return };
+        let mut replies = Replies::default();
+        self.store.read(commands, &mut replies);
+        self.counts.reads += 1;
+        self.made += replies.bytes.len();
+        vouching.answered(origin, id, replies.bytes.into());
     }
 
     /// Answers reads whose slot has come.

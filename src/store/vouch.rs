@@ -1,17 +1,27 @@
-//! What this store replied to batches of other nodes, for them to compare with what others replied.
+//! What this store replied to batches of others, for them to compare with what other stores replied: digests to nodes, which have the
+//! replies themselves, and replies to native clients, long ones from one replica each.
 //!
-//! Delivery is weak: the newest words to each node are kept, and said again when its link has come up anew.
+//! Delivery is weak. The newest words to each node are kept, and said again when its link has come up anew; a native client's last
+//! replies are kept, and said again when it sends the batch again.
 
 use crate::base::ring::Producer;
 use crate::base::{Body, Digest, GroupId, NodeId, Number, Origin};
 use crate::wire::forward::{Message, Reply};
 use crate::wire::hop::Outgoing;
-use std::collections::VecDeque;
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Words that are kept for each node: more batches than a front has under way. Each costs about 100 bytes.
 const KEPT_MAX: usize = 1024;
 
-/// Somebody who waits for words.
+/// Replies that are kept for each lane of a native client; it has no more batches under way.
+pub const WINDOW: usize = 32;
+/// Replies of so many bytes every replica sends whole; longer ones are sent by one of them, and by each when it is asked again.
+const WHOLE_BYTES_MAX: usize = 1024;
+/// Words to one native client that wait for room in the ring; what exceeds it is asked for again.
+const PENDING_MAX: usize = 1024;
+
+/// Another node that waits for words.
 struct Listener {
     id: NodeId,
     /// Rises when something said to it may be lost, and what it was when that was last looked at.
@@ -22,23 +32,54 @@ struct Listener {
     said: usize,
 }
 
+/// A native client.
+struct Guest {
+    id: NodeId,
+    /// Its last replies, by lane. Invariant: those of a lane are of one boot, and their sequences rise.
+    last: BTreeMap<u8, VecDeque<Reply>>,
+    pending: VecDeque<Reply>,
+}
+
+impl Guest {
+    fn keep(&mut self, reply: &Reply) {
+        let kept = self.last.entry(reply.lane).or_default();
+        kept.retain(|earlier| earlier.boot == reply.boot);
+        if kept.len() == WINDOW {
+            kept.pop_front();
+        }
+        kept.push_back(reply.clone());
+    }
+    fn tell(&mut self, reply: Reply) {
+        if self.pending.len() < PENDING_MAX {
+            self.pending.push_back(reply);
+        }
+    }
+}
+
 /// The words of one group's store.
 pub struct Vouching {
     group: GroupId,
     out: Producer<Outgoing>,
     /// Who leads, as the replica publishes it.
     leader: Number,
+    /// This replica's place among the members, and how many there are.
+    place: (usize, usize),
     /// By id.
     listeners: Vec<Listener>,
+    /// By id.
+    guests: Vec<Guest>,
 }
 
 impl Vouching {
-    /// For these nodes, each with the number that rises when something said to it may be lost.
+    /// For these nodes, each with the number that rises when something said to it may be lost, and these clients. `place` is this
+    /// replica's place among so many members.
     pub fn new(
         group: GroupId,
         out: Producer<Outgoing>,
         leader: Number,
+        place: (usize, usize),
         listeners: impl Iterator<Item = (NodeId, Number)>,
+        clients: impl Iterator<Item = NodeId>,
     ) -> Vouching {
         let listener = |(id, lost): (NodeId, Number)| {
             let lost_seen = lost.get();
@@ -46,7 +87,14 @@ impl Vouching {
         };
         let mut listeners: Vec<Listener> = listeners.map(listener).collect();
         listeners.sort_by_key(|listener| listener.id);
-        Vouching { group, out, leader, listeners }
+        let guest = |id| Guest { id, last: BTreeMap::new(), pending: VecDeque::new() };
+        let mut guests: Vec<Guest> = clients.map(guest).collect();
+        guests.sort_by_key(|guest| guest.id);
+        Vouching { group, out, leader, place, listeners, guests }
+    }
+    fn guest(&mut self, client: NodeId) -> Option<&mut Guest> {
+        let at = self.guests.binary_search_by_key(&client, |guest| guest.id).ok()?;
+        Some(&mut self.guests[at])
     }
     fn find(&mut self, node: NodeId) -> Option<&mut Listener> {
         let at = self.listeners.binary_search_by_key(&node, |listener| listener.id).ok()?;
@@ -54,22 +102,66 @@ impl Vouching {
     }
     /// Whether that node waits for what this store replies to its batches.
     pub fn is_owed(&mut self, node: NodeId) -> bool {
-        self.find(node).is_some()
+        self.find(node).is_some() || self.guest(node).is_some()
     }
     /// The replies to a batch, one after another.
-    pub fn replied(&mut self, origin: Origin, sequence: u64, replies: &[u8]) {
+    pub fn replied(&mut self, origin: Origin, sequence: u64, replies: Bytes) {
         let leader = NodeId(self.leader.get() as u8);
+        let Origin { boot, lane, .. } = origin;
+        let (place, members) = self.place;
+        if let Some(guest) = self.guest(origin.node) {
+            let body = Body::new(replies);
+            let digest = Digest::of(body.bytes());
+            let mut reply = Reply { boot, lane, sequence, leader, digest, body };
+            guest.keep(&reply);
+            let is_mine = (sequence.wrapping_add(lane.into()) % members as u64) as usize == place;
+            if WHOLE_BYTES_MAX < reply.body.len() && !is_mine {
+                reply.body = Body::EMPTY;
+            }
+            return guest.tell(reply);
+        }
         let Some(listener) = self.find(origin.node) else { return };
-        let (Origin { boot, lane, .. }, digest) = (origin, Digest::of(replies));
+        let digest = Digest::of(&replies);
         if listener.kept.len() == KEPT_MAX {
             listener.kept.pop_front();
             listener.said = listener.said.saturating_sub(1);
         }
         listener.kept.push_back(Reply { boot, lane, sequence, leader, digest, body: Body::EMPTY });
     }
+    /// The replies to what a native client asked beside the log. They are not kept: it may ask anew.
+    pub fn answered(&mut self, origin: Origin, id: u64, replies: Bytes) {
+        let (leader, (place, members)) = (NodeId(self.leader.get() as u8), self.place);
+        let Origin { boot, lane, .. } = origin;
+        let Some(guest) = self.guest(origin.node) else { return };
+        let digest = Digest::of(&replies);
+        let is_mine = (id.wrapping_add(lane.into()) % members as u64) as usize == place;
+        let whole = replies.len() <= WHOLE_BYTES_MAX || is_mine;
+        let body = if whole { Body::new(replies) } else { Body::EMPTY };
+        guest.tell(Reply { boot, lane, sequence: id, leader, digest, body });
+    }
+    /// A native client has sent a batch again: the reply goes again, whole, if there was one.
+    pub fn again(&mut self, origin: Origin, sequence: u64) {
+        let leader = NodeId(self.leader.get() as u8);
+        let Some(guest) = self.guest(origin.node) else { return };
+        let kept = guest.last.get(&origin.lane).into_iter().flatten();
+        let found = kept.rev().find(|reply| (reply.boot, reply.sequence) == (origin.boot, sequence));
+        if let Some(reply) = found.cloned() {
+            guest.tell(Reply { leader, ..reply });
+        }
+    }
     /// Says what is not said yet, as far as there is room.
     pub fn say(&mut self) -> usize {
         let mut count = 0;
+        for guest in &mut self.guests {
+            while let Some(reply) = guest.pending.pop_front() {
+                let message = Message::Replied(reply.clone()).into();
+                if self.out.push(Outgoing { to: guest.id, group: self.group, message }).is_err() {
+                    guest.pending.push_front(reply);
+                    return count;
+                }
+                count += 1;
+            }
+        }
         for listener in &mut self.listeners {
             let lost = listener.lost.get();
             if listener.lost_seen != lost {
@@ -97,6 +189,11 @@ mod tests {
 
     const PEER: NodeId = NodeId(2);
 
+    const CLIENT: NodeId = NodeId(64);
+
+    fn ok() -> Bytes {
+        Bytes::from_static(b"+OK\r\n")
+    }
     fn origin(node: NodeId) -> Origin {
         Origin { node, lane: 0, boot: 7 }
     }
@@ -114,11 +211,17 @@ mod tests {
     #[test]
     fn words_are_said_once_and_again_after_a_loss_and_a_full_ring_loses_none() {
         let (lost, (to_seal, mut out)) = (Number::default(), ring(2));
-        let mut vouching =
-            Vouching::new(GROUP_ONE, to_seal, Number::new(3), [(PEER, lost.clone())].into_iter());
+        let mut vouching = Vouching::new(
+            GROUP_ONE,
+            to_seal,
+            Number::new(3),
+            (0, 4),
+            [(PEER, lost.clone())].into_iter(),
+            [].into_iter(),
+        );
         assert!(vouching.is_owed(PEER) && !vouching.is_owed(NodeId(1)));
-        vouching.replied(origin(NodeId(1)), 9, b"+OK\r\n");
-        (1..=3).for_each(|sequence| vouching.replied(origin(PEER), sequence, b"+OK\r\n"));
+        vouching.replied(origin(NodeId(1)), 9, ok());
+        (1..=3).for_each(|sequence| vouching.replied(origin(PEER), sequence, ok()));
         assert_eq!((vouching.say(), said(&mut out)), (2, vec![1, 2]));
         assert_eq!((vouching.say(), said(&mut out)), (1, vec![3]));
         assert_eq!(vouching.say(), 0);
@@ -130,9 +233,51 @@ mod tests {
     #[test]
     fn a_node_that_is_never_heard_costs_a_bounded_memory() {
         let (to_seal, _out) = ring(1);
-        let mut vouching =
-            Vouching::new(GROUP_ONE, to_seal, Number::default(), [(PEER, Number::default())].into_iter());
-        (1..=3 * KEPT_MAX as u64).for_each(|sequence| vouching.replied(origin(PEER), sequence, b"+OK\r\n"));
+        let mut vouching = Vouching::new(
+            GROUP_ONE,
+            to_seal,
+            Number::default(),
+            (0, 4),
+            [(PEER, Number::default())].into_iter(),
+            [].into_iter(),
+        );
+        (1..=3 * KEPT_MAX as u64).for_each(|sequence| vouching.replied(origin(PEER), sequence, ok()));
         assert_eq!(vouching.listeners[0].kept.len(), KEPT_MAX);
+    }
+
+    /// What was said to the client: sequence, and how many bytes of replies.
+    fn told(out: &mut Consumer<Outgoing>) -> Vec<(u64, usize)> {
+        let one = |outgoing: Outgoing| match outgoing.message {
+            wire::Message::Forward(Message::Replied(reply)) => {
+                assert_eq!((outgoing.to, reply.leader), (CLIENT, NodeId(2)));
+                (reply.sequence, reply.body.len())
+            }
+            other => panic!("only words about replies: {other:?}"),
+        };
+        std::iter::from_fn(|| out.pop()).map(one).collect()
+    }
+
+    #[test]
+    fn a_client_gets_short_replies_from_all_long_ones_from_one_and_each_again_when_it_asks() {
+        let (to_seal, mut out) = ring(64);
+        let mut vouching =
+            Vouching::new(GROUP_ONE, to_seal, Number::new(2), (1, 4), [].into_iter(), [CLIENT].into_iter());
+        let long = || Bytes::from(vec![b'x'; WHOLE_BYTES_MAX + 1]);
+        vouching.replied(origin(CLIENT), 1, ok());
+        (4..=6).for_each(|sequence| vouching.replied(origin(CLIENT), sequence, long()));
+        vouching.say();
+        assert_eq!(told(&mut out), [(1, 5), (4, 0), (5, WHOLE_BYTES_MAX + 1), (6, 0)]);
+        vouching.again(origin(CLIENT), 4);
+        vouching.again(origin(CLIENT), 7);
+        vouching.again(Origin { boot: 8, ..origin(CLIENT) }, 5);
+        vouching.say();
+        assert_eq!(told(&mut out), [(4, WHOLE_BYTES_MAX + 1)], "nothing else was replied in that life");
+        (10..10 + WINDOW as u64).for_each(|sequence| vouching.replied(origin(CLIENT), sequence, ok()));
+        vouching.say();
+        told(&mut out);
+        vouching.again(origin(CLIENT), 6);
+        vouching.again(origin(CLIENT), 10);
+        vouching.say();
+        assert_eq!(told(&mut out), [(10, 5)], "the window has gone past the other");
     }
 }

@@ -11,9 +11,10 @@ use std::ops::RangeInclusive;
 const BATCH: u8 = 64;
 const REFUSED: u8 = 65;
 const REPLIED: u8 = 66;
+const READ: u8 = 67;
 
 /// Kinds of this protocol.
-pub(super) const KINDS: RangeInclusive<u8> = BATCH..=REPLIED;
+pub(super) const KINDS: RangeInclusive<u8> = BATCH..=READ;
 
 #[derive(Archive, Serialize, Deserialize)]
 pub(super) struct BatchHead {
@@ -40,6 +41,14 @@ struct RefusedHead {
     lane: u8,
     why: Why,
     zero: [u8; 2],
+}
+#[derive(Archive, Serialize, Deserialize)]
+struct ReadHead {
+    boot: u64,
+    id: u64,
+    lane: u8,
+    has_body: bool,
+    zero: [u8; 6],
 }
 #[derive(Archive, Serialize, Deserialize)]
 struct RepliedHead {
@@ -131,6 +140,11 @@ pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
             put(out, &RefusedHead { boot, sequence, attempt, lane, why, zero: [0; 2] });
             REFUSED
         }
+        Message::Read { boot, lane, id, body } => {
+            let (boot, id, lane) = (*boot, *id, *lane);
+            put(out, &ReadHead { boot, id, lane, has_body: !body.is_empty(), zero: [0; 6] });
+            READ
+        }
         Message::Replied(Reply { boot, lane, sequence, leader, digest, body }) => {
             let (boot, sequence, digest, lane, leader) = (*boot, *sequence, digest.0, *lane, leader.0);
             let has_body = !body.is_empty();
@@ -177,6 +191,13 @@ pub(super) fn decode(
             }
             Ok(Message::Replied(Reply { boot, lane, sequence, leader: NodeId(leader), digest, body }))
         }
+        READ => {
+            let ReadHead { boot, id, lane, has_body, zero } = take(bytes)?;
+            if zero != [0; 6] {
+                return Err(CodecError::Malformed);
+            }
+            Ok(Message::Read { boot, lane, id, body: body_of(has_body, bodies)? })
+        }
         other => Err(CodecError::UnknownKind(other)),
     }
 }
@@ -185,6 +206,7 @@ pub(super) fn for_each_body(message: &Message, f: &mut dyn FnMut(&Body)) {
     match message {
         Message::Batch { batch, .. } => f(&batch.body),
         Message::Replied(reply) => f(&reply.body),
+        Message::Read { body, .. } => f(body),
         Message::Refused { .. } => (),
     }
 }

@@ -26,6 +26,17 @@ pub enum Message {
         /// Why.
         why: Refusal,
     },
+    /// Commands that only read, of a native client: answered from what the receiver's store holds, at no place of the log.
+    Read {
+        /// The client's boot.
+        boot: u64,
+        /// The lane that its reply will name.
+        lane: u8,
+        /// The sequence that its reply will name.
+        id: u64,
+        /// The commands, in `resp::batch` form.
+        body: Body,
+    },
     /// What the sender's store replied to a batch whose origin is the receiver.
     Replied(Reply),
 }

@@ -55,7 +55,9 @@ impl Lane {
         match message {
             Message::Raft(raft::Message::Append { entries, .. }) if entries.is_empty() => Lane::Urgent,
             Message::Raft(raft::Message::Append { .. } | raft::Message::Piece { .. }) => Lane::Bulk,
-            Message::Forward(super::forward::Message::Batch { .. }) => Lane::Bulk,
+            Message::Forward(
+                super::forward::Message::Batch { .. } | super::forward::Message::Read { .. },
+            ) => Lane::Bulk,
             Message::Forward(super::forward::Message::Replied(reply)) if !reply.body.is_empty() => Lane::Bulk,
             Message::Pbft(message) => Lane::of_pbft(message),
             Message::Raft(_) | Message::Forward(_) => Lane::Urgent,

@@ -9,7 +9,7 @@
 use super::frame::Lane;
 use super::sealer::Sealed;
 use super::{Entry, Message};
-use crate::base::{Body, Digest, GroupId, Instant, JobId, NodeId, Number, Slot, Stamp, Term, Ticket};
+use crate::base::{Body, Digest, GroupId, Instant, JobId, NodeId, Number, Origin, Slot, Stamp, Term, Ticket};
 use crate::crypto::DirectionKeys;
 use bytes::Bytes;
 
@@ -199,6 +199,26 @@ pub enum Decided {
         entry: Entry,
         /// When it was seen to be committed.
         at: Instant,
+    },
+    /// A native client asks what the store holds now.
+    Ask {
+        /// The group.
+        group: GroupId,
+        /// Whose question it is.
+        origin: Origin,
+        /// What its reply is to name.
+        id: u64,
+        /// In `resp::batch` form.
+        body: Bytes,
+    },
+    /// A native client has sent a batch again: it may have missed the replies.
+    Again {
+        /// The group.
+        group: GroupId,
+        /// Whose.
+        origin: Origin,
+        /// Which.
+        sequence: u64,
     },
     /// The state's digest is wanted as it is after `slot`, the newest of those before: say it as `Digested`.
     Digest {

@@ -156,6 +156,12 @@ fn forward_message() -> impl Strategy<Value = forward::Message> {
             attempt,
             why
         }),
+        (any::<([u64; 2], u8)>(), body()).prop_map(|((n, lane), body)| forward::Message::Read {
+            boot: n[0],
+            lane,
+            id: n[1],
+            body
+        }),
         (any::<([u64; 2], u8, u8, [u8; 32])>(), body()).prop_map(|((n, lane, leader, digest), body)| {
             forward::Message::Replied(forward::Reply {
                 boot: n[0],
@@ -225,7 +231,7 @@ fn pbft_message() -> impl Strategy<Value = pbft::Message> {
         entries().prop_map(|entries| M::Have { entries }),
         forward_message().prop_filter_map("a batch", |message| match message {
             forward::Message::Batch { batch, .. } => Some(M::Request { batch }),
-            forward::Message::Refused { .. } | forward::Message::Replied(_) => None,
+            _ => None,
         }),
         any::<[u64; 2]>().prop_map(|n| M::PieceWant { slot: Slot(n[0]), offset: n[1] }),
         (any::<[u64; 4]>(), body()).prop_map(|(n, body)| M::Piece {

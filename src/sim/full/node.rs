@@ -119,8 +119,8 @@ impl Common {
             key: secret.public(),
             signing_key: None,
         };
-        let cluster =
-            Cluster { id: ClusterId([7; 16]), members: secrets.iter().enumerate().map(member).collect() };
+        let members = secrets.iter().enumerate().map(member).collect();
+        let cluster = Cluster { id: ClusterId([7; 16]), members, clients: Vec::new() };
         Common {
             config: swarm.config(cluster),
             sizes: swarm.sizes,
@@ -449,6 +449,7 @@ pub fn base_config(cluster: Cluster) -> Resolved {
         group: config::Group {
             protocol: config::ProtocolKind::Raft,
             verify: false,
+            fast_reads: false,
             faulty: 0,
             sign_pre_prepares: true,
             clock_skew_max: Duration::from_secs(10),

@@ -77,6 +77,10 @@ impl Trace {
         }
         for decided in &effects.decided {
             match decided {
+                Decided::Ask { origin, id, .. } => self.say(now, node, format_args!("> {origin} asks {id}")),
+                Decided::Again { origin, sequence, .. } => {
+                    self.say(now, node, format_args!("> {origin}/{sequence} again"));
+                }
                 Decided::Digest { slot, .. } => self.say(now, node, format_args!("> digest at {slot}")),
                 Decided::Commit { entry, .. } => {
                     self.say(now, node, format_args!("> commits {}", entry.slot))

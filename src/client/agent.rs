@@ -1,0 +1,138 @@
+//! The native client between the rings of a process: in the place that the replica has in a node.
+
+use super::core::{Core, Counters};
+use crate::base::ring::{Consumer, Producer};
+use crate::base::{Instant, Number};
+use crate::io::{Agent, Completion, Driver};
+use crate::meter::{Metered, Report};
+use crate::wire::Message;
+use crate::wire::hop::{Answer, Demand, Opened, Outgoing};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Most values of each ring in a turn.
+const BURST_MAX: usize = 256;
+/// How long to wait when a ring is full: whoever drains it may not wake us.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+
+/// The ends of the rings that meet in this agent, and its numbers.
+pub struct Ports {
+    /// From `front::take`.
+    pub demands: Consumer<Demand>,
+    /// From `auth::open`.
+    pub opened: Consumer<Opened>,
+    /// To `auth::seal`.
+    pub outgoing: Producer<Outgoing>,
+    /// To `front::reply`.
+    pub answers: Producer<Answer>,
+    /// Heard: 1 once the process is to end.
+    pub drain: Number,
+    /// Published: 1 when it is to end and everything is answered.
+    pub drained: Number,
+}
+
+/// See the module.
+pub struct ClientAgent {
+    core: Core,
+    ports: Ports,
+    answers_waiting: VecDeque<Answer>,
+    dropped: u64,
+    /// Answers found no room then.
+    blocked_at: Option<Instant>,
+}
+
+impl ClientAgent {
+    /// Around a core that has begun nothing.
+    pub fn new(core: Core, ports: Ports) -> ClientAgent {
+        ClientAgent { core, ports, answers_waiting: VecDeque::new(), dropped: 0, blocked_at: None }
+    }
+
+    /// One bounded turn.
+    pub fn turn(&mut self, now: Instant) -> usize {
+        let mut count = self.hand_over();
+        self.blocked_at = (!self.answers_waiting.is_empty()).then_some(now);
+        if self.blocked_at.is_some() {
+            return count;
+        }
+        for _ in 0..BURST_MAX {
+            let Some(opened) = self.ports.opened.pop() else { break };
+            if let Message::Forward(message) = opened.message {
+                self.core.receive(now, opened.from, message);
+            }
+            count += 1;
+        }
+        for _ in 0..BURST_MAX {
+            if !self.core.has_room() {
+                break;
+            }
+            let Some(demand) = self.ports.demands.pop() else { break };
+            self.core.demand(now, demand);
+            count += 1;
+        }
+        if self.core.deadline().is_some_and(|at| at <= now) {
+            self.core.timeout(now);
+            count += 1;
+        }
+        let is_drained = self.ports.drain.get() != 0 && self.core.is_empty() && self.ports.demands.is_empty();
+        self.ports.drained.set(is_drained.into());
+        count + self.hand_over()
+    }
+
+    fn hand_over(&mut self) -> usize {
+        let mut count = 0;
+        for outgoing in self.core.outgoing.drain(..) {
+            // Delivery is weak by contract: what is not answered goes again.
+            self.dropped += u64::from(self.ports.outgoing.push(outgoing).is_err());
+            count += 1;
+        }
+        self.answers_waiting.extend(self.core.answers.drain(..));
+        while let Some(answer) = self.answers_waiting.pop_front() {
+            if let Err(answer) = self.ports.answers.push(answer) {
+                self.answers_waiting.push_front(answer);
+                break;
+            }
+            count += 1;
+        }
+        count
+    }
+}
+
+impl Agent for ClientAgent {
+    fn name(&self) -> &'static str {
+        "client"
+    }
+    fn start(&mut self, _slot: u8, _driver: &mut dyn Driver) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn complete(&mut self, _completion: Completion, _driver: &mut dyn Driver) {
+        unreachable!("this agent submits nothing");
+    }
+    fn work(&mut self, driver: &mut dyn Driver) -> usize {
+        self.turn(driver.now())
+    }
+    fn deadline(&self) -> Option<Instant> {
+        self.blocked_at.map_or_else(|| self.core.deadline(), |at| Some(at.after(FULL_PAUSE)))
+    }
+}
+
+impl Metered for ClientAgent {
+    fn report(&self, to: &mut dyn Report) {
+        let Counters { answered, indeterminate, again, fast, fallen_back, contradicted } =
+            self.core.counters();
+        for (name, help, value) in [
+            ("quorate_client_answered_total", "Batches answered by enough equal replies.", answered),
+            ("quorate_client_indeterminate_total", "Batches whose outcome is unknown.", indeterminate),
+            ("quorate_client_again_total", "Batches that were sent again, to all.", again),
+            ("quorate_client_fast_reads_total", "Reads answered without being ordered.", fast),
+            ("quorate_client_fallen_back_total", "Reads that had to be ordered after all.", fallen_back),
+            (
+                "quorate_client_contradicted_total",
+                "Replies that were not what enough others said.",
+                contradicted,
+            ),
+            ("quorate_client_dropped_total", "Messages that found the ring full.", self.dropped),
+        ] {
+            to.counter(name, help, &[], value);
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The native client as a state machine: it is told facts and writes what it wants into two lists, which its driver drains.
+//!
+//! A batch goes to the primary, or to all (`Auth`), and is answered when enough replicas say the same. What is not answered in time goes
+//! to all, signed: "if the client does not receive replies soon enough, it broadcasts the request to all replicas" (TOCS 2002, 4.2).
+//! Batches of a lane carry rising sequences, so a repetition takes effect once (`wire::sequence`), and each replica keeps the replies to
+//! the last [`WINDOW`] of them.
+//!
+//! # Fast reads
+//! With `fast_reads` a read asks all replicas what stands in their stores now, and is answered when a strong quorum says the same. Then
+//! writes too must wait for a strong quorum: any two share a correct replica, so what a write's quorum has executed, some correct one of
+//! every read's quorum shows. With `f + 1` on either side a read may miss a write that was acknowledged before it (hazard B12). When too
+//! few agree, the read is ordered like a write; stores show what is decided only, nothing tentative. The price in liveness, and its cure
+//! (decisions reach every replica, last replies are replicated), are those of Berger, Reiser and Bessani (SRDS 2021).
+
+use super::split;
+use super::tally::Tally;
+use crate::base::canary::{self, Canary};
+use crate::base::{Body, Digest, GroupId, Instant, NodeId, Origin};
+use crate::crypto::SigningKey;
+use crate::protocol::pbft::Quorum;
+use crate::resp::batch::Reader;
+use crate::wire::forward::{Message, Reply};
+use crate::wire::hop::{Answer, Demand, Failure, Outgoing};
+use crate::wire::pbft::signed_batch;
+use crate::wire::{self, Batch};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Most batches of a lane that are not answered: as many replies as every replica keeps.
+pub const WINDOW: usize = 32;
+
+/// The lane of what the front writes, that of reads which are ordered, and that of reads which are not.
+const WRITES: u8 = 0;
+const ORDERED_READS: u8 = 1;
+const FAST_READS: u8 = 2;
+
+/// Most doublings of the pause between two attempts.
+const DOUBLINGS_MAX: u32 = 3;
+
+/// How a batch convinces replicas that this client made it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Auth {
+    /// By its signature; it goes to the primary first.
+    Sign,
+    /// By the tag of the frame in which each replica gets it; what is not answered in time goes again, signed.
+    Mac,
+}
+
+/// What a client is made of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The group.
+    pub group: GroupId,
+    /// This client.
+    pub me: NodeId,
+    /// Rises from one life of this client to the next.
+    pub boot: u64,
+    /// The replicas, rising.
+    pub members: Vec<NodeId>,
+    /// How many must agree.
+    pub quorum: Quorum,
+    /// Reads need not be ordered; equal at all nodes and clients of the group.
+    pub fast_reads: bool,
+    /// How replicas are convinced.
+    pub auth: Auth,
+    /// After which silence a batch goes again, to all; doubles a few times.
+    pub retry_after: Duration,
+    /// After which wait the outcome is unknown to whoever asked.
+    pub answer_within: Duration,
+}
+
+/// What is done with the replies to a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    Write(u64),
+    Read(u64),
+}
+
+/// A batch, or a read that is not ordered, under way.
+#[derive(Debug)]
+struct Pending {
+    asked: Asked,
+    body: Body,
+    growth: u64,
+    submitted: Instant,
+    /// When it was sent last; `None` before, and when it must go again at once.
+    sent: Option<Instant>,
+    attempts: u32,
+    tally: Tally,
+    /// Replies as they came, one a digest.
+    replies: Vec<Body>,
+}
+
+impl Pending {
+    fn new(now: Instant, asked: Asked, body: Body, growth: u64) -> Pending {
+        let (tally, replies) = (Tally::default(), Vec::new());
+        Pending { asked, body, growth, submitted: now, sent: None, attempts: 0, tally, replies }
+    }
+    fn hear(&mut self, from: NodeId, reply: &Reply) {
+        self.tally.hear(from, reply.digest);
+        // Of liars' replies there is at most one each.
+        let is_news =
+            self.tally.has(from, reply.digest) && self.replies.iter().all(|r| r.digest() != reply.digest);
+        if is_news && !reply.body.is_empty() {
+            self.replies.push(reply.body.clone());
+        }
+    }
+    /// What `enough` replicas reply, once it is here.
+    fn agreed(&self, enough: usize) -> Option<Bytes> {
+        let digest = self.tally.agreed(enough)?;
+        if digest == Digest::of(&[]) {
+            return Some(Bytes::new());
+        }
+        self.replies.iter().find(|reply| reply.digest() == digest).map(|reply| reply.bytes().clone())
+    }
+    fn due(&self, settings: &Settings) -> Instant {
+        let pause = settings.retry_after * (1 << self.attempts.saturating_sub(1).min(DOUBLINGS_MAX));
+        let again = self.sent.map_or(Instant::ZERO, |sent| sent.after(pause));
+        again.min(self.submitted.after(settings.answer_within))
+    }
+}
+
+/// Batches of one sequence.
+#[derive(Debug, Default)]
+struct Lane {
+    last: u64,
+    open: BTreeMap<u64, Pending>,
+}
+
+/// What has been done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Batches and reads answered.
+    pub answered: u64,
+    /// Those given up.
+    pub indeterminate: u64,
+    /// Attempts after the first.
+    pub again: u64,
+    /// Reads that were answered without being ordered.
+    pub fast: u64,
+    /// Reads that had to be ordered after all.
+    pub fallen_back: u64,
+    /// Words of replicas that were not what enough others said.
+    pub contradicted: u64,
+}
+
+/// The client. See the module.
+pub struct Core {
+    settings: Settings,
+    key: SigningKey,
+    writes: Lane,
+    ordered_reads: Lane,
+    fast_reads: Lane,
+    /// Who leads, as each replica last said.
+    hints: BTreeMap<NodeId, NodeId>,
+    primary: NodeId,
+    counters: Counters,
+    /// To be sent, in order.
+    pub outgoing: Vec<Outgoing>,
+    /// To whoever asked.
+    pub answers: Vec<Answer>,
+}
+
+impl Core {
+    /// A client that signs with `key`.
+    pub fn new(settings: Settings, key: SigningKey) -> Core {
+        assert!(!settings.members.is_empty() && !settings.members.contains(&settings.me));
+        let primary = settings.members[0];
+        let lane = Lane::default;
+        Core {
+            settings,
+            key,
+            writes: lane(),
+            ordered_reads: lane(),
+            fast_reads: lane(),
+            hints: BTreeMap::new(),
+            primary,
+            counters: Counters::default(),
+            outgoing: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+    /// What has been done so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+    /// Who leads, as far as this client knows.
+    pub fn primary(&self) -> NodeId {
+        self.primary
+    }
+    /// How many batches and reads are not answered.
+    pub fn len(&self) -> usize {
+        self.writes.open.len() + self.ordered_reads.open.len() + self.fast_reads.open.len()
+    }
+    /// Whether everything is answered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Whether more may be demanded.
+    pub fn has_room(&self) -> bool {
+        let reads = self.ordered_reads.open.len() + self.fast_reads.open.len();
+        self.writes.open.len() < WINDOW && reads < WINDOW
+    }
+    /// Equal replies that answer a write, or a read that is ordered.
+    fn enough(&self) -> usize {
+        match self.settings.fast_reads && !canary::on(Canary::FastReadWeakQuorum) {
+            true => self.settings.quorum.strong(),
+            false => self.settings.quorum.weak(),
+        }
+    }
+    /// Equal replies that answer a read that is not.
+    fn enough_unordered(&self) -> usize {
+        match canary::on(Canary::FastReadWeakQuorum) {
+            true => self.settings.quorum.weak(),
+            false => self.settings.quorum.strong(),
+        }
+    }
+
+    /// Somebody wants something. Write sequences rise.
+    pub fn demand(&mut self, now: Instant, demand: Demand) {
+        match demand {
+            Demand::Write { sequence, body, growth, .. } => {
+                assert!(self.writes.last < sequence, "sequences rise");
+                self.writes.last = sequence;
+                let pending = Pending::new(now, Asked::Write(sequence), body, growth);
+                self.writes.open.insert(sequence, pending);
+            }
+            Demand::Read { id, body } => {
+                let (fast, body) = (self.settings.fast_reads, Body::new(body));
+                let lane = if fast { &mut self.fast_reads } else { &mut self.ordered_reads };
+                lane.last += 1;
+                lane.open.insert(lane.last, Pending::new(now, Asked::Read(id), body, 0));
+            }
+        }
+        self.flush(now);
+    }
+
+    /// A replica speaks, over a link that only it can speak over. What it says is not yet believed.
+    pub fn receive(&mut self, now: Instant, from: NodeId, message: Message) {
+        let Message::Replied(reply) = message else { return };
+        if reply.boot != self.settings.boot || !self.settings.members.contains(&from) {
+            return;
+        }
+        self.hear_hint(from, reply.leader);
+        let enough = if reply.lane == FAST_READS { self.enough_unordered() } else { self.enough() };
+        let lane = match reply.lane {
+            WRITES => &mut self.writes,
+            ORDERED_READS => &mut self.ordered_reads,
+            FAST_READS => &mut self.fast_reads,
+            _ => return,
+        };
+        let Some(pending) = lane.open.get_mut(&reply.sequence) else { return };
+        pending.hear(from, &reply);
+        if let Some(bytes) = pending.agreed(enough) {
+            let pending = lane.open.remove(&reply.sequence).expect("it is there");
+            self.counters.contradicted +=
+                (pending.tally.len() - pending.tally.count(Digest::of(&bytes))) as u64;
+            self.counters.fast += u64::from(reply.lane == FAST_READS);
+            self.answer(now, &pending, bytes);
+        } else if reply.lane == FAST_READS {
+            self.fall_back_if_hopeless(now, reply.sequence);
+        }
+    }
+
+    /// A replica's word about who leads counts when a correct one says the same.
+    fn hear_hint(&mut self, from: NodeId, leader: NodeId) {
+        self.hints.insert(from, leader);
+        let voices = self.hints.values().filter(|hint| **hint == leader).count();
+        if self.settings.quorum.weak() <= voices && self.settings.members.contains(&leader) {
+            self.primary = leader;
+        }
+    }
+
+    fn answer(&mut self, now: Instant, pending: &Pending, bytes: Bytes) {
+        let count = Reader::new(pending.body.bytes()).count();
+        let ends = split::ends(&bytes, count);
+        self.counters.answered += 1;
+        self.answers.push(match (pending.asked, ends) {
+            (Asked::Write(sequence), Some(ends)) => {
+                Answer::Write { sequence, replies: bytes, ends, made: now }
+            }
+            (Asked::Read(id), Some(ends)) => Answer::Read { id, replies: bytes, ends },
+            // Enough replicas said it, so this client does not know their version's replies.
+            (asked, None) => failed(asked, Failure::Indeterminate),
+        });
+    }
+
+    /// Orders a read whose replies cannot agree any more.
+    fn fall_back_if_hopeless(&mut self, now: Instant, sequence: u64) {
+        let (enough, members) = (self.enough_unordered(), self.settings.members.len());
+        let Some(pending) = self.fast_reads.open.get(&sequence) else { return };
+        if pending.tally.most() + members - pending.tally.len() < enough {
+            self.fall_back(now, sequence);
+        }
+    }
+    fn fall_back(&mut self, now: Instant, sequence: u64) {
+        let Some(read) = self.fast_reads.open.remove(&sequence) else { return };
+        self.counters.fallen_back += 1;
+        let lane = &mut self.ordered_reads;
+        lane.last += 1;
+        let pending = Pending { submitted: read.submitted, ..Pending::new(now, read.asked, read.body, 0) };
+        lane.open.insert(lane.last, pending);
+        self.flush(now);
+    }
+
+    /// What was said over the link to `peer` may be lost: what is not answered goes again when it is due, to all.
+    pub fn timeout(&mut self, now: Instant) {
+        let within = self.settings.answer_within;
+        for lane in [&mut self.writes, &mut self.ordered_reads, &mut self.fast_reads] {
+            let late = lane.open.extract_if(.., |_, pending| within <= now.since(pending.submitted));
+            let gone: Vec<Pending> = late.map(|(_, pending)| pending).collect();
+            if !gone.is_empty() {
+                // Those behind them were made while they were alive, and would wait for them: they go again.
+                lane.open.values_mut().for_each(|pending| pending.sent = None);
+            }
+            self.counters.indeterminate += gone.len() as u64;
+            self.answers.extend(gone.iter().map(|pending| failed(pending.asked, Failure::Indeterminate)));
+        }
+        let settings = &self.settings;
+        let silent = |pending: &Pending| pending.sent.is_some() && pending.due(settings) <= now;
+        let slow = self.fast_reads.open.iter().filter(|(_, pending)| silent(pending)).map(|(at, _)| *at);
+        for sequence in slow.collect::<Vec<u64>>() {
+            self.fall_back(now, sequence);
+        }
+        for lane in [&mut self.writes, &mut self.ordered_reads] {
+            for pending in lane.open.values_mut() {
+                if pending.sent.is_some() && pending.due(&self.settings) <= now {
+                    pending.sent = None;
+                }
+            }
+        }
+        self.flush(now);
+    }
+
+    /// When `timeout` has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        let lanes = [&self.writes, &self.ordered_reads, &self.fast_reads];
+        let pending = lanes.into_iter().flat_map(|lane| lane.open.values());
+        pending.map(|pending| pending.due(&self.settings)).min()
+    }
+
+    /// Sends what is to be sent.
+    fn flush(&mut self, now: Instant) {
+        let Settings { group, me, boot, auth, .. } = self.settings;
+        for (number, lane) in [(WRITES, &mut self.writes), (ORDERED_READS, &mut self.ordered_reads)] {
+            let Some(floor) = lane.open.keys().next().copied() else { continue };
+            for (&sequence, pending) in lane.open.iter_mut().filter(|(_, pending)| pending.sent.is_none()) {
+                pending.sent = Some(now);
+                pending.attempts += 1;
+                let (attempt, growth, body) = (pending.attempts, pending.growth, pending.body.clone());
+                self.counters.again += u64::from(1 < attempt);
+                let origin = Origin { node: me, lane: number, boot };
+                let mut batch = Batch { origin, sequence, floor, growth, body, ..Batch::default() };
+                if auth == Auth::Sign || 1 < attempt {
+                    batch.signature = self.key.sign(&signed_batch(group, &batch));
+                }
+                let message: wire::Message = Message::Batch { batch, attempt }.into();
+                let to_all = auth == Auth::Mac || 1 < attempt;
+                let to = self.settings.members.iter().filter(|to| to_all || **to == self.primary);
+                self.outgoing.extend(to.map(|to| Outgoing { to: *to, group, message: message.clone() }));
+            }
+        }
+        for (&id, pending) in self.fast_reads.open.iter_mut().filter(|(_, pending)| pending.sent.is_none()) {
+            pending.sent = Some(now);
+            pending.attempts += 1;
+            let message: wire::Message =
+                Message::Read { boot, lane: FAST_READS, id, body: pending.body.clone() }.into();
+            let to = self.settings.members.iter();
+            self.outgoing.extend(to.map(|to| Outgoing { to: *to, group, message: message.clone() }));
+        }
+    }
+}
+
+fn failed(asked: Asked, why: Failure) -> Answer {
+    match asked {
+        Asked::Write(sequence) => Answer::WriteFailed { sequence, why },
+        Asked::Read(id) => Answer::ReadFailed { id, why },
+    }
+}
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

@@ -1,0 +1,204 @@
+//! The core alone: replies by hand.
+
+use super::*;
+use crate::resp::{Op, batch};
+
+const REPLICAS: usize = 4;
+const CLIENT: NodeId = NodeId(64);
+const RETRY: Duration = Duration::from_millis(100);
+const WITHIN: Duration = Duration::from_secs(2);
+
+fn core(auth: Auth, fast_reads: bool) -> Core {
+    let settings = Settings {
+        group: crate::base::GROUP_ONE,
+        me: CLIENT,
+        boot: 7,
+        members: (1..=REPLICAS as u8).map(NodeId).collect(),
+        quorum: Quorum::most(REPLICAS),
+        fast_reads,
+        auth,
+        retry_after: RETRY,
+        answer_within: WITHIN,
+    };
+    Core::new(settings, SigningKey::from_entropy([5; 32]))
+}
+fn commands(count: usize) -> Bytes {
+    let mut bytes = Vec::new();
+    (0..count).for_each(|_| batch::write(&mut bytes, Op::Get, 0, [&b"key"[..]].into_iter()));
+    bytes.into()
+}
+fn write(core: &mut Core, now: Instant, sequence: u64) {
+    core.demand(now, Demand::Write { sequence, body: Body::new(commands(1)), growth: 0, left: now });
+}
+fn read(core: &mut Core, now: Instant, id: u64) {
+    core.demand(now, Demand::Read { id, body: commands(1) });
+}
+/// What was sent: to whom, lane, sequence, floor, attempt, whether it was signed.
+fn sent(core: &mut Core) -> Vec<(u8, u8, u64, u64, u32, bool)> {
+    let one = |outgoing: Outgoing| match outgoing.message {
+        wire::Message::Forward(Message::Batch { batch, attempt }) => {
+            let signed = batch.signature != Default::default();
+            (outgoing.to.0, batch.origin.lane, batch.sequence, batch.floor, attempt, signed)
+        }
+        wire::Message::Forward(Message::Read { lane, id, .. }) => (outgoing.to.0, lane, id, 0, 0, false),
+        other => panic!("a client says nothing else: {other:?}"),
+    };
+    core.outgoing.drain(..).map(one).collect()
+}
+fn reply(core: &mut Core, from: u8, lane: u8, sequence: u64, text: &'static [u8]) {
+    let body = Body::new(Bytes::from_static(text));
+    let reply = Reply { boot: 7, lane, sequence, leader: NodeId(2), digest: body.digest(), body };
+    core.receive(Instant::ZERO, NodeId(from), Message::Replied(reply));
+}
+fn answers(core: &mut Core) -> Vec<(u64, Option<Bytes>)> {
+    let one = |answer: Answer| match answer {
+        Answer::Write { sequence, replies, .. } => (sequence, Some(replies)),
+        Answer::Read { id, replies, .. } => (id, Some(replies)),
+        Answer::WriteFailed { sequence, why: Failure::Indeterminate } => (sequence, None),
+        Answer::ReadFailed { id, why: Failure::Indeterminate } => (id, None),
+        other => panic!("{other:?}"),
+    };
+    core.answers.drain(..).map(one).collect()
+}
+const RIGHT: &[u8] = b"+OK\r\n";
+const WRONG: &[u8] = b":666\r\n";
+
+#[test]
+fn a_signed_batch_goes_to_the_primary_and_is_answered_by_f_plus_one_equal_replies() {
+    let mut core = core(Auth::Sign, false);
+    write(&mut core, Instant::ZERO, 1);
+    assert_eq!(sent(&mut core), [(1, WRITES, 1, 1, 1, true)]);
+    reply(&mut core, 4, WRITES, 1, WRONG);
+    reply(&mut core, 4, WRITES, 1, WRONG);
+    reply(&mut core, 1, WRITES, 1, RIGHT);
+    assert_eq!(answers(&mut core), [], "one voice each");
+    reply(&mut core, 2, WRITES, 1, RIGHT);
+    assert_eq!(answers(&mut core), [(1, Some(Bytes::from_static(RIGHT)))]);
+    assert_eq!((core.counters().contradicted, core.primary()), (1, NodeId(2)), "f + 1 say who leads");
+    reply(&mut core, 3, WRITES, 1, RIGHT);
+    assert_eq!(answers(&mut core), [], "answered once");
+}
+
+#[test]
+fn strangers_and_earlier_lives_are_not_heard() {
+    let mut core = core(Auth::Sign, false);
+    write(&mut core, Instant::ZERO, 1);
+    for from in [5, 64] {
+        reply(&mut core, from, WRITES, 1, RIGHT);
+    }
+    let body = Body::new(Bytes::from_static(RIGHT));
+    for from in 1..=4 {
+        let reply = Reply {
+            boot: 6,
+            lane: WRITES,
+            sequence: 1,
+            leader: NodeId(1),
+            digest: body.digest(),
+            body: body.clone(),
+        };
+        core.receive(Instant::ZERO, NodeId(from), Message::Replied(reply));
+    }
+    assert!(answers(&mut core).is_empty() && core.len() == 1);
+}
+
+#[test]
+fn silence_makes_it_go_again_to_all_signed_and_in_the_end_the_outcome_is_unknown() {
+    let mut core = core(Auth::Mac, false);
+    write(&mut core, Instant::ZERO, 1);
+    write(&mut core, Instant::ZERO, 2);
+    let first: Vec<_> = (1..=2).flat_map(|s| (1..=4).map(move |to| (to, WRITES, s, 1, 1, false))).collect();
+    assert_eq!(sent(&mut core), first, "each replica has its own tag");
+    reply(&mut core, 1, WRITES, 2, RIGHT);
+    reply(&mut core, 3, WRITES, 2, RIGHT);
+    assert_eq!(answers(&mut core).len(), 1);
+    let later = Instant::ZERO.after(RETRY);
+    assert_eq!(core.deadline(), Some(later));
+    core.timeout(later);
+    assert_eq!(sent(&mut core), [1, 2, 3, 4].map(|to| (to, WRITES, 1, 1, 2, true)));
+    assert_eq!(core.deadline(), Some(later.after(RETRY * 2)), "the pause grows");
+    core.timeout(Instant::ZERO.after(WITHIN));
+    assert_eq!((answers(&mut core), core.is_empty()), (vec![(1, None)], true));
+}
+
+#[test]
+fn those_behind_one_that_is_given_up_go_again_with_a_higher_floor() {
+    let mut core = core(Auth::Sign, false);
+    write(&mut core, Instant::ZERO, 1);
+    let later = Instant::ZERO.after(WITHIN / 2);
+    write(&mut core, later, 2);
+    sent(&mut core);
+    core.timeout(Instant::ZERO.after(WITHIN));
+    assert_eq!(answers(&mut core), [(1, None)]);
+    assert_eq!(sent(&mut core), [1, 2, 3, 4].map(|to| (to, WRITES, 2, 2, 2, true)));
+}
+
+#[test]
+fn a_long_reply_comes_from_one_and_counts_when_others_say_its_digest() {
+    let mut core = core(Auth::Sign, false);
+    write(&mut core, Instant::ZERO, 1);
+    let digest = Digest::of(RIGHT);
+    for from in [1, 2] {
+        let reply =
+            Reply { boot: 7, lane: WRITES, sequence: 1, leader: NodeId(1), digest, body: Body::EMPTY };
+        core.receive(Instant::ZERO, NodeId(from), Message::Replied(reply));
+    }
+    assert_eq!(answers(&mut core), [], "enough agree, but nobody has said it");
+    reply(&mut core, 2, WRITES, 1, RIGHT);
+    assert_eq!(answers(&mut core), [(1, Some(Bytes::from_static(RIGHT)))]);
+}
+
+#[test]
+fn a_fast_read_asks_all_and_needs_a_strong_quorum_and_so_do_writes_then() {
+    let mut core = core(Auth::Sign, true);
+    read(&mut core, Instant::ZERO, 1);
+    assert_eq!(sent(&mut core), [1, 2, 3, 4].map(|to| (to, FAST_READS, 1, 0, 0, false)));
+    write(&mut core, Instant::ZERO, 1);
+    for lane in [FAST_READS, WRITES] {
+        (1..=2).for_each(|from| reply(&mut core, from, lane, 1, RIGHT));
+        assert_eq!(answers(&mut core), [], "f + 1 may all be those that a write has not come to");
+        reply(&mut core, 4, lane, 1, RIGHT);
+        assert_eq!(answers(&mut core).len(), 1);
+    }
+    assert_eq!((core.counters().fast, core.counters().fallen_back), (1, 0));
+}
+
+#[test]
+fn a_fast_read_that_cannot_agree_or_hears_too_little_is_ordered() {
+    let mut core = core(Auth::Sign, true);
+    read(&mut core, Instant::ZERO, 1);
+    read(&mut core, Instant::ZERO, 2);
+    sent(&mut core);
+    reply(&mut core, 1, FAST_READS, 1, RIGHT);
+    reply(&mut core, 2, FAST_READS, 1, WRONG);
+    assert_eq!(sent(&mut core), [], "two more may agree with either");
+    reply(&mut core, 3, FAST_READS, 1, b":1\r\n");
+    assert_eq!(sent(&mut core), [(2, ORDERED_READS, 1, 1, 1, true)]);
+    core.timeout(Instant::ZERO.after(RETRY));
+    let ordered: Vec<u64> = sent(&mut core).iter().filter(|s| s.1 == ORDERED_READS).map(|s| s.2).collect();
+    assert!(ordered.contains(&2), "{ordered:?}");
+    (1..=3).for_each(|from| reply(&mut core, from, ORDERED_READS, 2, RIGHT));
+    (1..=3).for_each(|from| reply(&mut core, from, ORDERED_READS, 1, RIGHT));
+    assert_eq!(answers(&mut core).iter().map(|a| a.0).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(core.counters().fallen_back, 2);
+}
+
+#[test]
+fn without_fast_reads_a_read_is_ordered_from_the_start_and_f_plus_one_are_enough() {
+    let mut core = core(Auth::Sign, false);
+    read(&mut core, Instant::ZERO, 9);
+    assert_eq!(sent(&mut core), [(1, ORDERED_READS, 1, 1, 1, true)]);
+    (3..=4).for_each(|from| reply(&mut core, from, ORDERED_READS, 1, RIGHT));
+    assert_eq!(answers(&mut core), [(9, Some(Bytes::from_static(RIGHT)))]);
+}
+
+#[test]
+fn a_window_of_batches_is_the_most_that_is_under_way() {
+    let mut core = core(Auth::Sign, false);
+    for sequence in 1..=WINDOW as u64 {
+        assert!(core.has_room());
+        write(&mut core, Instant::ZERO, sequence);
+    }
+    assert!(!core.has_room());
+    (1..=2).for_each(|from| reply(&mut core, from, WRITES, 1, RIGHT));
+    assert!(core.has_room());
+}

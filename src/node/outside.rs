@@ -1,0 +1,230 @@
+//! A native client as a process: Redis clients on one side, every replica of a PBFT group on the other.
+//!
+//! ```text
+//! Redis clients -> take -> client -> seal -> tx -> every replica
+//!                  reply <- client <- open <- rx <- every replica
+//! ```
+//! It is made of the agents that a node is made of, with `client::ClientAgent` where a node has its replica, log and store. So a Redis
+//! client that has such a process beside it trusts no node.
+
+use super::run::{self, Core as Agents, NodeAgent};
+use super::watch::{Sights, Watch};
+use super::wiring::{self, Identified};
+use super::{DRAIN_PAUSE, RunError, STALL_AFTER, machine, signals};
+use crate::admin::status::{Facts as StatusFacts, PeerFacts};
+use crate::admin::{Event, EventSink, LogFormat, LogLines, Status};
+use crate::auth::Open;
+use crate::base::ring::{Consumer, ring};
+use crate::base::{GROUP_ONE, NodeId, Number, Origin, Stamp};
+use crate::client::{Auth, ClientAgent, Core, Ports, Settings};
+use crate::config::{LineFormat, Resolved};
+use crate::crypto::SecretKey;
+use crate::front::plan::Settled;
+use crate::front::{self, Extent, Facts, Member, Reply, Take, TakePorts, View};
+use crate::io::driver::Doorbell;
+use crate::io::{SystemEntropy, Uring, UringOptions, clock};
+use crate::meter::Board;
+use crate::net::rx::Rings as RxRings;
+use crate::net::tx::Tx;
+use crate::node::sizes::Sizes;
+use crate::wire::hop::{LinkEvent, PeerNumbers};
+use crossbeam::channel::Receiver;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What this process knows of the length of replies, for want of a store: it bounds the memory that a connection's replies may take
+/// before they come. A longer reply comes all the same.
+const STRING_BYTES: u64 = 16 << 10;
+/// See `STRING_BYTES`.
+const KEY_BYTES: u64 = 1 << 10;
+
+/// Which client this process is.
+#[derive(Clone, Debug)]
+pub struct Outside {
+    /// The cluster, as any of its nodes knows it.
+    pub config: Resolved,
+    /// The client's private key.
+    pub secret: SecretKey,
+    /// Where Redis clients connect.
+    pub listen: String,
+}
+
+/// The numbers of an orderly end.
+#[derive(Clone, Default)]
+struct Ends {
+    drain: Number,
+    core: Number,
+    clients: Number,
+    stop: Number,
+}
+
+impl Outside {
+    /// Its name: the key says it.
+    pub fn id(&self) -> Option<NodeId> {
+        let key = self.secret.public();
+        self.config.cluster.clients.iter().find(|client| client.key == key).map(|client| client.id)
+    }
+
+    /// Runs until SIGTERM or SIGINT. Prints one line on standard output when it is ready.
+    pub fn run(&self) -> Result<(), RunError> {
+        let unknown = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let cure =
+            "`quorate init --clients` lists keys as [[cluster.clients]], in the configuration of every node";
+        let id = self.id().ok_or_else(|| machine("the key of a native client", cure)(unknown()))?;
+        let format = match self.config.log_lines.format {
+            LineFormat::Text => LogFormat::Text,
+            LineFormat::Json => LogFormat::Json,
+        };
+        let (events, lines) = LogLines::start(format, id.0)
+            .map_err(machine("the thread of log lines", "raise the limit of processes (ulimit -u)"))?;
+        let ended = self.live(id, &events);
+        drop(events);
+        lines.join();
+        ended
+    }
+
+    fn live(&self, id: NodeId, events: &EventSink) -> Result<(), RunError> {
+        let (signals, ends) = (signals()?, Ends::default());
+        let spin = self.config.placement.spin;
+        let mut driver = Uring::new(UringOptions { spin, ..UringOptions::NODE })?;
+        let (agents, links) = self.wire(id, clock::wall(), &ends);
+        let watch = self.watch(id, events, &agents, links);
+        let core = Agents { agents, neighbours: Vec::new(), watch, stop: ends.stop.clone() };
+        let doorbell = crate::io::Driver::doorbell(&driver);
+        let within = self.config.times.drain_within;
+        let end = move || end_in_order(&signals, &ends, doorbell.as_ref(), within);
+        std::thread::Builder::new()
+            .name("ending".into())
+            .spawn(end)
+            .map_err(machine("the thread of the orderly end", "raise the limit of processes (ulimit -u)"))?;
+        let ready = || println!("quorate client {id} ready: clients {}", self.listen);
+        run::run(core, &mut driver, ready)?;
+        events.emit(Event::Stop { why: "a signal".into() });
+        Ok(())
+    }
+
+    fn watch(
+        &self,
+        id: NodeId,
+        events: &EventSink,
+        agents: &[Box<dyn NodeAgent>],
+        links: Consumer<LinkEvent>,
+    ) -> Watch {
+        let peer = |m: &crate::config::Member| PeerFacts {
+            node: m.id.0,
+            address: m.peer.clone(),
+            ..PeerFacts::default()
+        };
+        let facts = StatusFacts {
+            node: id.0,
+            peers: self.config.cluster.members.iter().map(peer).collect(),
+            ..StatusFacts::default()
+        };
+        let (status, board) = (Arc::new(Status::new(1, STALL_AFTER, facts)), Arc::new(Board::new(1)));
+        let names: Vec<&'static str> = agents.iter().map(|agent| agent.name()).collect();
+        let sights = Sights { links: Some(links), replica: None };
+        Watch::new(0, status, board, events.clone(), &names, &[("client", &id.to_string())], sights)
+    }
+
+    /// Makes all agents and connects them.
+    fn wire(&self, id: NodeId, clock: Stamp, ends: &Ends) -> (Vec<Box<dyn NodeAgent>>, Consumer<LinkEvent>) {
+        let (config, sizes) = (&self.config, Sizes::NODE);
+        let origin = Origin { node: id, lane: 0, boot: clock.0 };
+        let members = config.cluster.members.iter();
+        let numbers: BTreeMap<NodeId, PeerNumbers> =
+            members.map(|m| (m.id, PeerNumbers::default())).collect();
+        let (incoming, seal_links, send_links) = (ring(sizes.ring_values), ring(sizes.few), ring(sizes.few));
+        let (events, opened, demands) = (ring(sizes.few), ring(sizes.ring_values), ring(sizes.ring_values));
+        let (outgoing, sealed, answers) =
+            (ring(sizes.ring_values), ring(sizes.ring_values), ring(sizes.ring_values));
+        let (planned, settled) = (ring(sizes.ring_values), Settled::default());
+        let rings = RxRings { open: incoming.0, seal: seal_links.0, tx: send_links.0, events: events.0 };
+        let identified = Identified { secret: self.secret.clone(), origin, entropy: Box::new(SystemEntropy) };
+        let ports = Ports {
+            demands: demands.1,
+            opened: opened.1,
+            outgoing: outgoing.0,
+            answers: answers.0,
+            drain: ends.drain.clone(),
+            drained: ends.core.clone(),
+        };
+        let core = Core::new(self.settings(id, origin.boot), self.secret.signing());
+        let take_ports = TakePorts { plans: planned.0, demands: demands.0, settled: settled.clone() };
+        let options = front::Options {
+            address: self.listen.clone(),
+            reads_in_log: !config.group.fast_reads,
+            ..wiring::client_options(config)
+        };
+        let outgoing = [outgoing.1, ring(1).1];
+        let agents: Vec<Box<dyn NodeAgent>> = vec![
+            Box::new(wiring::make_rx(config, identified, &numbers, None, rings)),
+            Box::new(Open::new(incoming.1, opened.0, numbers.clone())),
+            Box::new(Take::new(options, self.view(id, origin.boot, ends), take_ports)),
+            Box::new(ClientAgent::new(core, ports)),
+            Box::new(wiring::make_seal(config, id, outgoing, seal_links.1, sealed.0, &numbers)),
+            Box::new(Tx::new(wiring::SEND_STALL_MAX, sealed.1, send_links.1, numbers)),
+            Box::new(Reply::new(planned.1, answers.1, ring(1).1, settled, None)),
+        ];
+        (agents, events.1)
+    }
+
+    fn settings(&self, me: NodeId, boot: u64) -> Settings {
+        let members: Vec<NodeId> = self.config.cluster.nodes().iter().collect();
+        let answer_within = self.config.times.answer_within;
+        Settings {
+            group: GROUP_ONE,
+            me,
+            boot,
+            quorum: wiring::quorum(&self.config),
+            members,
+            fast_reads: self.config.group.fast_reads,
+            auth: Auth::Sign,
+            // The first attempt goes to one replica, which may be down: a few round trips, and time for three more.
+            retry_after: answer_within / 10,
+            answer_within,
+        }
+    }
+
+    /// What Redis clients are told of this process: it is alone, and takes everything.
+    fn view(&self, me: NodeId, boot: u64, ends: &Ends) -> View {
+        let (host, port) = self.listen.rsplit_once(':').unwrap_or((self.listen.as_str(), "0"));
+        let own = Member { node: me, host: host.to_string(), port: port.parse().unwrap_or(0) };
+        View {
+            node: me,
+            cluster: u128::from_be_bytes(self.config.cluster.id.0),
+            generation: boot,
+            members: vec![own],
+            memory_max: 0,
+            process: std::process::id(),
+            facts: Facts {
+                leader: Number::new(me.0.into()),
+                extent: Extent {
+                    longest_key: Number::new(KEY_BYTES),
+                    longest_string: Number::new(STRING_BYTES),
+                    largest_record: Number::new(STRING_BYTES),
+                    memory: Number::new(STRING_BYTES),
+                },
+                loaded: Number::new(1),
+                drain: ends.drain.clone(),
+                drained: ends.clients.clone(),
+                ..Facts::default()
+            },
+        }
+    }
+}
+
+/// Waits for a signal; then everything that was asked is answered, for so long at most.
+fn end_in_order(signals: &Receiver<i32>, ends: &Ends, doorbell: &dyn Doorbell, within: std::time::Duration) {
+    // No signal comes any more when the process has ended otherwise.
+    if signals.recv().is_err() {
+        return;
+    }
+    ends.drain.set(1);
+    let until = clock::monotonic().after(within);
+    while (ends.core.get() == 0 || ends.clients.get() == 0) && clock::monotonic() < until {
+        doorbell.ring();
+        std::thread::sleep(DRAIN_PAUSE);
+    }
+    ends.stop.set(1);
+    doorbell.ring();
+}
