@@ -308,8 +308,9 @@ impl Core {
     pub fn timeout(&mut self, now: Instant) {
         let within = self.settings.answer_within;
         for lane in [&mut self.writes, &mut self.ordered_reads, &mut self.fast_reads] {
-            let late = lane.open.extract_if(.., |_, pending| within <= now.since(pending.submitted));
-            let gone: Vec<Pending> = late.map(|(_, pending)| pending).collect();
+            let late = lane.open.iter().filter(|(_, pending)| within <= now.since(pending.submitted));
+            let late: Vec<u64> = late.map(|(sequence, _)| *sequence).collect();
+            let gone: Vec<Pending> = late.iter().filter_map(|sequence| lane.open.remove(sequence)).collect();
             if !gone.is_empty() {
                 // Those behind them were made while they were alive, and would wait for them: they go again.
                 lane.open.values_mut().for_each(|pending| pending.sent = None);

@@ -157,7 +157,7 @@ impl Outside {
         };
         let outgoing = [outgoing.1, ring(1).1];
         let agents: Vec<Box<dyn NodeAgent>> = vec![
-            Box::new(wiring::make_rx(config, identified, &numbers, None, rings)),
+            Box::new(wiring::make_rx(config, identified, &numbers, rings)),
             Box::new(Open::new(incoming.1, opened.0, numbers.clone())),
             Box::new(Take::new(options, self.view(id, origin.boot, ends), take_ports)),
             Box::new(ClientAgent::new(core, ports)),

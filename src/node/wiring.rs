@@ -236,8 +236,7 @@ pub fn wire(
         tx: rings.send_links.0,
         events: rings.link_events.0,
     };
-    let identified = Identified { secret, origin, entropy };
-    let rx = make_rx(config, identified, &numbers, Some(config.peer.listen.clone()), rx_rings);
+    let rx = make_rx(config, Identified { secret, origin, entropy }, &numbers, rx_rings);
     let open = Open::new(rings.incoming.1, rings.opened.0, numbers.clone());
     let outgoing = [rings.outgoing.1, rings.vouched.1];
     let seal = make_seal(config, config.node.id, outgoing, rings.seal_links.1, rings.sealed.0, &numbers);
@@ -362,16 +361,15 @@ fn triggers(config: &Resolved) -> Triggers {
     }
 }
 
-/// `listen` is where others connect; a native client dials only, and knows members only.
+/// A native client only dials, and knows members only.
 pub(super) fn make_rx(
     config: &Resolved,
     Identified { secret, origin, entropy }: Identified,
     numbers: &BTreeMap<NodeId, PeerNumbers>,
-    listen: Option<String>,
     rings: RxRings,
 ) -> Rx {
     let settings = RxSettings {
-        listen,
+        listen: config.cluster.member(origin.node).map(|_| config.peer.listen.clone()),
         reconnect_min: config.peer.reconnect_min,
         reconnect_max: config.peer.reconnect_max,
         handshake_max: HANDSHAKE_MAX,

@@ -42,13 +42,18 @@ pub fn quorate() -> Command {
 impl Cluster {
     /// `count` nodes, made by `quorate init` and not yet started.
     pub fn init(name: &str, count: usize) -> Cluster {
-        Cluster::init_on(name, count, &[])
+        Cluster::init_on(name, count, &[], &[])
+    }
+
+    /// `count` nodes of a PBFT group and so many native clients, made and not yet started.
+    pub fn init_pbft(name: &str, count: usize, clients: usize) -> Cluster {
+        Cluster::init_on(name, count, &[], &["--protocol", "pbft", "--clients", &clients.to_string()])
     }
 
     /// `count` nodes that serve, each in its network namespace.
     pub fn start_apart(name: &str, count: usize, network: &Network) -> Cluster {
         let hosts: Vec<String> = (1..=count).map(|node| network.host(node)).collect();
-        let mut cluster = Cluster::init_on(name, count, &hosts);
+        let mut cluster = Cluster::init_on(name, count, &hosts, &[]);
         for node in 1..=count {
             let mut config = cluster.config(node);
             config["client"].as_table_mut().expect("a section").remove("password_file");
@@ -62,7 +67,7 @@ impl Cluster {
         cluster
     }
 
-    fn init_on(name: &str, count: usize, hosts: &[String]) -> Cluster {
+    fn init_on(name: &str, count: usize, hosts: &[String], more: &[&str]) -> Cluster {
         // A test that failed inside its turn has poisoned nothing that matters.
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = std::env::temp_dir().join(format!("quorate-test-{}-{name}", std::process::id()));
@@ -81,6 +86,7 @@ impl Cluster {
             ])
             .arg(&dir)
             .args(hosts.iter().flat_map(|host| ["--hosts", host.as_str()]))
+            .args(more)
             .output()
             .expect("quorate runs");
         assert!(out.status.success(), "init: {}", String::from_utf8_lossy(&out.stderr));
@@ -192,6 +198,29 @@ impl Cluster {
         command
     }
 
+    /// Starts a native client and waits for its ready line.
+    pub fn start_client(&self, id: u8) -> Outside {
+        let (_, port) = self.clients[0].rsplit_once(':').expect("a port");
+        // Between the ports of clients and those of peers.
+        let port = port.parse::<u16>().expect("a number") + 50 + u16::from(id - 64);
+        let address = format!("127.0.0.1:{port}");
+        let mut process = quorate()
+            .args(["client", "--config"])
+            .arg(self.config_path(1))
+            .arg("--key-file")
+            .arg(self.dir.join(format!("client-{id}.key")))
+            .args(["--listen", &address])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("quorate runs");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("its output");
+        assert!(line.contains("ready"), "client {id} said {line:?}");
+        Outside { process, address }
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self, node: usize) {
         let mut child = self.nodes[node - 1].take().expect("it runs");
@@ -255,6 +284,25 @@ impl Cluster {
             let serves = || read().filter(|reply| matches!(reply, Reply::Bulk(_)));
             await_some(serves, || format!("node {node} serves: {:?}", read()));
         }
+    }
+}
+
+/// A native client of a cluster.
+pub struct Outside {
+    process: Child,
+    pub address: String,
+}
+
+impl Outside {
+    pub fn client(&self) -> Client {
+        await_some(|| Client::connect(&self.address).ok(), || "the client takes connections".to_string())
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

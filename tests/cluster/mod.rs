@@ -11,6 +11,7 @@ mod limits;
 pub mod load;
 mod memory;
 mod metrics;
+mod native;
 mod operator;
 mod partitions;
 mod pbft;
