@@ -7,10 +7,12 @@
 //! It is made of the agents that a node is made of, with `client::ClientAgent` where a node has its replica, log and store. So a Redis
 //! client that has such a process beside it trusts no node.
 
-use super::run::{self, Core as Agents, NodeAgent};
+use super::agent::NodeAgent;
+use super::run::{self, Core as Agents};
+use super::threads::DRAIN_PAUSE;
 use super::watch::{Sights, Watch};
 use super::wiring::{self, Identified};
-use super::{DRAIN_PAUSE, RunError, STALL_AFTER, machine, signals};
+use super::{RunError, STALL_AFTER, machine, signals};
 use crate::admin::status::{Facts as StatusFacts, PeerFacts};
 use crate::admin::{Event, EventSink, LogFormat, LogLines, Status};
 use crate::auth::Open;
@@ -89,7 +91,8 @@ impl Outside {
         let mut driver = Uring::new(UringOptions { spin, ..UringOptions::NODE })?;
         let (agents, links) = self.wire(id, clock::wall(), &ends);
         let watch = self.watch(id, events, &agents, links);
-        let core = Agents { agents, neighbours: Vec::new(), watch, stop: ends.stop.clone() };
+        let core =
+            Agents { agents, begun: Vec::new(), neighbours: Vec::new(), watch, stop: ends.stop.clone() };
         let doorbell = crate::io::Driver::doorbell(&driver);
         let within = self.config.times.drain_within;
         let end = move || end_in_order(&signals, &ends, doorbell.as_ref(), within);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How often an orderly end looks whether it is done.
-const DRAIN_PAUSE: Duration = Duration::from_millis(5);
+pub(super) const DRAIN_PAUSE: Duration = Duration::from_millis(5);
 /// The ring with which the log is read back: no sockets, and nothing that counts as locked memory.
 const READING: UringOptions = UringOptions {
     submissions: 16,

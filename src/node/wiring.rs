@@ -31,6 +31,7 @@ use crate::net::handshake::Identity;
 use crate::net::rx::{PeerAddress, Rings as RxRings, Rx, Settings as RxSettings};
 use crate::net::tx::Tx;
 use crate::protocol::Engine;
+use crate::protocol::pbft::Quorum;
 use crate::replica::agent::{Heard, Ports as ReplicaPorts, Told};
 use crate::replica::{ReplicaAgent, Shard, seat, shard};
 use crate::resp::parse::Limits;
