@@ -96,6 +96,7 @@ fn settings_exist(file: &File) -> Vec<String> {
                 && !is_file
                 && knobs::find(word).is_none()
                 && word != knobs::MEMBERS_KEY
+                && word != knobs::CLIENTS_KEY
             {
                 wrong.push(format!("{}: there is no setting {word}", file.path));
             }
