@@ -1,4 +1,5 @@
-//! A cluster of child processes: what `demo` runs and what a bench without endpoints loads.
+//! A cluster of child processes, as `demo` runs it: their lines go where ours go. (A bench's own lies in `load::local`: its nodes write
+//! to files, are placed, and must have a leader before the load begins.)
 //!
 //! A child ends in order when its standard input closes, so no child outlives its parent, however the parent ends.
 
@@ -19,8 +20,8 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// What a child said or did.
 #[derive(Debug)]
 pub enum Event {
-    /// Its one line: it serves.
-    Ready(NodeId, String),
+    /// It has printed its one line: it serves.
+    Ready(NodeId),
     /// Its standard output has closed: it has ended or soon will.
     Closed(NodeId),
 }
@@ -32,35 +33,17 @@ pub struct Children {
 }
 
 impl Children {
-    /// Starts all nodes of `layout` from `program`, each with `flags` and those of `extra` for its place, and waits until all are ready.
-    pub fn start(
-        program: &Path,
-        layout: &Layout,
-        flags: &[String],
-        extra: impl Fn(usize) -> Vec<String>,
-    ) -> Result<Children, Failure> {
+    /// Starts all nodes of `layout` from `program` with `flags`, and waits until all are ready.
+    pub fn start(program: &Path, layout: &Layout, flags: &[String]) -> Result<Children, Failure> {
         let (tell, events) = channel();
         let mut children = Children { nodes: Vec::new(), events };
-        for (place, node) in layout.nodes.iter().enumerate() {
-            let (child, stdout) = spawn(program, node, flags, &extra(place))?;
+        for node in &layout.nodes {
+            let (child, stdout) = spawn(program, node, flags)?;
             children.nodes.push((node.id, child));
             listen(node.id, stdout, tell.clone());
         }
         children.wait_ready()?;
         Ok(children)
-    }
-
-    /// The operating system's name of a node's process.
-    pub fn process_id(&self, id: NodeId) -> Option<u32> {
-        self.nodes.iter().find(|(node, _)| *node == id).map(|(_, child)| child.id())
-    }
-
-    /// Ends one node at once, as a power cut would end its process. What it had acknowledged must survive.
-    pub fn kill(&mut self, id: NodeId) -> std::io::Result<()> {
-        let Some(place) = self.nodes.iter().position(|(node, _)| *node == id) else { return Ok(()) };
-        let (_, mut child) = self.nodes.remove(place);
-        child.kill()?;
-        child.wait().map(drop)
     }
 
     /// The next node that has ended by itself, waiting at most `patience`.
@@ -71,7 +54,7 @@ impl Children {
                 let (_, mut child) = self.nodes.remove(place);
                 child.wait().ok().map(|status| (id, status))
             }
-            Ok(Event::Ready(..)) | Err(_) => None,
+            Ok(Event::Ready(_)) | Err(_) => None,
         }
     }
 
@@ -97,7 +80,7 @@ impl Children {
         let mut waiting: Vec<NodeId> = self.nodes.iter().map(|(id, _)| *id).collect();
         while !waiting.is_empty() {
             match self.events.recv_timeout(READY_WITHIN) {
-                Ok(Event::Ready(id, _)) => waiting.retain(|w| *w != id),
+                Ok(Event::Ready(id)) => waiting.retain(|w| *w != id),
                 Ok(Event::Closed(id)) => {
                     return Err(Failure::new(
                         Exit::Io,
@@ -129,14 +112,9 @@ impl Drop for Children {
 }
 
 /// In a process group of its own, so that Ctrl-C in the terminal reaches the parent only.
-fn spawn(
-    program: &Path,
-    node: &NodeLayout,
-    flags: &[String],
-    extra: &[String],
-) -> Result<(Child, ChildStdout), Failure> {
+fn spawn(program: &Path, node: &NodeLayout, flags: &[String]) -> Result<(Child, ChildStdout), Failure> {
     let mut command = Command::new(program);
-    command.arg("start").arg("--config").arg(&node.config).arg("--stop-with-stdin").args(flags).args(extra);
+    command.arg("start").arg("--config").arg(&node.config).arg("--stop-with-stdin").args(flags);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(|e| Failure::io(program, "run it", &e))?;
     let stdout = child.stdout.take().expect("it was asked for");
@@ -146,9 +124,9 @@ fn spawn(
 /// Turns a child's output into events.
 fn listen(id: NodeId, stdout: ChildStdout, tell: Sender<Event>) {
     thread::spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        for _line in BufReader::new(stdout).lines().map_while(Result::ok) {
             // Nobody listens any more when the cluster is being dropped.
-            let _ = tell.send(Event::Ready(id, line));
+            let _ = tell.send(Event::Ready(id));
         }
         let _ = tell.send(Event::Closed(id));
     });
@@ -188,8 +166,7 @@ mod tests {
     fn children_end_in_order_when_their_input_closes() {
         let scratch = Scratch::new("children-stop");
         let (program, layout) = cluster(&scratch, "echo ready; cat >/dev/null; exit 0");
-        let children = Children::start(&program, &layout, &[], |_| vec![]).unwrap();
-        assert!(children.process_id(NodeId(3)).is_some());
+        let children = Children::start(&program, &layout, &[]).unwrap();
         let ended = children.stop();
         assert_eq!(ended.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(ended.iter().all(|(_, status)| status.success()));
@@ -200,13 +177,14 @@ mod tests {
         let scratch = Scratch::new("children-die");
         let (program, layout) =
             cluster(&scratch, "case $3 in *2.toml) exit 6;; esac; echo ready; cat >/dev/null");
-        let failure = Children::start(&program, &layout, &[], |_| vec![]).err().unwrap();
+        let failure = Children::start(&program, &layout, &[]).err().unwrap();
         assert_eq!(failure.exit, Exit::Io);
         assert!(failure.message.starts_with("node 2 ended before"), "{failure}");
 
         let (program, layout) = cluster(&scratch, "echo ready; cat >/dev/null");
-        let mut children = Children::start(&program, &layout, &[], |_| vec![]).unwrap();
-        children.kill(NodeId(1)).unwrap();
-        assert_eq!(children.len(), 2);
+        let mut children = Children::start(&program, &layout, &[]).unwrap();
+        children.nodes[0].1.kill().unwrap();
+        let (died, status) = children.ended(READY_WITHIN).unwrap();
+        assert_eq!((died, status.success(), children.len()), (NodeId(1), false, 2));
     }
 }

@@ -53,7 +53,7 @@ pub fn run(args: &DemoArgs, output: Output) -> Result<(), Failure> {
         .map_err(|e| Failure::new(Exit::Io, format!("own program not found ({e})")))?;
     let flags: Vec<String> =
         args.durability.iter().flat_map(|when| ["--durability".into(), when.clone()]).collect();
-    let mut children = Children::start(&program, &layout, &flags, |_| vec![])?;
+    let mut children = Children::start(&program, &layout, &flags)?;
     output.print(|| welcome(&layout), || layout.to_json());
     let died = watch(&mut children, &stop, output);
     for (id, status) in children.stop() {
