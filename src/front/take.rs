@@ -9,6 +9,7 @@ use super::session::{Desk, Identity, Session, Stop};
 use super::{Options, SHARD, View};
 use crate::base::Instant;
 use crate::base::ring::Producer;
+use crate::io::driver::listen_for;
 use crate::io::{Agent, Completion, Driver, Fd, Op, Outcome, Token};
 use crate::meter::stages::Stage;
 use crate::meter::{Metered, Report, latencies};
@@ -412,7 +413,7 @@ impl Agent for Take {
     fn start(&mut self, slot: u8, driver: &mut dyn Driver) -> std::io::Result<()> {
         self.slot = slot;
         self.desk.started = driver.now();
-        let listener = driver.listen(&self.desk.options.address)?;
+        let listener = listen_for("clients", &self.desk.options.address, driver)?;
         self.listener = Some(listener);
         driver.submit(Op::Accept { listener }, Token { agent: slot, value: LISTEN });
         Ok(())

@@ -224,6 +224,14 @@ pub trait Doorbell: Send + Sync {
     fn ring(&self);
 }
 
+/// Starts listening for `whom` on `address`; an error says so.
+pub fn listen_for(whom: &str, address: &str, driver: &mut dyn Driver) -> io::Result<Fd> {
+    let told = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot listen for {whom} on {address}: {error}"))
+    };
+    driver.listen(address).map_err(told)
+}
+
 /// The data plane's road to the kernel. One a core; the thread that made it uses it.
 pub trait Driver {
     /// This node's monotonic clock, read once a turn (`reap` and `park` refresh it).

@@ -16,6 +16,7 @@ use super::connection::{Connection, Stage};
 use super::handshake::{Identity, Lives};
 use crate::base::ring::Producer;
 use crate::base::{Instant, NodeId, Prng};
+use crate::io::driver::listen_for;
 use crate::io::{Agent, Completion, Driver, Entropy, Fd, Op, Outcome, Token};
 use crate::meter::{Metered, Report};
 use crate::wire::hop::{Incoming, LinkEvent, LinkId, PeerNumbers, SealLink, SendLink};
@@ -243,9 +244,7 @@ impl Agent for Rx {
     fn start(&mut self, slot: u8, driver: &mut dyn Driver) -> io::Result<()> {
         self.slot = slot;
         let Some(address) = &self.settings.listen else { return Ok(()) };
-        let listener = driver.listen(address).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot listen for peers on {address}: {error}"))
-        })?;
+        let listener = listen_for("peers", address, driver)?;
         self.listener = Some(listener);
         driver.submit(Op::Accept { listener }, self.token(Kind::Accept, 0));
         Ok(())
