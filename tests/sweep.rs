@@ -10,7 +10,7 @@ use quorate::cli::sim::SimArgs;
 use quorate::sim::sweep::{Finding, Sweep, Tally, sweep};
 #[cfg(feature = "canaries")]
 use quorate::sim::violation;
-use quorate::sim::{self, Coverage, Options, Reached};
+use quorate::sim::{self, Coverage, Level, Options, Reached};
 use std::path::{Path, PathBuf};
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -29,7 +29,7 @@ fn describe(findings: &[Finding]) -> String {
 }
 
 fn missing(coverage: &Coverage) -> Vec<&'static str> {
-    coverage.missing().into_iter().map(Reached::name).collect()
+    coverage.missing(Level::One).into_iter().map(Reached::name).collect()
 }
 
 #[test]

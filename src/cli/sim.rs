@@ -100,14 +100,19 @@ pub fn run(args: &SimArgs, output: Output) -> Result<(), Failure> {
         list(output);
         return Ok(());
     }
-    if let (Some(bug), false) = (args.canary, cfg!(feature = "canaries")) {
-        let cure = "build with `--features canaries` to run one";
-        return Err(Failure::new(Exit::Usage, format!("{}: this build has no canaries; {cure}", bug.name())));
-    }
-    if args.trace && args.level != Level::One {
-        return Err(Failure::new(Exit::Usage, "only runs of level 1 have a trace"));
-    }
+    may_run(args.canary, cfg!(feature = "canaries"))?;
     if args.trace { trace(args, output) } else { sweep(args, output) }
+}
+
+/// Whether a build runs this bug: only one that has canaries can.
+fn may_run(canary: Option<Canary>, has_canaries: bool) -> Result<(), Failure> {
+    match canary {
+        Some(bug) if !has_canaries => {
+            let cure = "build with `--features canaries` to run one";
+            Err(Failure::new(Exit::Usage, format!("{}: this build has no canaries; {cure}", bug.name())))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn list(output: Output) {
@@ -235,10 +240,11 @@ fn to_text(
         text += &format!("smallest:\n{}\n", line(smallest));
     }
     // A few runs need not meet with everything.
-    if *seeds < SEEDS_THAT_REACH_ALL || options.level != Level::One {
+    if *seeds < SEEDS_THAT_REACH_ALL {
         return text;
     }
-    let missing: Vec<&str> = tally.coverage.missing().into_iter().map(|reached| reached.name()).collect();
+    let missing: Vec<&str> =
+        tally.coverage.missing(options.level).into_iter().map(|reached| reached.name()).collect();
     if !missing.is_empty() {
         text += &format!("never reached: {}\n", missing.join(", "));
     }
@@ -260,7 +266,7 @@ fn to_json(tally: &Tally, options: &Options, jobs: usize, seconds: f64, smallest
         "simulated_s": tally.simulated.as_secs_f64(), "seconds": seconds, "jobs": jobs,
         "violations": tally.findings.len(), "failures": tally.findings.iter().map(failure).collect::<Vec<_>>(),
         "smallest": smallest.map(failure),
-        "reached": Reached::ALL.iter().map(reached).collect::<serde_json::Map<_, _>>(),
+        "reached": Reached::of(options.level).iter().map(reached).collect::<serde_json::Map<_, _>>(),
     })
 }
 
@@ -293,6 +299,15 @@ mod tests {
             let args = parse(&options.command(42));
             assert_eq!((args.range(), args.options()), (42..43, options));
         }
+    }
+
+    #[test]
+    fn a_build_without_canaries_lists_them_and_refuses_to_run_one() {
+        let bug = Canary::ALL.first().copied();
+        let refused = may_run(bug, false).unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(may_run(bug, true).is_ok() && may_run(None, false).is_ok());
+        assert!(parse("quorate sim --list-canaries").list_canaries);
     }
 
     #[test]

@@ -14,6 +14,10 @@ pub struct Assembler {
 }
 
 impl Assembler {
+    /// Whether a part of a frame has come, and not yet the rest.
+    pub fn is_amid_frame(&self) -> bool {
+        !self.frame.is_empty()
+    }
     /// Takes bytes in; hands each whole frame to `take`. After an error the stream is out of step for good.
     pub fn push(&mut self, mut bytes: &[u8], mut take: impl FnMut(Bytes)) -> Result<(), FrameError> {
         while !bytes.is_empty() {

@@ -8,6 +8,7 @@ use crate::io::Fd;
 use crate::wire::frame::FrameError;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Bytes of frames that a link may have waiting for `open`: two of the largest. Past it the connection is not read from, so the
 /// peer's own queue fills.
@@ -16,6 +17,10 @@ pub const BACKLOG_BYTES_MAX: usize = 4 << 20;
 const STRANGER_BYTES_MAX: usize = 8 << 10;
 /// The same for a peer that was dialled: its frames may follow its last packet at once, as many as a turn receives.
 const DIALLED_BYTES_MAX: usize = 1 << 20;
+
+/// How long a frame may take from its first byte to its last. Nothing vouches for a header before the whole frame is there: a length
+/// that was changed on the way would else swallow all that follows, and the link would be deaf while bytes come.
+pub const FRAME_MAX: Duration = Duration::from_secs(30);
 
 /// A socket and what this node knows of its other end.
 pub struct Connection {
@@ -68,6 +73,8 @@ pub struct Linked {
     /// Whole frames that wait for `open`.
     frames: VecDeque<Bytes>,
     bytes: usize,
+    /// Since when a frame is incomplete.
+    begun: Option<Instant>,
 }
 
 /// Whether the driver receives for a connection.
@@ -91,15 +98,20 @@ impl Linked {
             assembler: Assembler::default(),
             frames: VecDeque::new(),
             bytes: 0,
+            begun: None,
         }
     }
     /// Takes bytes of the stream in.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
-        let (frames, waiting) = (&mut self.frames, &mut self.bytes);
+    pub fn take(&mut self, bytes: &[u8], now: Instant) -> Result<(), FrameError> {
+        let (frames, waiting, begun) = (&mut self.frames, &mut self.bytes, &mut self.begun);
         self.assembler.push(bytes, |frame| {
             *waiting += frame.len();
+            *begun = None;
             frames.push_back(frame);
-        })
+        })?;
+        let is_amid_frame = self.assembler.is_amid_frame();
+        self.begun = self.begun.or(Some(now)).filter(|_| is_amid_frame);
+        Ok(())
     }
     /// The oldest whole frame.
     pub fn pop(&mut self) -> Option<Bytes> {
@@ -134,21 +146,87 @@ impl Connection {
                 inbox.extend_from_slice(bytes);
                 Ok(())
             }
-            Stage::Linked(linked) => linked.take(bytes).map_err(|error| error.to_string()),
+            Stage::Linked(linked) => linked.take(bytes, now).map_err(|error| error.to_string()),
             Stage::Closing { .. } => Ok(()),
         }
     }
     /// When it ends unless something happens.
-    pub fn deadline(&self, silence_max: std::time::Duration) -> Option<Instant> {
+    pub fn deadline(&self, silence_max: Duration) -> Option<Instant> {
         match &self.stage {
             Stage::Shaking { until, .. } | Stage::Closing { until } => Some(*until),
             // While it is not read from, nothing can be heard.
             Stage::Linked(_) if self.receiving != Receiving::On => None,
-            Stage::Linked(_) => Some(self.heard.after(silence_max)),
+            Stage::Linked(linked) => {
+                let (silent, endless) =
+                    (self.heard.after(silence_max), linked.begun.map(|at| at.after(FRAME_MAX)));
+                Some(endless.map_or(silent, |endless| endless.min(silent)))
+            }
+        }
+    }
+    /// Why it ends when its deadline has come.
+    pub fn lateness(&self, now: Instant, silence_max: Duration) -> String {
+        match &self.stage {
+            Stage::Linked(_) if self.heard.after(silence_max) <= now => {
+                format!("nothing was heard for {silence_max:?}")
+            }
+            Stage::Linked(_) => format!("a frame that began {FRAME_MAX:?} ago has not come to its end"),
+            Stage::Shaking { .. } | Stage::Closing { .. } => "it took too long".into(),
+        }
+    }
+    /// Whatever has not come until now could not come: this node did not listen.
+    pub fn listens_again(&mut self, now: Instant) {
+        self.heard = now;
+        if let Stage::Linked(linked) = &mut self.stage {
+            linked.begun = linked.begun.map(|_| now);
         }
     }
     /// Whether it was taken in and nobody has proved to be anyone.
     pub fn is_stranger(&self) -> bool {
         matches!(self.stage, Stage::Shaking { dialled: None, .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{GroupId, Term};
+    use crate::crypto::DirectionKeys;
+    use crate::wire::frame::Lane;
+    use crate::wire::raft;
+    use crate::wire::sealer::Sealer;
+
+    const SILENCE_MAX: Duration = Duration::from_secs(3);
+
+    fn link() -> Connection {
+        let keys = || DirectionKeys::derive(&[1; 32], false);
+        let linked = Linked::new(NodeId(2), LinkKeys { send: keys(), receive: keys() }, Instant::ZERO);
+        Connection::new(Fd(1), Stage::Linked(Box::new(linked)), Instant::ZERO)
+    }
+    fn frame() -> Vec<u8> {
+        let mut sealer = Sealer::new(NodeId(2), DirectionKeys::derive(&[1; 32], false));
+        let message = raft::Message::TimeoutNow { term: Term(1) }.into();
+        sealer.push(Lane::Urgent, GroupId(1), &message).expect("it fits");
+        sealer.seal(Lane::Urgent).parts.concat()
+    }
+
+    /// The second in which the link ends that hears `first` and then a whole frame each second.
+    fn ends_after(first: &[u8]) -> Option<u64> {
+        let mut link = link();
+        link.take(first, Instant::ZERO).expect("nothing that it sees at once");
+        (1..120).find(|second| {
+            let now = Instant::ZERO.after(Duration::from_secs(*second));
+            let is_late = link.deadline(SILENCE_MAX).expect("a link always waits") <= now;
+            link.take(&frame(), now).expect("nothing that it sees at once");
+            is_late
+        })
+    }
+
+    #[test]
+    fn a_link_whose_frame_never_ends_is_over_although_bytes_come() {
+        assert_eq!(ends_after(&frame()), None);
+        let mut longer = frame();
+        // A bit of the length has flipped: half a megabyte more.
+        longer[10] ^= 8;
+        assert_eq!(ends_after(&longer), Some(FRAME_MAX.as_secs()));
     }
 }

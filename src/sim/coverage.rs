@@ -1,6 +1,9 @@
 //! Sometimes this happens: what a sweep must have met with, or it proves less than it seems to. An assertion that something always
 //! holds says nothing about what was never reached (Antithesis and FoundationDB call these "sometimes assertions").
 
+use super::network::Break;
+use super::options::Level;
+
 /// Makes the enum and its names from one list.
 macro_rules! reached {
     ($($(#[doc = $text:literal])+ $variant:ident = $name:literal;)+) => {
@@ -86,7 +89,96 @@ reached! {
     RightToWait = "minority ends what it cannot do";
     /// While healing, a side with a majority made progress without the rest.
     CoreProgress = "majority makes progress alone";
+    /// A write of a file failed once. Level 2, like all that follow.
+    WriteFailed = "failed write";
+    /// A disk was full.
+    DiskFull = "full disk";
+    /// A disk was slow.
+    DiskSlow = "slow disk";
+    /// A bit flipped at rest.
+    BitFlipped = "bit flipped at rest";
+    /// A read met a sector that cannot be read.
+    Unreadable = "unreadable sector";
+    /// A write landed in another place of its file.
+    Misdirected = "misdirected write";
+    /// A connection was reset.
+    Reset = "connection reset";
+    /// One side of a connection knew nothing of its end.
+    HalfOpen = "half-open connection";
+    /// What travels between nodes was changed on the way.
+    Tampered = "tampered connection";
+    /// A frame between nodes came again.
+    Replayed = "repeated frame";
+    /// A start ended in the midst of its writes.
+    CutStart = "start cut short";
+    /// A node ended by an error of its own.
+    Ended = "node ended by an error";
+    /// A node whose disk had lost something did not start.
+    Refused = "damaged node refused to start";
+    /// A snapshot was made durable.
+    Snapshotted = "snapshot made";
 }
+
+impl Reached {
+    /// What a sweep of this level should meet with.
+    pub fn of(level: Level) -> &'static [Reached] {
+        let first_of_two = Reached::WriteFailed as usize;
+        match level {
+            Level::One => &Reached::ALL[..first_of_two],
+            Level::Two => OF_LEVEL_TWO,
+        }
+    }
+}
+
+impl Break {
+    /// What a sweep has met with when the network breaks so.
+    pub fn reached(self) -> Reached {
+        match self {
+            Break::Split => Reached::Split,
+            Break::Alone => Reached::Alone,
+            Break::Bridge => Reached::Bridge,
+            Break::Ring => Reached::Ring,
+            Break::Directions => Reached::Directions,
+        }
+    }
+}
+
+/// At level 2 less is seen of what nodes do inside, and more of what happens to them.
+const OF_LEVEL_TWO: &[Reached] = {
+    use Reached::*;
+    &[
+        Elected,
+        Installed,
+        Written,
+        WriteRefused,
+        WriteUnknown,
+        Read,
+        Torn,
+        Blackout,
+        Paused,
+        Drained,
+        Jumped,
+        Split,
+        Alone,
+        Bridge,
+        Ring,
+        Directions,
+        WriteFailed,
+        DiskFull,
+        DiskSlow,
+        BitFlipped,
+        Unreadable,
+        Misdirected,
+        Reset,
+        HalfOpen,
+        Tampered,
+        Replayed,
+        CutStart,
+        Ended,
+        Refused,
+        Snapshotted,
+    ]
+};
 
 /// How often each was met with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,6 +200,10 @@ impl Coverage {
     pub fn saw(&mut self, what: Reached) {
         self.0[what as usize] += 1;
     }
+    /// This has happened so often.
+    pub fn saw_times(&mut self, what: Reached, times: u64) {
+        self.0[what as usize] += times;
+    }
     /// How often it has happened.
     pub fn count(&self, what: Reached) -> u64 {
         self.0[what as usize]
@@ -116,9 +212,9 @@ impl Coverage {
     pub fn add(&mut self, other: &Coverage) {
         self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
     }
-    /// What has never happened.
-    pub fn missing(&self) -> Vec<Reached> {
-        Reached::ALL.iter().copied().filter(|what| self.count(*what) == 0).collect()
+    /// What has never happened, and should in a sweep of this level.
+    pub fn missing(&self, level: Level) -> Vec<Reached> {
+        Reached::of(level).iter().copied().filter(|what| self.count(*what) == 0).collect()
     }
 }
 
@@ -133,7 +229,13 @@ mod tests {
         one.saw(Reached::Torn);
         all.add(&one);
         assert_eq!(all.count(Reached::Torn), 2);
-        assert_eq!(all.missing().len(), Reached::ALL.len() - 1);
-        assert!(!all.missing().contains(&Reached::Torn));
+        for level in [Level::One, Level::Two] {
+            assert_eq!(all.missing(level).len(), Reached::of(level).len() - 1);
+            assert!(!all.missing(level).contains(&Reached::Torn));
+        }
+        let of_any = Reached::ALL
+            .iter()
+            .filter(|what| [Level::One, Level::Two].iter().any(|l| Reached::of(*l).contains(what)));
+        assert_eq!(of_any.count(), Reached::ALL.len(), "what no level should meet with is never missed");
     }
 }

@@ -52,10 +52,16 @@ pub fn run(seed: u64, options: &Options) -> Result<Outcome, Violation> {
     })
 }
 
-/// A run of level 2. What only its own outcome tells is left out.
+/// A run of level 2.
 fn whole_nodes(seed: u64, options: &Options) -> Outcome {
-    let swarm = full::Swarm::draw(&mut Prng::from_seed(seed)).within(options);
-    let came_to = full::World::run_swarm(seed, swarm, options.events);
+    outcome_of(&full::World::run_swarm(seed, swarm_of(seed, options), options.events))
+}
+/// What the seed stands for at level 2, as far as the options allow.
+fn swarm_of(seed: u64, options: &Options) -> full::Swarm {
+    full::Swarm::draw(&mut Prng::from_seed(seed)).within(options)
+}
+/// What only level 2 counts is left out.
+fn outcome_of(came_to: &full::Outcome) -> Outcome {
     Outcome {
         transcript: came_to.transcript,
         events: came_to.events,
@@ -65,17 +71,23 @@ fn whole_nodes(seed: u64, options: &Options) -> Outcome {
         reads: came_to.reads,
         faults: 0,
         lives: came_to.lives,
-        coverage: Coverage::default(),
+        coverage: came_to.coverage,
     }
 }
 
-/// The same run at level 1; `line` is called with each input and each effect.
+/// The same run; `line` is called with each input and each effect.
 pub fn run_traced(
     seed: u64,
     options: &Options,
     line: impl FnMut(&str) + 'static,
 ) -> Result<Outcome, Violation> {
-    catch(options, || World::run_traced(seed, options, line))
+    catch(options, || match options.level {
+        Level::One => World::run_traced(seed, options, line),
+        Level::Two => {
+            let swarm = swarm_of(seed, options);
+            outcome_of(&full::World::run_traced(seed, swarm, options.events, line))
+        }
+    })
 }
 
 fn catch(options: &Options, play: impl FnOnce() -> Outcome) -> Result<Outcome, Violation> {

@@ -68,6 +68,12 @@ faults! {
     BitFlip = "bit-flip";
     /// Sectors become unreadable.
     BadSector = "bad-sector";
+    /// A write lands in another place of its file.
+    Misdirect = "misdirect";
+    /// Someone on the way changes what travels between nodes: flips a bit, loses bytes, repeats some.
+    Tamper = "tamper";
+    /// Someone on the way repeats a whole frame between nodes, of this connection or of an earlier one.
+    Replay = "replay";
 }
 
 /// A set of faults.

@@ -23,6 +23,7 @@ pub mod opener;
 pub mod pbft;
 mod pbft_change;
 mod pbft_proof;
+pub mod peek;
 pub mod raft;
 pub mod record;
 pub mod sealer;

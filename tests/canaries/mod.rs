@@ -6,14 +6,17 @@ mod rooms;
 mod table;
 
 use crate::scenario;
+use quorate::base::Prng;
 use quorate::base::canary::{self, Canary};
-use quorate::sim::{self, Options, violation};
+use quorate::sim::full::{Swarm, World};
+use quorate::sim::violation::{self, Violation};
+use quorate::sim::{self, Options};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
-use table::{FINDERS, FOUND_AT_HOME, NOT_YET_SOUGHT};
+use table::{BY_WHOLE_NODES, FINDERS, FOUND_AT_HOME, NOT_YET_SOUGHT};
 
 /// Events of a run that looks for a canary.
 const EVENTS: u64 = 4000;
@@ -25,6 +28,8 @@ const PATIENCE: u64 = 20;
 enum Finder {
     /// By random faults in the simulated world: about one seed in `typical` finds it, and the checker of the property says so.
     Seeds { typical: u64, property: &'static str },
+    /// Likewise, by whole nodes (level 2); where a seed's mixture of faults is too mild, a harsher one.
+    Nodes { typical: u64, property: &'static str, harsher: fn(&mut Swarm) },
     /// By a story of `tests/scenario`.
     Scenario(&'static str),
     /// By a directed test of a room, here in this folder.
@@ -35,18 +40,31 @@ enum Finder {
 fn find(canary: Canary, finder: &Finder) -> Result<String, String> {
     match finder {
         Finder::Seeds { typical, property } => {
-            let first = std::env::var("QUORATE_SEED").map_or(1, |text| text.parse().expect("a number"));
-            let with = Options { canary: Some(canary), ..Options::of(EVENTS) };
-            let tells = |seed: &u64| sim::run(*seed, &with).is_err_and(|v| v.property == *property);
-            let budget = typical * PATIENCE;
-            let seed = (first..first + budget).find(tells);
-            let seed = seed.ok_or(format!("{budget} seeds from {first} do not find it"))?;
-            let without = sim::run(seed, &Options::of(EVENTS));
-            without.map(|_| format!("seed {seed}")).map_err(|v| format!("seed {seed} without it: {v}"))
+            search(canary, *typical, property, |seed| sim::run(seed, &Options::of(EVENTS)).map(drop))
         }
+        Finder::Nodes { typical, property, harsher } => search(canary, *typical, property, |seed| {
+            let mut swarm = Swarm::draw(&mut Prng::from_seed(seed));
+            harsher(&mut swarm);
+            violation::catch(|| drop(World::run_swarm(seed, swarm, EVENTS)))
+        }),
         Finder::Scenario(name) => both(canary, || scenario::play(name)),
         Finder::Room(_, test) => both(canary, test),
     }
+}
+
+/// Looks for a seed whose run says that `property` does not hold with the canary, and that all holds without.
+fn search(
+    canary: Canary,
+    typical: u64,
+    property: &str,
+    run: impl Fn(u64) -> Result<(), Violation>,
+) -> Result<String, String> {
+    let first = std::env::var("QUORATE_SEED").map_or(1, |text| text.parse().expect("a number"));
+    let tells = |seed: &u64| canary::with(canary, || run(*seed)).is_err_and(|v| v.property == property);
+    let budget = typical * PATIENCE;
+    let seed = (first..first + budget).find(tells);
+    let seed = seed.ok_or(format!("{budget} seeds from {first} do not find it"))?;
+    run(seed).map(|()| format!("seed {seed}")).map_err(|v| format!("seed {seed} without it: {v}"))
 }
 
 fn both(canary: Canary, test: impl Fn()) -> Result<String, String> {
@@ -60,8 +78,9 @@ fn both(canary: Canary, test: impl Fn()) -> Result<String, String> {
 #[test]
 fn every_canary_is_found() {
     let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let all: Vec<&(Canary, Finder)> = BY_WHOLE_NODES.iter().chain(FINDERS).collect();
     let worker = || {
-        while let Some((canary, finder)) = FINDERS.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some((canary, finder)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
             let begun = Instant::now();
             let found = find(*canary, finder);
             println!("{} in {:?}: {found:?}", canary.name(), begun.elapsed());
@@ -87,13 +106,22 @@ fn every_canary_has_one_finder() {
 
 /// A row of the page.
 fn row(canary: Canary, finder: &Finder) -> String {
-    let found_by = match finder {
+    let nodes = BY_WHOLE_NODES.iter().filter(|(other, _)| *other == canary).map(|(_, finder)| finder);
+    let found_by: Vec<String> = std::iter::once(finder).chain(nodes).map(found_by).collect();
+    let found_by = found_by.join("; ");
+    format!("| `{}` | {} | {} | {found_by} |\n", canary.name(), canary.description(), canary.source())
+}
+
+fn found_by(finder: &Finder) -> String {
+    match finder {
         Finder::Seeds { typical: 1, property } => format!("nearly every seed: {property}"),
         Finder::Seeds { typical, property } => format!("one seed in {typical}: {property}"),
+        Finder::Nodes { typical, property, .. } => {
+            format!("one seed in {typical} of whole nodes: {property}")
+        }
         Finder::Scenario(name) => format!("scenario `{name}`"),
         Finder::Room(name, _) => format!("room test `{name}`"),
-    };
-    format!("| `{}` | {} | {} | {found_by} |\n", canary.name(), canary.description(), canary.source())
+    }
 }
 
 #[test]
@@ -110,4 +138,31 @@ fn the_page_of_canaries_agrees() {
         return;
     }
     assert_eq!(text, should, "docs/CANARIES.md is behind: QUORATE_REWRITE=1 writes it");
+}
+
+#[test]
+fn zz_count() {
+    for (canary, finder) in BY_WHOLE_NODES.iter().skip(2).take(1) {
+        if let Finder::Nodes { property, harsher, .. } = finder {
+            let n = 40;
+            let found = (1..=n)
+                .filter(|seed| {
+                    let mut swarm = Swarm::draw(&mut Prng::from_seed(*seed));
+                    harsher(&mut swarm);
+                    let r = canary::with(*canary, || {
+                        violation::catch(|| drop(World::run_swarm(*seed, swarm, EVENTS)))
+                    });
+                    if let Err(v) = &r {
+                        println!(
+                            "{seed} {} {}",
+                            v.property,
+                            &v.message.chars().take(100).collect::<String>()
+                        );
+                    }
+                    r.is_err_and(|v| v.property == *property)
+                })
+                .count();
+            println!("COUNT {} {found} of {n}", canary.name());
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! Which canary is found how. How many seeds it typically takes was counted over 100 to 2,000 seeds.
 
-use super::Finder::{self, Room, Scenario, Seeds};
+use super::Finder::{self, Nodes, Room, Scenario, Seeds};
 use super::{disk, rooms};
 use quorate::base::canary::Canary;
+use quorate::sim::full::Swarm;
 
 /// A room test and its name.
 macro_rules! room {
@@ -57,6 +58,19 @@ pub const FINDERS: &[(Canary, Finder)] = &[
     (Canary::DamageCutAsTorn, room!(disk::damage_below_the_end_refuses_the_start)),
     (Canary::FrameReplayed, room!(rooms::a_frame_opens_once)),
 ];
+
+/// Found by whole nodes too (level 2). Counted over 100 to 250 seeds.
+pub const BY_WHOLE_NODES: &[(Canary, Finder)] = &[
+    (Canary::SyncSkipped, Nodes { typical: 2, property: "sound nodes start", harsher: |_| () }),
+    (Canary::WriteErrorIgnored, Nodes { typical: 12, property: "sound nodes start", harsher: |_| () }),
+    (Canary::TornTailValid, Nodes { typical: 20, property: "sound nodes start", harsher: loses_power }),
+    (Canary::FrameReplayed, Nodes { typical: 24, property: "tampered connections end", harsher: |_| () }),
+];
+
+/// Power is lost again and again, in the midst of long writes.
+fn loses_power(swarm: &mut Swarm) {
+    (swarm.crash, swarm.power_of_ten, swarm.ballast, swarm.write_us) = (800, 10, 1000, 20_000);
+}
 
 /// Switches of PBFT that nothing looks for yet: their finders need liars in the simulated world. A debt, named so that it cannot grow
 /// unseen; the three others of PBFT are found by tests beside their code (`protocol::pbft::quorum` and `choose`).

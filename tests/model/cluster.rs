@@ -7,7 +7,6 @@ use quorate::protocol::Input;
 use quorate::protocol::raft::Role;
 use quorate::wire::raft::Message;
 use quorate::wire::{Batch, Entry};
-use stateright::{Model, Property};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -93,17 +92,6 @@ impl Hash for State {
         self.mail.iter().for_each(|mail| mail.key.hash(to));
         (self.commands, self.crashes, self.heartbeats, self.slow_writes, self.accused).hash(to);
         (&self.leaders, &self.decided).hash(to);
-    }
-}
-
-impl PartialEq for State {
-    fn eq(&self, other: &State) -> bool {
-        let pairs = self.nodes.iter().zip(&other.nodes);
-        pairs.into_iter().all(|(a, b)| a.outline() == b.outline())
-            && self.mail.iter().map(|mail| mail.key).eq(other.mail.iter().map(|mail| mail.key))
-            && (self.commands, self.crashes, self.heartbeats)
-                == (other.commands, other.crashes, other.heartbeats)
-            && (&self.leaders, &self.decided) == (&other.leaders, &other.decided)
     }
 }
 
@@ -238,36 +226,32 @@ impl Cluster {
     }
 }
 
-impl Model for Cluster {
-    type State = State;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<State> {
-        let nodes = [1, 2, 3].map(|id| Arc::new(Node::new(NodeId(id))));
-        let (leaders, decided) = (BTreeSet::new(), BTreeSet::new());
-        vec![State {
-            nodes,
+impl Cluster {
+    /// Where everything begins.
+    pub fn first(&self) -> State {
+        State {
+            nodes: [1, 2, 3].map(|id| Arc::new(Node::new(NodeId(id)))),
             mail: Vec::new(),
             commands: 0,
             crashes: 0,
             heartbeats: 0,
             slow_writes: 0,
             accused: false,
-            leaders,
-            decided,
-        }]
-    }
-
-    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        for what in self.possible(state) {
-            actions.push(Action { what, is_slow: false });
-            if state.slow_writes < self.bounds.slow_writes {
-                actions.push(Action { what, is_slow: true });
-            }
+            leaders: BTreeSet::new(),
+            decided: BTreeSet::new(),
         }
     }
 
-    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+    /// What can happen in a state.
+    pub fn actions(&self, state: &State) -> Vec<Action> {
+        let slow: &[bool] =
+            if state.slow_writes < self.bounds.slow_writes { &[false, true] } else { &[false] };
+        let both = |what| slow.iter().map(move |&is_slow| Action { what, is_slow });
+        self.possible(state).into_iter().flat_map(both).collect()
+    }
+
+    /// What comes of it; nothing when a slow action writes nothing.
+    pub fn after(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
         match self.canary {
             Some(bug) => canary::with(bug, || self.happen(&mut state, action)),
@@ -278,35 +262,40 @@ impl Model for Cluster {
         state.slow_writes += u8::from(is_slow);
         (is_slow || !action.is_slow).then_some(state)
     }
-
-    fn properties(&self) -> Vec<Property<Cluster>> {
-        vec![
-            Property::always("election safety", |_, state: &State| {
-                let terms: BTreeSet<Term> = state.leaders.iter().map(|(term, _)| *term).collect();
-                terms.len() == state.leaders.len()
-            }),
-            Property::always("log matching", |_, state: &State| {
-                (0..3).all(|a| (0..a).all(|b| logs_match(state, a, b)))
-            }),
-            Property::always("leader completeness", |_, state: &State| {
-                (0..3).all(|node| is_complete(state, node))
-            }),
-            Property::always("state machine safety", |_, state: &State| {
-                let slots: BTreeSet<Slot> = state.decided.iter().map(|decided| decided.slot).collect();
-                slots.len() == state.decided.len()
-            }),
-            Property::always("nobody is accused", |_, state: &State| !state.accused),
-            Property::sometimes("a later leader is elected", |_, state: &State| 1 < state.leaders.len()),
-            Property::sometimes("every command is decided", |model: &Cluster, state: &State| {
-                let commands = state.decided.iter().filter(|decided| 0 < decided.command).count();
-                commands as u64 == model.bounds.commands
-            }),
-            Property::sometimes("a command is decided after a crash", |_, state: &State| {
-                0 < state.crashes && state.decided.iter().any(|decided| 0 < decided.command)
-            }),
-        ]
-    }
 }
+
+/// A name, and whether it is so in a state.
+pub type Property = (&'static str, fn(&Cluster, &State) -> bool);
+
+/// What holds in every state.
+pub const PROPERTIES: &[Property] = &[
+    ("election safety", |_, state| {
+        let terms: BTreeSet<Term> = state.leaders.iter().map(|(term, _)| *term).collect();
+        terms.len() == state.leaders.len()
+    }),
+    ("log matching", |_, state| (0..3).all(|a| (0..a).all(|b| logs_match(state, a, b)))),
+    ("leader completeness", |_, state| (0..3).all(|node| is_complete(state, node))),
+    ("state machine safety", |_, state| {
+        let slots: BTreeSet<Slot> = state.decided.iter().map(|decided| decided.slot).collect();
+        slots.len() == state.decided.len()
+    }),
+    ("nobody is accused", |_, state| !state.accused),
+];
+
+/// What holds in some, or the bounds are too tight to mean anything.
+pub const SOMETIMES: &[Property] = &[
+    ("a later leader is elected", |_, state| 1 < state.leaders.len()),
+    ("a later leader decides an earlier one's entry", |_, state| {
+        state.decided.iter().any(|decided| 0 < decided.command && decided.term < decided.during)
+    }),
+    ("every command is decided", |cluster, state| {
+        let commands = state.decided.iter().filter(|decided| 0 < decided.command).count();
+        commands as u64 == cluster.bounds.commands
+    }),
+    ("a command is decided after a crash", |_, state| {
+        0 < state.crashes && state.decided.iter().any(|decided| 0 < decided.command)
+    }),
+];
 
 /// "If two logs contain an entry with the same index and term, then the logs are identical in all entries up through the given
 /// index" (thesis, figure 3.2).

@@ -94,7 +94,7 @@ impl Rx {
             }
             Receiving::Off if linked.bytes() <= BACKLOG_BYTES_MAX / 2 => {
                 connection.receiving = Receiving::On;
-                connection.heard = driver.now();
+                connection.listens_again(driver.now());
                 let heard_by = connection.heard.after(self.settings.silence_max);
                 self.due_by(heard_by);
                 driver.submit(Op::Receive { fd }, token);

@@ -43,7 +43,7 @@ impl Rx {
         }
         let now = driver.now();
         let mut linked = Linked::new(peer, keys, now);
-        let taken = linked.take(&rest);
+        let taken = linked.take(&rest, now);
         let connection = self.connections.get_mut(&id).expect("it has just shaken hands");
         connection.stage = Stage::Linked(Box::new(linked));
         let state = self.peers.get_mut(&peer).expect("the handshake knows members only");

@@ -27,16 +27,13 @@ impl Rx {
         let silence_max = self.settings.silence_max;
         if self.due != Instant::ZERO && silence_max / 4 < now.since(self.due) {
             // This node was stopped for a while: what its peers said meanwhile is still on its way in.
-            self.connections.values_mut().for_each(|connection| connection.heard = now);
+            self.connections.values_mut().for_each(|connection| connection.listens_again(now));
         }
         let late = |c: &Connection| c.deadline(silence_max).is_some_and(|at| at <= now);
         let late: Vec<u64> = self.connections.iter().filter(|(_, c)| late(c)).map(|(id, _)| *id).collect();
         let mut done = late.len();
         for id in late {
-            let why = match &self.connections[&id].stage {
-                Stage::Linked(_) => format!("nothing was heard for {silence_max:?}"),
-                _ => "it took too long".into(),
-            };
+            let why = self.connections[&id].lateness(now, silence_max);
             self.end(id, &why, driver);
         }
         done += self.dial_due(driver);

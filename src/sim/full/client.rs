@@ -130,6 +130,8 @@ pub struct Account {
     keys: Vec<Key>,
     history: Builder,
     value: u64,
+    /// Bytes by which some values are longer than need be.
+    ballast: u64,
     /// By key, what was appended to it.
     appended: BTreeMap<String, Vec<(String, Fate)>>,
     /// All keys that were ever used.
@@ -148,13 +150,14 @@ pub struct Account {
 
 impl Account {
     /// For so many keys at a time.
-    pub fn new(keys: u64) -> Account {
+    pub fn new(keys: u64, ballast: u64) -> Account {
         let kind = |slot: u64| [Kind::Register, Kind::Text, Kind::Counter][slot as usize % 3];
         let key = |slot| Key { kind: kind(slot), generation: 0, operations: 0, unknown: 0 };
         let mut account = Account {
             keys: (0..keys).map(key).collect(),
             history: Builder::default(),
             value: 0,
+            ballast,
             appended: BTreeMap::new(),
             used: Vec::new(),
             audit: VecDeque::new(),
@@ -197,6 +200,11 @@ impl Account {
         } else {
             match self.keys[slot].kind {
                 Kind::Register if prng.chance(1, 8) => (Verb::Delete, vec!["DEL".into(), name.clone()], None),
+                Kind::Register if 0 < self.ballast && prng.chance(1, 3) => {
+                    let text = format!("{value}{}", "-".repeat(self.ballast as usize));
+                    let words = vec!["SET".into(), name.clone(), text.clone()];
+                    (Verb::Write, words, Some(Literal::Text(text.into())))
+                }
                 Kind::Register => {
                     let words = vec!["SET".into(), name.clone(), value.to_string()];
                     (Verb::Write, words, Some(Literal::Integer(value as i64)))
@@ -394,7 +402,7 @@ mod tests {
     }
 
     fn account(fate: Outcome, value: Option<&str>) -> (History, Appended) {
-        let mut account = Account::new(3);
+        let mut account = Account::new(3, 0);
         let asked = |verb, argument| Asked { key: "t1.0".into(), slot: 1, verb, argument, start: 0 };
         account.record(0, asked(Verb::Append, Some(Literal::Text("5.".into()))), fate, None, 1);
         let value = value.map_or(Literal::Nil, Literal::text);

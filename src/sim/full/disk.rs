@@ -58,8 +58,19 @@ pub struct Harms {
     pub unreadable: u64,
     /// Bits flipped at rest.
     pub flipped: u64,
+    /// Sectors that became unreadable.
+    pub worn: u64,
+    /// Writes that landed elsewhere.
+    pub misdirected: u64,
     /// Completed and synced writes that a loss of power undid: the device lied.
     pub lies: u64,
+}
+
+impl Harms {
+    /// Whether something that was durable may not be there any more.
+    pub fn has_lost(&self) -> bool {
+        0 < self.flipped + self.worn + self.misdirected + self.lies
+    }
 }
 
 /// See the module.
@@ -72,6 +83,10 @@ pub struct Disk {
     pub capacity: Option<usize>,
     /// So many of the next writes fail with EIO.
     pub errors_due: u32,
+    /// The next write lands in another place of its file: one that was written so many milliseconds ago, drawn by this seed.
+    pub misdirect: Option<(u64, u64)>,
+    /// When a write last did, in milliseconds of the world.
+    pub strayed: Option<u64>,
     /// Syncs are acknowledged and not done.
     pub lies: bool,
     /// The world's time, for the age of blocks.
@@ -162,6 +177,7 @@ impl Disk {
         let offset = offset as usize;
         let grows = (offset + bytes.len()).saturating_sub(self.files[inode.0].content.len());
         self.fallible(grows)?;
+        let offset = self.landing(inode, offset, bytes.len());
         self.take(inode, offset, bytes);
         if durable && !self.lies {
             self.settle(inode, offset, bytes);
@@ -173,6 +189,22 @@ impl Disk {
             }
         }
         Ok(())
+    }
+    /// Where a write to `offset` lands: in another old place of its file, if it is to go astray and there is one.
+    fn landing(&mut self, inode: Inode, offset: usize, len: usize) -> usize {
+        let Some((age_ms, seed)) = self.misdirect.take() else { return offset };
+        let content = self.files[inode.0].content.len();
+        let is_elsewhere = |block: &usize| {
+            let at = block * BLOCK;
+            at + len <= content && (at + len <= offset || offset + len <= at)
+        };
+        let places: Vec<usize> = self.old_blocks(inode, age_ms).filter(is_elsewhere).collect();
+        let Some(block) = places.get(Prng::from_seed(seed).below(places.len().max(1) as u64) as usize) else {
+            return offset;
+        };
+        self.harms.misdirected += 1;
+        self.strayed = Some(self.now_ms);
+        block * BLOCK
     }
     /// A reader sees the bytes from now on.
     fn take(&mut self, inode: Inode, offset: usize, bytes: &[u8]) {
@@ -246,11 +278,12 @@ impl Disk {
         let lies = if self.lies { self.pending.len() as u64 } else { 0 };
         let mut pending: Vec<Pending> = std::mem::take(&mut self.pending);
         pending.extend(under_way);
-        // Whole writes are lost or kept more often than torn: three of eight, three of eight, two of eight.
+        // Of ten writes three are lost and three kept as a whole; two are torn anywhere, and of two the first sectors arrive.
         for write in &pending {
-            let fate = prng.below(8);
+            let (fate, sectors) = (prng.below(10), write.bytes.len().div_ceil(SECTOR) as u64);
+            let arrive = if (5..7).contains(&fate) { 1 + prng.below(sectors) } else { sectors };
             for (index, sector) in write.bytes.chunks(SECTOR).enumerate() {
-                if fate < 3 || fate < 5 && prng.chance(1, 2) {
+                if fate < 3 || fate < 5 && prng.chance(1, 2) || arrive <= index as u64 {
                     self.harms.torn += 1;
                     continue;
                 }
@@ -282,20 +315,26 @@ impl Disk {
     /// Makes a sector unreadable in a block that was written at least `age_ms` ago. Returns whether there was one.
     pub fn wear(&mut self, age_ms: u64, prng: &mut Prng) -> bool {
         let Some((inode, at)) = self.old_place(age_ms, prng) else { return false };
-        self.files[inode.0].unreadable.insert(at / SECTOR)
+        let is_new = self.files[inode.0].unreadable.insert(at / SECTOR);
+        self.harms.worn += u64::from(is_new);
+        is_new
     }
     fn old_place(&self, age_ms: u64, prng: &mut Prng) -> Option<(Inode, usize)> {
         let files: Vec<Inode> =
             self.names.values().copied().filter(|i| !self.files[i.0].content.is_empty()).collect();
         let inode = *files.get(prng.below(files.len().max(1) as u64) as usize)?;
+        let blocks: Vec<usize> = self.old_blocks(inode, age_ms).collect();
+        let block = *blocks.get(prng.below(blocks.len().max(1) as u64) as usize)?;
+        Some((inode, block * BLOCK + prng.below(BLOCK as u64) as usize))
+    }
+    /// Blocks of a file that hold something and were written at least `age_ms` ago.
+    fn old_blocks(&self, inode: Inode, age_ms: u64) -> impl Iterator<Item = usize> {
         let file = &self.files[inode.0];
-        let old = |block: &usize| {
+        let is_old = move |block: &usize| {
             file.written_at[*block] + age_ms <= self.now_ms
                 && file.content[*block * BLOCK..].iter().take(BLOCK).any(|byte| *byte != 0)
         };
-        let blocks: Vec<usize> = (0..file.content.len() / BLOCK).filter(old).collect();
-        let block = *blocks.get(prng.below(blocks.len().max(1) as u64) as usize)?;
-        Some((inode, block * BLOCK + prng.below(BLOCK as u64) as usize))
+        (0..file.content.len() / BLOCK).filter(is_old)
     }
 }
 
@@ -349,7 +388,7 @@ mod tests {
             assert!(left.iter().all(|byte| [1, 2].contains(byte)));
             torn += usize::from(left.contains(&1) && left.contains(&2));
         }
-        assert!((5..50).contains(&torn), "{torn} of 100 writes were torn");
+        assert!((5..70).contains(&torn), "{torn} of 100 writes were torn");
     }
 
     #[test]
@@ -405,6 +444,26 @@ mod tests {
         let mut out = [0; BLOCK];
         assert_eq!(disk.read(inode, 0, &mut out).unwrap(), BLOCK);
         assert_eq!(out.iter().filter(|byte| **byte != 7).count(), 1);
+    }
+
+    #[test]
+    fn a_write_that_goes_astray_lands_on_an_old_block_of_its_file() {
+        let (mut disk, inode) = disk();
+        for block in 0..3 {
+            disk.write(inode, block * BLOCK as u64, &[7; BLOCK], true).unwrap();
+        }
+        disk.misdirect = Some((10, 1));
+        disk.write(inode, 0, &[8; BLOCK], true).unwrap();
+        assert_eq!((disk.harms.misdirected, disk.strayed), (0, None), "nothing is old yet");
+        disk.now_ms = 10;
+        disk.misdirect = Some((10, 1));
+        disk.write(inode, 0, &[9; BLOCK], true).unwrap();
+        disk.lose_power([].into_iter(), &mut Prng::from_seed(0));
+        let first = first_of_each_sector(&mut disk, inode);
+        let blocks: Vec<u8> = first.into_iter().step_by(BLOCK / SECTOR).collect();
+        assert!(blocks == [8, 9, 7] || blocks == [8, 7, 9], "{blocks:?}");
+        assert_eq!((disk.harms.misdirected, disk.strayed), (1, Some(10)));
+        assert!(disk.harms.has_lost());
     }
 
     #[test]

@@ -244,6 +244,15 @@ impl SimDriver {
         };
         self.ready.push(Completion { token, outcome, last: true });
     }
+    /// An operation in a few words, while it is under way.
+    pub fn describe(&self, operation: u64) -> Option<String> {
+        Some(match self.operations.get(&operation)? {
+            FileOperation::Write { offset, buffer, .. } => {
+                format!("write {operation}: {} bytes at {offset}", buffer.bytes().len())
+            }
+            FileOperation::Read { offset, len, .. } => format!("read {operation}: {len} bytes at {offset}"),
+        })
+    }
     fn submit_file(&mut self, operation: FileOperation, token: Token) {
         self.operation += 1;
         let writes = matches!(operation, FileOperation::Write { .. });

@@ -17,6 +17,8 @@ pub mod keeper;
 pub mod node;
 pub mod sockets;
 pub mod swarm;
+mod tamper;
+mod trace;
 mod traffic;
 pub mod world;
 

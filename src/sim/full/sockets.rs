@@ -49,6 +49,8 @@ pub struct Pipe {
     pub closed: bool,
     /// Arrivals that found the network broken, in a row.
     pub tries: u32,
+    /// Somebody has changed what it carries.
+    pub tampered: bool,
 }
 
 /// A connection. Side 0 has dialled.
@@ -90,6 +92,14 @@ impl Streams {
     /// The `at`-th.
     pub fn nth(&self, at: usize) -> Option<u64> {
         self.streams.keys().nth(at).copied()
+    }
+    /// Those of which this holds, by their ids.
+    pub fn where_so<'a>(&'a self, holds: impl Fn(&Stream) -> bool + 'a) -> impl Iterator<Item = u64> + 'a {
+        self.streams.iter().filter(move |(_, stream)| holds(stream)).map(|(id, _)| *id)
+    }
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Stream> {
+        self.streams.values()
     }
     /// Forgets connections over which nothing travels and nobody speaks.
     pub fn forget_if_over(&mut self, id: u64) {

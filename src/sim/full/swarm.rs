@@ -25,6 +25,8 @@ pub struct Swarm {
     pub keys: u64,
     /// Of 10 commands, so many are reads.
     pub reads_of_ten: u64,
+    /// Bytes by which some values are longer than need be: so that log batches have many sectors, and tear in more ways.
+    pub ballast: u64,
     /// What no operator chooses.
     pub sizes: Sizes,
     /// Of the drivers.
@@ -77,6 +79,12 @@ pub struct Swarm {
     pub flip: u64,
     /// Sectors become unreadable.
     pub wear: u64,
+    /// A write lands in another place.
+    pub misdirect: u64,
+    /// What travels between nodes is changed on the way.
+    pub tamper: u64,
+    /// A frame comes again.
+    pub replay: u64,
     /// Devices of this many nodes acknowledge syncs and do not do them.
     pub liars: usize,
 
@@ -135,6 +143,12 @@ impl Swarm {
         swarm.read_us = often(&[100, 2_000]);
         swarm.keeper_delay = Duration::from_micros(often(&[500, 20_000, 200_000]));
         swarm.draw_limits(prng);
+        // Drawn last: the seeds of earlier findings mean what they meant.
+        let mut often = |chances: &[u64]| chances[prng.below(chances.len() as u64) as usize];
+        swarm.misdirect = often(&[0, 0, 0, 0, 20]);
+        swarm.tamper = often(&[0, 0, 0, 60]);
+        swarm.replay = often(&[0, 0, 0, 60]);
+        swarm.ballast = often(&[0, 0, 600, 1000]);
         swarm
     }
 
@@ -162,6 +176,9 @@ impl Swarm {
         zero(Fault::DiskSlow, &mut self.slow);
         zero(Fault::BitFlip, &mut self.flip);
         zero(Fault::BadSector, &mut self.wear);
+        zero(Fault::Misdirect, &mut self.misdirect);
+        zero(Fault::Tamper, &mut self.tamper);
+        zero(Fault::Replay, &mut self.replay);
         self
     }
 
@@ -210,6 +227,7 @@ impl Swarm {
             patience_us: 3_000_000,
             keys: 6,
             reads_of_ten: 5,
+            ballast: 0,
             sizes: Sizes {
                 ring_values: 256,
                 errands_max: 64,
@@ -248,6 +266,9 @@ impl Swarm {
             slow: 0,
             flip: 0,
             wear: 0,
+            misdirect: 0,
+            tamper: 0,
+            replay: 0,
             liars: 0,
             raft: Raft {
                 entries_per_append: 100,
@@ -281,6 +302,9 @@ impl Swarm {
             (&mut self.slow, calm.slow),
             (&mut self.flip, calm.flip),
             (&mut self.wear, calm.wear),
+            (&mut self.misdirect, calm.misdirect),
+            (&mut self.tamper, calm.tamper),
+            (&mut self.replay, calm.replay),
             (&mut self.late_per_mille, calm.late_per_mille),
             (&mut self.cut_of_ten, calm.cut_of_ten),
         ] {

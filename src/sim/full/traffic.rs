@@ -5,6 +5,7 @@ use super::driver::{Connection, Wish};
 use super::sockets::{Party, Segment};
 use super::world::{Event, MS, Phase, World};
 use crate::io::{Fd, Token};
+use crate::sim::coverage::Reached;
 use bytes::{Bytes, BytesMut};
 use std::io::ErrorKind;
 
@@ -30,6 +31,7 @@ impl World {
             for wish in wishes {
                 match wish {
                     Wish::File { operation, writes } => {
+                        self.say_of_file(node, ">", operation);
                         let us = if writes { self.swarm.write_us } else { self.swarm.read_us };
                         let us = if self.outside[node].slow { us * 50 } else { us };
                         self.plan_within(us, Event::File { node, life, operation });
@@ -90,6 +92,7 @@ impl World {
         }
         let mut whole = BytesMut::with_capacity(pulled);
         parts.iter().for_each(|part| whole.extend_from_slice(part));
+        self.say_bytes(connection, false, &whole);
         self.cut(connection, whole.freeze());
     }
     /// Cuts bytes into segments.
@@ -137,6 +140,7 @@ impl World {
             // The sender's kernel gives up. The other side hears nothing of it.
             pipe.flight.clear();
             pipe.closed = true;
+            self.coverage.saw(Reached::HalfOpen);
             return self.deliver(id, from, Segment::Reset);
         }
         let pipe = &mut self.streams.get(id).expect("looked at above").pipes[from];
@@ -155,6 +159,12 @@ impl World {
             Party::Node { index, life } => {
                 if !self.lives(index, life) {
                     return self.answer_for_nobody(connection, &segment);
+                }
+                let is_taken =
+                    self.nodes[index].life.as_ref().is_some_and(|l| l.driver.socket_of(connection).is_some());
+                match &segment {
+                    Segment::Data(bytes) if is_taken => self.say_bytes(connection, true, bytes),
+                    end => self.say_end(connection, end),
                 }
                 let driver = &mut self.nodes[index].life.as_mut().expect("it lives").driver;
                 let Some(fd) = driver.socket_of(connection) else {

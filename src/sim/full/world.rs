@@ -4,14 +4,19 @@
 
 use super::checks::Checks;
 use super::client::{Account, Client};
+use super::disk::Harms;
+use super::harm::RESTS_AFTER_MS;
 use super::node::{Common, Down, Node};
 use super::sockets::Streams;
 use super::swarm::Swarm;
+use super::trace::Trace;
 use crate::base::Prng;
 use crate::io::Token;
+use crate::sim::coverage::{Coverage, Reached};
 use crate::sim::machine::mix;
 use crate::sim::network::Network;
 use crate::sim::violation::{self, fail, hold};
+use bytes::Bytes;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
@@ -21,6 +26,10 @@ pub(super) const MS: u64 = 1_000_000;
 const HEALING_MAX: u64 = 120_000 * MS;
 /// How long a cluster without a live majority is watched.
 const WATCHED: u64 = 3_000 * MS;
+/// Who has lost nothing that was durable starts: "damage" that is none would take nodes away (hazard S7).
+const SOUND_STARTS: &str = "sound nodes start";
+/// A connection over which came what its peer did not say in that order ends (RFC 4303, 3.4.3).
+const TAMPERED_ENDS: &str = "tampered connections end";
 /// What a healed cluster owes.
 const PROGRESS: &str = "progress after healing";
 /// Turns in a row, a microsecond apart, that an agent may ask for and do nothing in: a core would burn for as long.
@@ -91,6 +100,8 @@ pub(super) struct Outside {
     pub(super) draining: bool,
     /// Writes that clients of this node were told of.
     pub(super) written: u64,
+    /// The newest term that it led.
+    led: u64,
     vain_starts: u32,
     /// Times in a row that an agent asked to be called at once and had nothing to do.
     vain_wakes: u32,
@@ -158,6 +169,8 @@ pub struct Outcome {
     pub lied: u64,
     /// Keys whose history the search left undecided.
     pub undecided: u64,
+    /// What happened along the way.
+    pub coverage: Coverage,
 }
 
 /// See the module.
@@ -174,6 +187,14 @@ pub struct World {
     pub(super) clients: Vec<Client>,
     pub(super) timers: Vec<u64>,
     pub(super) account: Account,
+    /// Times that somebody changed what nodes say to each other, and repeated a frame of it.
+    pub(super) tampered: u64,
+    /// See `tampered`.
+    pub(super) replayed: u64,
+    /// A frame that was recorded, to be repeated later.
+    pub(super) recorded: Option<Bytes>,
+    pub(super) trace: Option<Trace>,
+    pub(super) coverage: Coverage,
     pub(super) phase: Phase,
     /// While healing: the node at which a write is owed.
     pub(super) wanted: Option<usize>,
@@ -197,13 +218,21 @@ impl World {
 
     /// One run with a mixture of one's own.
     pub fn run_swarm(seed: u64, swarm: Swarm, events: u64) -> Outcome {
+        World::new(seed, swarm).play(events)
+    }
+    /// The same run; each input and each effect becomes a line.
+    pub fn run_traced(seed: u64, swarm: Swarm, events: u64, line: impl FnMut(&str) + 'static) -> Outcome {
         let mut world = World::new(seed, swarm);
-        while world.events < events {
-            world.tick();
-            world.harm();
+        world.trace = Some(Trace::new(line));
+        world.play(events)
+    }
+    fn play(mut self, events: u64) -> Outcome {
+        while self.events < events {
+            self.tick();
+            self.harm();
         }
-        let waiting = !world.heal();
-        world.close(waiting)
+        let waiting = !self.heal();
+        self.close(waiting)
     }
 
     /// A cluster that is about to be started.
@@ -215,7 +244,7 @@ impl World {
             Node::new(index, &common, rate, prng.below(1 << 40), 1_000_000 + prng.below(10_000))
         };
         let nodes: Vec<Node> = (0..swarm.nodes).map(node).collect();
-        let account = Account::new(swarm.keys);
+        let account = Account::new(swarm.keys, swarm.ballast);
         let mut world = World {
             now: 0,
             outside: vec![Outside::default(); nodes.len()],
@@ -225,6 +254,11 @@ impl World {
             clients: (0..swarm.clients).map(Client::new).collect(),
             timers: vec![0; swarm.clients],
             account,
+            tampered: 0,
+            replayed: 0,
+            recorded: None,
+            trace: None,
+            coverage: Coverage::default(),
             phase: Phase::Work,
             wanted: None,
             queue: BinaryHeap::new(),
@@ -324,6 +358,7 @@ impl World {
             }
             Event::File { node, life, operation } => {
                 if self.lives(node, life) {
+                    self.say_of_file(node, "<", operation);
                     let driver = &mut self.nodes[node].life.as_mut().expect("it lives").driver;
                     driver.finish(operation);
                     self.turn(node);
@@ -370,6 +405,7 @@ impl World {
             }
             None if self.nodes[node].down == Some(Down::Crashed) => {
                 outside.vain_starts += 1;
+                self.coverage.saw(Reached::CutStart);
                 if self.is_healing && VAIN_STARTS_MAX < outside.vain_starts {
                     self.nodes[node].down = Some(Down::Refused("it cannot read or write its disk".into()));
                     self.refusals += 1;
@@ -377,9 +413,35 @@ impl World {
                     self.plan_within(300_000, Event::Start { node });
                 }
             }
-            None => self.refusals += 1,
+            None => self.refused(node),
         }
         self.note(node);
+    }
+    /// A node would not start: it must have been given reason to.
+    fn refused(&mut self, node: usize) {
+        self.refusals += 1;
+        let has_lost = self.nodes[node].harms().iter().any(Harms::has_lost);
+        let has_lied = self.nodes[node].disk().lies;
+        let Some(Down::Refused(why)) = &self.nodes[node].down else {
+            unreachable!("who does not start is down")
+        };
+        let why = why.clone();
+        self.say_of(node, format_args!("refuses to start: {why}"));
+        hold!(
+            SOUND_STARTS,
+            has_lost || has_lied,
+            "node {} lost nothing and refuses to start: {why}",
+            node + 1
+        );
+    }
+    /// A file operation begins or ends.
+    pub(super) fn say_of_file(&mut self, node: usize, arrow: &str, operation: u64) {
+        if self.trace.is_some()
+            && let Some(what) =
+                self.nodes[node].life.as_ref().and_then(|life| life.driver.describe(operation))
+        {
+            self.say_of(node, format_args!("{arrow} {what}"));
+        }
     }
 
     /// A turn of a node that runs, and what it wants from the world.
@@ -388,8 +450,9 @@ impl World {
             return;
         }
         let turn = self.nodes[node].turn(self.now, &mut self.prng, self.swarm.skip_per_mille);
-        if turn.failure.is_some() {
+        if let Some(why) = turn.failure {
             self.failures += 1;
+            self.say_of(node, format_args!("> cannot go on: {why}"));
             return self.crash(node, false);
         }
         self.grant(node);
@@ -415,10 +478,16 @@ impl World {
 
     /// Adds where a node stands to the transcript.
     fn note(&mut self, node: usize) {
+        self.say_standing(node);
         let mut what = [self.now, node as u64, self.nodes[node].lives, 0, 0, 0];
         if let Some(life) = &self.nodes[node].life {
             (what[3], what[4], what[5]) =
                 (life.told.term.get(), life.told.commit.get(), life.store.applied.get());
+            let leads = if life.told.leader.get() == node as u64 + 1 { what[3] } else { 0 };
+            if self.outside[node].led < leads {
+                self.outside[node].led = leads;
+                self.coverage.saw(Reached::Elected);
+            }
         }
         self.transcript = what.into_iter().fold(self.transcript, mix);
     }
@@ -431,7 +500,11 @@ impl World {
             connections.into_iter().for_each(|connection| self.hang_up(connection));
         }
         let seed = self.prng.next_u64();
-        self.outside[node].has_lied |= power && self.nodes[node].disk().lies;
+        let strayed = self.nodes[node].disk().strayed.map(|at| at * MS + RESTS_AFTER_MS * MS);
+        // A write that is not where it was said to be, and of which the log has not said yet that it is durable, looks torn.
+        let has_strayed = strayed.is_some_and(|rests| self.now < rests);
+        self.outside[node].has_lied |= has_strayed || power && self.nodes[node].disk().lies;
+        self.say_of(node, format_args!("crash{}", if power { ": no power" } else { "" }));
         self.nodes[node].crash(power, seed);
         self.outside[node].dark = power;
         self.outside[node].wake_at = None;
@@ -473,7 +546,9 @@ impl World {
                     self.phase = Phase::Audit;
                 }
                 Phase::Audit if self.account.audit_left() == 0 && !busy => self.phase = Phase::Rest,
-                Phase::Rest if self.checks.are_equal(&self.nodes, &live) => return true,
+                Phase::Rest if self.tampered_links() == 0 && self.checks.are_equal(&self.nodes, &live) => {
+                    return true;
+                }
                 _ => (),
             }
             if HEALING_MAX < passed {
@@ -491,6 +566,7 @@ impl World {
             self.outside[node].vain_starts = 0;
             self.happen(Event::DiskWell { node });
             self.nodes[node].disk().errors_due = 0;
+            self.nodes[node].disk().misdirect = None;
             if self.outside[node].draining {
                 // It takes nothing any more: it comes back.
                 self.crash(node, false);
@@ -506,6 +582,10 @@ impl World {
             Some(life) => format!("node {}: {}", node.index + 1, life.standing()),
         };
         let nodes: Vec<String> = self.nodes.iter().map(standing).collect();
+        let tampered = self.tampered_links();
+        if self.phase == Phase::Rest && 0 < tampered {
+            fail(TAMPERED_ENDS, format_args!("{tampered} go on\n{}", nodes.join("\n")));
+        }
         let missing = match (self.phase, behind) {
             (Phase::Work, Some(node)) => format!("a write at node {} takes no effect", node + 1),
             (Phase::Settle, _) => "clients wait for answers".to_string(),
@@ -522,7 +602,8 @@ impl World {
         }
         let lied = self.checks.lenient;
         let Account { acknowledged, reads, refused, unknown, .. } = self.account;
-        let (history, appended) = self.account.close();
+        let account = std::mem::replace(&mut self.account, Account::new(0, 0));
+        let (history, appended) = account.close();
         let undecided = if lied { 0 } else { self.checks.clients(&history) };
         if !waiting {
             appended.check(&history);
@@ -557,7 +638,35 @@ impl World {
                 outcome.unreadable += harms.unreadable;
             }
         }
+        outcome.coverage = self.reached(&outcome);
         outcome
+    }
+
+    /// What was met with, of what is counted elsewhere too.
+    fn reached(&mut self, came_to: &Outcome) -> Coverage {
+        let misdirected = self.nodes.iter_mut().flat_map(Node::harms).map(|harms| harms.misdirected).sum();
+        for (what, times) in [
+            (Reached::Written, came_to.acknowledged),
+            (Reached::Read, came_to.reads),
+            (Reached::WriteRefused, came_to.refused),
+            (Reached::WriteUnknown, came_to.unknown),
+            (Reached::Snapshotted, came_to.snapshots),
+            (Reached::Installed, came_to.installed),
+            (Reached::Torn, came_to.torn),
+            (Reached::WriteFailed, came_to.errors),
+            (Reached::DiskFull, came_to.full),
+            (Reached::BitFlipped, came_to.flipped),
+            (Reached::Unreadable, came_to.unreadable),
+            (Reached::Misdirected, misdirected),
+            (Reached::Ended, came_to.failures),
+            (Reached::Refused, came_to.refusals),
+            (Reached::Reset, came_to.resets),
+            (Reached::Tampered, self.tampered),
+            (Reached::Replayed, self.replayed),
+        ] {
+            self.coverage.saw_times(what, times);
+        }
+        self.coverage
     }
 }
 

@@ -147,13 +147,7 @@ impl World {
         let way = Break::ALL[self.dice.harm.below(Break::ALL.len() as u64) as usize];
         let mut dice = Prng::from_seed(self.dice.harm.next_u64());
         self.network.break_as(way, &mut dice);
-        self.saw(match way {
-            Break::Split => Reached::Split,
-            Break::Alone => Reached::Alone,
-            Break::Bridge => Reached::Bridge,
-            Break::Ring => Reached::Ring,
-            Break::Directions => Reached::Directions,
-        });
+        self.saw(way.reached());
         if let Some(trace) = &mut self.trace {
             trace.network(self.now, &format!("the network breaks: {way:?}"));
         }
