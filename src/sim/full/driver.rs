@@ -251,6 +251,7 @@ impl SimDriver {
                 format!("write {operation}: {} bytes at {offset}", buffer.bytes().len())
             }
             FileOperation::Read { offset, len, .. } => format!("read {operation}: {len} bytes at {offset}"),
+            FileOperation::SyncDirectory { path } => format!("sync {operation}: {}", path.display()),
         })
     }
     fn submit_file(&mut self, operation: FileOperation, token: Token) {
