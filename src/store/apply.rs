@@ -145,11 +145,7 @@ impl Store {
     /// that have applied the same entries.
     pub fn digest_step(&mut self, budget: usize) -> Option<Digest> {
         let records = self.state.table.digest_step(budget)?;
-        let mut bytes = b"quorate state".to_vec();
-        bytes.extend_from_slice(&self.state.now.0.to_le_bytes());
-        bytes.extend_from_slice(&records.0);
-        self.sessions.encode(&mut bytes);
-        Some(Digest::of(&bytes))
+        Some(state_digest(self.state.now, records, &self.sessions))
     }
     /// Whether `digest_step` has nothing to hash.
     pub fn is_digested(&mut self) -> bool {
@@ -229,6 +225,15 @@ impl Store {
     pub fn check(&self) {
         self.state.table.check();
     }
+}
+
+/// The digest of a state at `stamp`, of that of its records and its sessions.
+pub(super) fn state_digest(stamp: Stamp, records: Digest, sessions: &Sessions) -> Digest {
+    let mut bytes = b"quorate state".to_vec();
+    bytes.extend_from_slice(&stamp.0.to_le_bytes());
+    bytes.extend_from_slice(&records.0);
+    sessions.encode(&mut bytes);
+    Digest::of(&bytes)
 }
 
 /// A snapshot that is being read.

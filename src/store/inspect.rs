@@ -91,7 +91,7 @@ struct Wanted {
 }
 
 #[derive(Default)]
-struct Counter {
+pub(super) struct Counter {
     wanted: Option<Wanted>,
     summary: Summary,
     bucket_records: u64,

@@ -44,7 +44,11 @@ pub(super) trait Sink {
     fn hash(&mut self, key: &[u8], fields: u32, deadline: Stamp) -> Result<(), Damage>;
     /// A field of the last hash; `last` for its last. False if the hash has it already.
     fn field(&mut self, name: &[u8], value: &[u8], last: bool) -> bool;
+    /// No more buckets come.
+    fn trailer(&mut self) {}
     fn totals(&self) -> (u64, u64);
+    /// The bytes of what was found last.
+    fn bytes(&mut self, _bytes: &[u8]) {}
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -130,6 +134,7 @@ impl Parser {
                 break;
             }
             let bytes = &buffer[used..used + unit.used];
+            sink.bytes(bytes);
             used += unit.used;
             self.at += bytes.len() as u64;
             if self.expect == Expect::End {
@@ -275,6 +280,7 @@ impl Parser {
     fn trailer(&mut self, unit: &mut Unit<'_>, sink: &mut impl Sink) -> Read<()> {
         let (trailer_records, trailer_memory) = (need!(unit.u64()), need!(unit.u64()));
         need!(unit.take(32));
+        sink.trailer();
         let (records, memory) = sink.totals();
         if (records, memory) != (trailer_records, trailer_memory) {
             return Err(Damage::Totals { records, memory, trailer_records, trailer_memory });

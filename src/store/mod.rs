@@ -3,7 +3,8 @@
 //! - [`Store`]: the state machine of a group. Entries go in, replies come out; snapshots and digests are made beside the traffic.
 //! - `execute`: from a command to its function; `strings`, `keys`, `expiry`, `hashes`, `scan`: the functions.
 //! - `warm`: caches. `table`: all records in buckets; `record`, `fields`: one record; `deadlines`: which expire; `graveyard`: what is to be dropped.
-//! - [`inspect`]: reads a snapshot offline. [`sessions`]: exactly once. [`vouch`]: replies that other nodes compare. `merkle`: the digest. `format`, `saving`, `load`: snapshots.
+//! - [`inspect`]: reads a snapshot offline. [`sessions`]: exactly once. [`vouch`]: replies that other nodes compare. `merkle`: the digest. `format`, `saving`, `load`: snapshots;
+//!   [`ranges`]: only what differs of one.
 
 pub mod agent;
 mod apply;
@@ -22,6 +23,7 @@ mod keys;
 mod load;
 mod merkle;
 mod numbers;
+pub mod ranges;
 mod record;
 mod reply;
 mod saving;

@@ -3,5 +3,6 @@
 mod agent;
 mod conversations;
 mod properties;
+mod ranges;
 mod replies;
 mod support;
