@@ -33,6 +33,8 @@ pub const HEAD_BYTES_MAX: usize = 128;
 pub const ENTRY_BYTES_MAX: usize = 144;
 /// Bytes of a piece of a snapshot.
 pub const PIECE_BYTES_MAX: usize = 256 * KIB;
+/// Ranges of a snapshot in one question for them.
+pub const RANGES_MAX: usize = 1024;
 /// Bytes of bodies in one append past its first entry, whatever `raft.append_bytes_max` says.
 pub const APPEND_BYTES_MAX: usize = 768 * KIB;
 /// Largest frame in bytes; a receiver closes the link on a longer one.

@@ -4,10 +4,9 @@ use super::boot::{evidence, snapshots, store_options};
 use super::sizes::Sizes;
 use crate::admin::keeper::{self, Check, Keeper, KeeperBell, Verify};
 use crate::admin::{EventSink, Status};
-use crate::base::Digest;
 use crate::config::Resolved;
+use crate::store;
 use crate::store::inspect::Inspection;
-use crate::store::{self, Loading, Store};
 use crate::wire::hop::SnapshotId;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,37 +38,11 @@ pub fn keeper(
 struct SnapshotCheck(store::Options);
 
 impl Verify for SnapshotCheck {
-    fn begin(&self, id: SnapshotId, digest: Option<Digest>) -> Box<dyn Check> {
-        match digest {
-            None => Box::new(Checking(Inspection::of(id, &self.0))),
-            Some(digest) => {
-                let store = Store::new(self.0);
-                let loading = store.loading(id);
-                Box::new(Certifying { store, loading, digest })
-            }
-        }
+    fn begin(&self, id: SnapshotId) -> Box<dyn Check> {
+        Box::new(Checking(Inspection::of(id, &self.0)))
     }
-}
-
-/// Makes a state of a snapshot to compare its digest with the certified one: its source may lie. Costs that state's memory meanwhile.
-struct Certifying {
-    store: Store,
-    loading: Loading,
-    digest: Digest,
-}
-
-impl Check for Certifying {
-    fn update(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.loading.feed(bytes).map_err(|damage| damage.to_string())
-    }
-    fn finish(self: Box<Self>) -> Result<(), String> {
-        let Certifying { mut store, loading, digest } = *self;
-        store.replace(loading).map_err(|damage| damage.to_string())?;
-        let found = store.digest();
-        match found == digest {
-            true => Ok(()),
-            false => Err(format!("the state has the digest {found:?}, and {digest:?} was certified")),
-        }
+    fn options(&self) -> store::Options {
+        self.0
     }
 }
 

@@ -74,6 +74,8 @@ fn own_protocol<M>(
         Input::Snapshotted { slot, bytes } => Input::Snapshotted { slot, bytes },
         Input::Installed { slot, term, stamp, bytes } => Input::Installed { slot, term, stamp, bytes },
         Input::Rewound { slot, next } => Input::Rewound { slot, next },
+        Input::Wanted { slot, ranges } => Input::Wanted { slot, ranges },
+        Input::Poisoned { slot } => Input::Poisoned { slot },
         Input::Lost { peer } => Input::Lost { peer },
         Input::Drain => Input::Drain,
         Input::Transfer { to } => Input::Transfer { to },

@@ -105,6 +105,18 @@ pub enum Input<M> {
         /// Everything below is staged, in bytes.
         next: u64,
     },
+    /// These ranges of the certified state that comes in (`Outbox::installs`) are wanted next.
+    Wanted {
+        /// The state's slot.
+        slot: Slot,
+        /// See `Fetch::Ranges`.
+        ranges: Body,
+    },
+    /// What came of a certified state is not what was certified.
+    Poisoned {
+        /// The state's slot.
+        slot: Slot,
+    },
     /// The link to this peer came up anew: what was sent before may be lost. Re-send what still matters.
     Lost {
         /// The peer.

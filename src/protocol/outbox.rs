@@ -1,6 +1,7 @@
 //! What a core asks of the outside: one lane a room. Data, not a trait: drained lane by lane, compared with `assert_eq!` in tests.
 
-use crate::base::{Body, Digest, GroupId, JobId, NodeId, Slot, Stamp, Term, Ticket, View};
+use crate::base::{Body, GroupId, JobId, NodeId, Slot, Stamp, Term, Ticket, View};
+use crate::wire::hop::Certified;
 use crate::wire::{Batch, Entry, Message, Record};
 
 /// Whom a message is for.
@@ -210,6 +211,17 @@ pub enum Fetch {
         /// Most bytes.
         bytes: usize,
     },
+    /// A piece of the outline of a durable snapshot, or of some of its ranges.
+    Ranges {
+        /// Which snapshot.
+        slot: Slot,
+        /// Their numbers, 32 bits each, little endian; none for the outline.
+        ranges: Body,
+        /// Where the piece begins, in bytes of what is wanted.
+        offset: u64,
+        /// Most bytes.
+        bytes: usize,
+    },
 }
 
 /// A piece of a leader's snapshot, for the store to keep and, when whole and verified, to become its state.
@@ -230,8 +242,8 @@ pub struct Install {
     pub total: u64,
     /// The piece.
     pub body: Body,
-    /// The state's digest, where it is certified and the source is not trusted.
-    pub digest: Option<Digest>,
+    /// Where the state is certified and the source not trusted: of what it is a piece.
+    pub certified: Option<Certified>,
 }
 
 /// Something that this core certainly did not append.
@@ -354,10 +366,10 @@ impl Outbox {
     }
     /// A piece of a snapshot is to be kept.
     pub fn install(&mut self, slot: Slot, term: Term, stamp: Stamp, offset: u64, total: u64, body: Body) {
-        let (group, digest) = (self.group, None);
-        self.installs.push(Install { group, slot, term, stamp, offset, total, body, digest });
+        let (group, certified) = (self.group, None);
+        self.installs.push(Install { group, slot, term, stamp, offset, total, body, certified });
     }
-    /// As `install`, of a state that is believed only if it has this digest.
+    /// A piece of the outline or of ranges of a state that is believed only if it has a certified digest.
     pub fn install_certified(
         &mut self,
         slot: Slot,
@@ -365,10 +377,10 @@ impl Outbox {
         offset: u64,
         total: u64,
         body: Body,
-        digest: Digest,
+        certified: Certified,
     ) {
-        let (group, term, digest) = (self.group, Term::ZERO, Some(digest));
-        self.installs.push(Install { group, slot, term, stamp, offset, total, body, digest });
+        let (group, term, certified) = (self.group, Term::ZERO, Some(certified));
+        self.installs.push(Install { group, slot, term, stamp, offset, total, body, certified });
     }
     /// Something was certainly not appended.
     pub fn refuse(&mut self, what: Refused, why: RefusalKind) {

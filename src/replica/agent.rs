@@ -363,6 +363,8 @@ impl<E: Lead + Send> ReplicaAgent<E> {
                 self.installed(now, Slot(self.applied_seen));
             }
             Kept::Rewound { id, next } => self.shard.rewound(now, id, next),
+            Kept::Wanted { id, ranges } => self.shard.wanted(now, id, ranges),
+            Kept::Poisoned { id } => self.shard.poisoned(now, id),
             Kept::Fetched { job, group, piece } => {
                 let found = piece.map_or(Fetched::Gone, |(id, total, offset, body)| Fetched::Piece {
                     slot: id.slot,
@@ -416,7 +418,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             for keep in self.effects.keeps.drain(..) {
                 // A piece that finds the ring full is dropped, for the keeper asks again: a slow disk must not make this replica deaf.
                 match self.ports.keeps.push(keep) {
-                    Err(Keep::Piece { .. }) => self.pieces_dropped += 1,
+                    Err(Keep::Piece { .. } | Keep::Range { .. }) => self.pieces_dropped += 1,
                     Err(keep) => self.keeps_waiting.push_back(keep),
                     Ok(()) => {}
                 }

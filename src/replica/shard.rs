@@ -9,7 +9,7 @@ use super::reads;
 use super::route::{self, Dispatch, Route};
 use super::seat::{Guards, LOG_RESERVE, Seat};
 use crate::base::canary::{self, Canary};
-use crate::base::{GroupId, Instant, JobId, NodeId, NodeSet, Origin, Slot, Stamp, Ticket, place};
+use crate::base::{Body, GroupId, Instant, JobId, NodeId, NodeSet, Origin, Slot, Stamp, Ticket, place};
 use crate::protocol::outbox::Refused;
 use crate::protocol::{Fault, Fetch, Fetched, Input, Lead, Outbox, RefusalKind, Send, Target};
 use crate::wire::forward::{self, Refusal};
@@ -232,6 +232,16 @@ impl<E: Lead> Shard<E> {
     /// Pieces of a leader's snapshot are wanted again from `next` on.
     pub fn rewound(&mut self, now: Instant, id: SnapshotId, next: u64) {
         self.step(now, id.group, |_| Input::Rewound { slot: id.slot, next });
+    }
+
+    /// These ranges of a certified state are wanted next.
+    pub fn wanted(&mut self, now: Instant, id: SnapshotId, ranges: Body) {
+        self.step(now, id.group, |_| Input::Wanted { slot: id.slot, ranges });
+    }
+
+    /// What came of a certified state is not what was certified.
+    pub fn poisoned(&mut self, now: Instant, id: SnapshotId) {
+        self.step(now, id.group, |_| Input::Poisoned { slot: id.slot });
     }
 
     /// What was sent to `peer` may be lost.
@@ -536,6 +546,9 @@ impl<E: Lead> Shard<E> {
                 Fetch::Entries { from, count, bytes } => {
                     effects.fetches.push(LogFetch { job, group, from, count, bytes });
                 }
+                Fetch::Ranges { slot, ranges, offset, bytes } => {
+                    effects.keeps.push(Keep::FetchRange { job, group, slot, ranges, offset, bytes });
+                }
                 Fetch::Piece { slot, offset, bytes } => {
                     effects.keeps.push(Keep::Fetch { job, group, slot, offset, bytes });
                 }
@@ -546,8 +559,11 @@ impl<E: Lead> Shard<E> {
         }
         for i in self.out.installs.drain(..) {
             let id = SnapshotId { group: i.group, slot: i.slot, term: i.term, stamp: i.stamp };
-            let (offset, total, body, digest) = (i.offset, i.total, i.body, i.digest);
-            effects.keeps.push(Keep::Piece { id, offset, total, body, digest });
+            let (offset, total, body) = (i.offset, i.total, i.body);
+            effects.keeps.push(match i.certified {
+                Some(certified) => Keep::Range { id, offset, total, body, certified },
+                None => Keep::Piece { id, offset, total, body },
+            });
         }
     }
 }

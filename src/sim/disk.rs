@@ -1,5 +1,6 @@
 //! A node's disk: one stream of records, and snapshots. Writes finish in any order; only a rising watermark is told.
 
+use super::ranges;
 use crate::base::{Body, Digest, NodeId, Slot, Term, Ticket, View};
 use crate::protocol::Fetched;
 use crate::protocol::raft::Mark;
@@ -190,6 +191,20 @@ impl Disk {
         let body = crate::base::Body::new(whole.slice(start..whole.len().min(start + bytes)));
         let total = whole.len() as u64;
         Fetched::Piece { slot: id.slot, term: id.term, stamp: id.stamp, offset, total, body }
+    }
+
+    /// A piece of the answer to a question for ranges of a snapshot, or for its outline.
+    pub fn range_piece(&mut self, slot: Slot, ranges: &[u8], offset: u64, bytes: usize) -> Fetched {
+        let wanted = self.snapshots.iter().find(|s| s.id.slot == slot);
+        let answer = wanted.and_then(|s| Some((s.id, ranges::answer(&s.bytes, ranges)?)));
+        let Some((id, whole)) = answer.filter(|(_, whole)| offset < whole.len() as u64) else {
+            return Fetched::Gone;
+        };
+        self.wanted = Some(slot);
+        let (start, total) = (offset as usize, whole.len() as u64);
+        let body = whole[start..whole.len().min(start + bytes)].to_vec();
+        let SnapshotId { slot, term, stamp, .. } = id;
+        Fetched::Piece { slot, term, stamp, offset, total, body: Body::new(body.into()) }
     }
 
     /// Consecutive entries from `from` on.

@@ -3,14 +3,16 @@
 use super::disk::{Disk, Snapshot};
 use super::machine::Machine;
 use super::options::ProtocolName;
+use super::ranges::{self, Brought, Gathered};
 use crate::base::{Digest, GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slot};
 use crate::crypto::{Keyring, SigningKey};
 use crate::protocol::Engine;
 use crate::protocol::pbft::{self, Pbft};
 use crate::protocol::raft::{Options, Raft, Replay, Setup};
 use crate::replica::{Shard, reads, route, seat, shard};
-use crate::wire::hop::{Decided, SnapshotId};
+use crate::wire::hop::{Certified, Decided, SnapshotId};
 use crate::wire::sequence::Verdict;
+use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// What all nodes of a simulated cluster have in common.
@@ -52,6 +54,8 @@ pub struct Host {
     reads: Vec<(u64, Slot)>,
     /// A leader's snapshot, as far as it has come.
     staging: Option<(SnapshotId, Vec<u8>)>,
+    /// A certified state, as far as it has come.
+    gathered: Gathered,
 }
 
 /// What applying has brought about for this node's clients.
@@ -88,8 +92,18 @@ impl Host {
         let shard = empty_shard(index, 0, common);
         let (disk, machine) = (Disk::default(), Machine::default());
         let (decided, reads) = (VecDeque::new(), Vec::new());
-        let mut host =
-            Host { index, boot: 0, is_up: false, shard, disk, machine, decided, reads, staging: None };
+        let mut host = Host {
+            index,
+            boot: 0,
+            is_up: false,
+            shard,
+            disk,
+            machine,
+            decided,
+            reads,
+            staging: None,
+            gathered: Gathered::default(),
+        };
         host.start(common, now, seed);
         host
     }
@@ -132,6 +146,7 @@ impl Host {
         self.decided.clear();
         self.reads.clear();
         self.staging = None;
+        self.gathered = Gathered::default();
     }
 
     /// Its id.
@@ -185,7 +200,7 @@ impl Host {
                 Some(Decided::Read { id, slot, .. }) => self.reads.push((id, slot)),
                 Some(Decided::Digest { slot, keep, .. }) if slot == self.machine.applied => {
                     let (id, bytes) = (self.machine.id(GROUP_ONE), self.machine.save());
-                    let digest = Digest::of(&bytes);
+                    let digest = ranges::digest(&bytes);
                     effects.push(Effect::Digested {
                         slot,
                         digest,
@@ -212,6 +227,12 @@ impl Host {
         assert_eq!((*staged, bytes.len() as u64), (id, offset), "pieces join");
         bytes.extend_from_slice(body);
         (bytes.len() as u64 == total).then(|| Snapshot { id, bytes: std::mem::take(bytes).into() })
+    }
+
+    /// A piece of a certified state.
+    pub fn gather(&mut self, id: SnapshotId, piece: (u64, u64, &[u8]), certified: &Certified) -> Brought {
+        let own = self.disk.snapshot().map_or_else(Bytes::new, |snapshot| snapshot.bytes.clone());
+        self.gathered.take(id, piece, certified, &own)
     }
 
     /// A leader's snapshot is durable: it becomes the state if it is newer.

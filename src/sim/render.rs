@@ -138,7 +138,12 @@ fn pbft_text(message: &Pbft) -> String {
             Some(Accusation { accused, proof, .. }) => format!("Accuse {accused}: {}", proof.describe()),
             None => "Accuse of nothing".to_string(),
         },
-        Pbft::PieceWant { slot, offset } => format!("PieceWant of {slot} at {offset}"),
+        Pbft::PieceWant { slot, offset, ranges, .. } if ranges.is_empty() => {
+            format!("PieceWant of the outline of {slot} at {offset}")
+        }
+        Pbft::PieceWant { slot, offset, ranges, .. } => {
+            format!("PieceWant of {} ranges of {slot} at {offset}", ranges.len() / 4)
+        }
         Pbft::Piece { slot, offset, total, body, .. } => {
             format!("Piece of {slot}: {offset}..{} of {total}", offset + body.len() as u64)
         }

@@ -25,6 +25,7 @@ use super::check::Checks;
 use super::disk::Snapshot;
 use super::host::{Common, Effect, Host};
 use super::options::ProtocolName;
+use super::ranges::Brought;
 use super::render::{brief, entry_text, role_name};
 use crate::base::{Body, GROUP_ONE, Instant, NodeId, Slot, Stamp};
 use crate::protocol::raft::{Options, Role};
@@ -383,6 +384,25 @@ impl Script {
                     }
                     None => false,
                 }
+            }
+            Keep::Range { id, offset, total, body, certified } => {
+                match host.gather(id, (offset, total, body.bytes()), &certified) {
+                    Brought::Nothing => return false,
+                    Brought::Wanted(ranges) => host.shard.wanted(now, id, ranges),
+                    Brought::Poisoned => host.shard.poisoned(now, id),
+                    Brought::Whole(snapshot) => {
+                        host.install(&snapshot);
+                        let last = host.machine.last_of(host.origin());
+                        host.shard.installed(now, id, snapshot.bytes.len() as u64, last);
+                        self.say(format_args!("{} gathers the state at {}", node + 1, id.slot));
+                    }
+                }
+                true
+            }
+            Keep::FetchRange { job, slot, ranges, offset, bytes, .. } => {
+                let found = host.disk.range_piece(slot, ranges.bytes(), offset, bytes);
+                host.shard.fetched(now, GROUP_ONE, job, found);
+                true
             }
             Keep::Proof { accused, kind, proof } => {
                 host.disk.proofs.push(proof);

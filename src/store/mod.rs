@@ -4,7 +4,7 @@
 //! - `execute`: from a command to its function; `strings`, `keys`, `expiry`, `hashes`, `scan`: the functions.
 //! - `warm`: caches. `table`: all records in buckets; `record`, `fields`: one record; `deadlines`: which expire; `graveyard`: what is to be dropped.
 //! - [`inspect`]: reads a snapshot offline. [`sessions`]: exactly once. [`vouch`]: replies that other nodes compare. `merkle`: the digest. `format`, `saving`, `load`: snapshots;
-//!   [`ranges`]: only what differs of one.
+//!   [`ranges`], [`gather`]: only what differs of one.
 
 pub mod agent;
 mod apply;
@@ -15,6 +15,7 @@ mod execute;
 mod expiry;
 mod fields;
 mod format;
+pub mod gather;
 mod glob;
 mod graveyard;
 mod hashes;

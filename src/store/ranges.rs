@@ -38,7 +38,7 @@ struct Head {
 }
 
 /// Bytes of a bucket in an outline.
-const BUCKET_BYTES: usize = 36;
+pub(super) const BUCKET_BYTES: usize = 36;
 
 impl Outline {
     /// Which snapshot it is of.
@@ -153,6 +153,63 @@ impl Index {
     /// Where a bucket begins, and its length.
     pub fn place(&self, number: u32) -> Option<(u64, u64)> {
         self.places.get(&number).copied()
+    }
+}
+
+/// A part of an answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Segment {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// Bytes of the snapshot's file.
+    File {
+        /// Where they begin.
+        at: u64,
+        /// How many they are.
+        length: u64,
+    },
+}
+
+impl Index {
+    /// At most `most` bytes from `offset` of the answer to a question for ranges (their numbers, 32 bits each, little endian; none for the
+    /// outline), and how long the whole is. `None` when there is no such range.
+    pub fn answer(&self, ranges: &[u8], offset: u64, most: usize) -> Option<(u64, Vec<Segment>)> {
+        let mut whole = Vec::new();
+        if ranges.is_empty() {
+            whole.push(Segment::Bytes(self.outline.encode()));
+        }
+        for number in ranges.as_chunks::<4>().0 {
+            let (at, length) = self.place(u32::from_le_bytes(*number))?;
+            whole.push(Segment::Bytes(u32::try_from(length).ok()?.to_le_bytes().to_vec()));
+            whole.push(Segment::File { at, length });
+        }
+        let total = whole.iter().map(Segment::len).sum();
+        let (mut skip, mut left, mut part) = (offset, most as u64, Vec::new());
+        for segment in whole {
+            let skipped = skip.min(segment.len());
+            skip -= skipped;
+            let taken = left.min(segment.len() - skipped);
+            left -= taken;
+            if 0 < taken {
+                part.push(segment.part(skipped, taken));
+            }
+        }
+        Some((total, part))
+    }
+}
+
+impl Segment {
+    fn len(&self) -> u64 {
+        match self {
+            Segment::Bytes(bytes) => bytes.len() as u64,
+            Segment::File { length, .. } => *length,
+        }
+    }
+    fn part(self, from: u64, length: u64) -> Segment {
+        match self {
+            Segment::Bytes(bytes) => Segment::Bytes(bytes[from as usize..(from + length) as usize].to_vec()),
+            Segment::File { at, .. } => Segment::File { at: at + from, length },
+        }
     }
 }
 

@@ -61,6 +61,9 @@ struct DecidedHead {
 struct PieceWantHead {
     slot: u64,
     offset: u64,
+    round: u64,
+    has_body: bool,
+    zero: [u8; 7],
 }
 #[derive(Archive, Serialize, Deserialize)]
 struct PieceHead {
@@ -68,6 +71,7 @@ struct PieceHead {
     stamp: u64,
     offset: u64,
     total: u64,
+    round: u64,
     has_body: bool,
     zero: [u8; 7],
 }
@@ -161,17 +165,26 @@ pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
             put_batch(out, batch, 0);
             REQUEST
         }
-        Message::PieceWant { slot, offset } => {
-            put(out, &PieceWantHead { slot: slot.0, offset: *offset });
-            PIECE_WANT
-        }
-        Message::Piece { slot, stamp, offset, total, body } => {
-            let (slot, stamp, has_body) = (slot.0, stamp.0, !body.is_empty());
-            put(out, &PieceHead { slot, stamp, offset: *offset, total: *total, has_body, zero: [0; 7] });
-            PIECE
-        }
+        Message::PieceWant { .. } | Message::Piece { .. } => encode_piece(out, message),
         Message::Shown { .. } => SHOWN,
         Message::Accuse { .. } => ACCUSE,
+    }
+}
+
+fn encode_piece(out: &mut Heads, message: &Message) -> u8 {
+    match message {
+        Message::PieceWant { slot, offset, round, ranges } => {
+            let (slot, has_body) = (slot.0, !ranges.is_empty());
+            put(out, &PieceWantHead { slot, offset: *offset, round: *round, has_body, zero: [0; 7] });
+            PIECE_WANT
+        }
+        Message::Piece { round, slot, stamp, offset, total, body } => {
+            let (slot, stamp, has_body) = (slot.0, stamp.0, !body.is_empty());
+            let (offset, total, round) = (*offset, *total, *round);
+            put(out, &PieceHead { slot, stamp, offset, total, round, has_body, zero: [0; 7] });
+            PIECE
+        }
+        _ => unreachable!("the caller has looked"),
     }
 }
 
@@ -277,13 +290,15 @@ fn decode_values(
 
 fn decode_piece(kind: u8, bytes: &mut &[u8], bodies: &mut dyn Bodies) -> Result<Message, CodecError> {
     if kind == PIECE_WANT {
-        let PieceWantHead { slot, offset } = take(bytes)?;
-        return Ok(Message::PieceWant { slot: Slot(slot), offset });
+        let PieceWantHead { slot, offset, round, has_body, zero } = take(bytes)?;
+        codec::all_zero(&zero)?;
+        let ranges = body_of(has_body, bodies)?;
+        return Ok(Message::PieceWant { slot: Slot(slot), offset, round, ranges });
     }
-    let PieceHead { slot, stamp, offset, total, has_body, zero } = take(bytes)?;
+    let PieceHead { slot, stamp, offset, total, round, has_body, zero } = take(bytes)?;
     codec::all_zero(&zero)?;
     let body = body_of(has_body, bodies)?;
-    Ok(Message::Piece { slot: Slot(slot), stamp: Stamp(stamp), offset, total, body })
+    Ok(Message::Piece { round, slot: Slot(slot), stamp: Stamp(stamp), offset, total, body })
 }
 
 pub(super) fn for_each_body(message: &Message, f: &mut dyn FnMut(&Body)) {
@@ -295,7 +310,10 @@ pub(super) fn for_each_body(message: &Message, f: &mut dyn FnMut(&Body)) {
         Message::ViewChange(change) => f(&change.body()),
         Message::NewView(view) => f(&view.body()),
         Message::Request { batch } => f(&batch.body),
-        Message::Piece { body, .. } | Message::Shown { words: body } | Message::Accuse { proof: body } => {
+        Message::PieceWant { ranges: body, .. }
+        | Message::Piece { body, .. }
+        | Message::Shown { words: body }
+        | Message::Accuse { proof: body } => {
             f(body);
         }
         _ => {}

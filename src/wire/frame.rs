@@ -74,6 +74,7 @@ impl Lane {
             | pbft::Message::Shown { .. }
             | pbft::Message::Accuse { .. }
             | pbft::Message::Piece { .. } => Lane::Bulk,
+            pbft::Message::PieceWant { ranges, .. } if !ranges.is_empty() => Lane::Bulk,
             // Votes may overtake the pre-prepare that they are about: they are kept until it comes.
             pbft::Message::Prepare { .. }
             | pbft::Message::Commit { .. }

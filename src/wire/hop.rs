@@ -430,6 +430,15 @@ pub struct SnapshotId {
     pub stamp: Stamp,
 }
 
+/// Of which state a piece is, and which part.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Certified {
+    /// The state's digest, which enough replicas have signed.
+    pub digest: Digest,
+    /// The numbers of the ranges, 32 bits each, little endian; none for the outline.
+    pub ranges: Body,
+}
+
 /// store, replica -> keeper: snapshots to be kept, pieces of a leader's snapshot, pieces wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Keep {
@@ -449,8 +458,36 @@ pub enum Keep {
         total: u64,
         /// The piece.
         body: Body,
-        /// The state's digest, where the source is not trusted: a snapshot with another is none.
-        digest: Option<Digest>,
+    },
+    /// A piece of a certified state from a source that is not trusted: of its outline, or of ranges that were wanted. Say `Kept::Wanted`
+    /// when it is whole and more is missing, `Kept::Poisoned` when it is not what was certified; when nothing is missing make the
+    /// state a durable snapshot, hand it to the store, say `Kept::Installed`.
+    Range {
+        /// Which state.
+        id: SnapshotId,
+        /// Where the piece begins, in bytes. 0 starts anew.
+        offset: u64,
+        /// The whole size of what was wanted, in bytes.
+        total: u64,
+        /// The piece.
+        body: Body,
+        /// What vouches for it.
+        certified: Certified,
+    },
+    /// A piece of the outline of a durable snapshot, or of its ranges, is wanted: say `Kept::Fetched`.
+    FetchRange {
+        /// The errand.
+        job: JobId,
+        /// The group.
+        group: GroupId,
+        /// Which snapshot.
+        slot: Slot,
+        /// Which ranges (`Certified::ranges`).
+        ranges: Body,
+        /// Where the piece begins.
+        offset: u64,
+        /// Most bytes.
+        bytes: usize,
     },
     /// Proof that a replica lies: make it durable, tell operators.
     Proof {
@@ -500,6 +537,18 @@ pub enum Kept {
         id: SnapshotId,
         /// Everything below is staged, in bytes.
         next: u64,
+    },
+    /// These ranges of a certified state are wanted next.
+    Wanted {
+        /// Which state.
+        id: SnapshotId,
+        /// See `Certified::ranges`.
+        ranges: Body,
+    },
+    /// What came of a certified state is not what was certified: it is wanted again, from another source.
+    Poisoned {
+        /// Which state.
+        id: SnapshotId,
     },
     /// The piece that was wanted; `None` when that snapshot is no longer there.
     Fetched {

@@ -101,24 +101,30 @@ pub enum Message {
         /// The batch.
         batch: Batch,
     },
-    /// Asks for a piece of the snapshot at a certified checkpoint.
+    /// Asks for a piece of the outline of the state at a certified checkpoint, or of some of its ranges.
     PieceWant {
         /// The checkpoint.
         slot: Slot,
-        /// Where the piece begins, in bytes.
+        /// Where the piece begins, in bytes of what is asked for.
         offset: u64,
+        /// Names the question: rises with each that asks for something else.
+        round: u64,
+        /// The numbers of the ranges, 32 bits each, little endian; none for the outline.
+        ranges: Body,
     },
-    /// A piece of it.
+    /// A piece of what was asked for: of an outline, or of ranges one after the other, each behind its length (32 bits).
     Piece {
+        /// The question's.
+        round: u64,
         /// The checkpoint.
         slot: Slot,
         /// Its stamp.
         stamp: Stamp,
         /// Where the piece begins, in bytes.
         offset: u64,
-        /// The snapshot's whole size in bytes.
+        /// The whole size of what was asked for, in bytes.
         total: u64,
-        /// The piece; empty when the snapshot is not there.
+        /// The piece; empty when the state is not there.
         body: Body,
     },
     /// "This is what your view's primary signed for me": to a replica that says it was assigned something else.

@@ -233,8 +233,14 @@ fn pbft_message() -> impl Strategy<Value = pbft::Message> {
             forward::Message::Batch { batch, .. } => Some(M::Request { batch }),
             _ => None,
         }),
-        any::<[u64; 2]>().prop_map(|n| M::PieceWant { slot: Slot(n[0]), offset: n[1] }),
-        (any::<[u64; 4]>(), body()).prop_map(|(n, body)| M::Piece {
+        (any::<[u64; 3]>(), body()).prop_map(|(n, ranges)| M::PieceWant {
+            slot: Slot(n[0]),
+            offset: n[1],
+            round: n[2],
+            ranges
+        }),
+        (any::<[u64; 5]>(), body()).prop_map(|(n, body)| M::Piece {
+            round: n[4],
             slot: Slot(n[0]),
             stamp: Stamp(n[1]),
             offset: n[2],

@@ -7,7 +7,7 @@ use super::shelf::{Volume, read_exactly};
 use super::writer::Writer;
 use super::{Check, Core, FULL_PAUSE};
 use crate::admin::events::Event;
-use crate::base::{Body, Digest};
+use crate::base::Body;
 use crate::wire::hop::{Kept, Load, SnapshotId};
 use std::io;
 use std::rc::Rc;
@@ -29,8 +29,6 @@ const INSTALLS_MAX: usize = 2;
 /// A leader's snapshot as far as it has come.
 pub(super) struct Staged {
     writer: Writer,
-    /// Its state's digest, where the source is not trusted.
-    digest: Option<Digest>,
     /// When its last piece came.
     moved: Instant,
 }
@@ -39,7 +37,7 @@ impl Core {
     /// Takes a piece. The first starts anew; others must join the previous one.
     pub(super) async fn piece(
         self: &Rc<Self>,
-        (id, digest): (SnapshotId, Option<Digest>),
+        id: SnapshotId,
         offset: u64,
         total: u64,
         body: &Body,
@@ -51,7 +49,7 @@ impl Core {
         if id.slot <= self.newest_slot(id.group) {
             return self.load_again(id);
         }
-        if offset == 0 && !self.stage((id, digest), total, staged).await {
+        if offset == 0 && !self.stage(id, total, staged).await {
             return self.retry_later(id);
         }
         let Some(found) = staged.as_mut().filter(|staged| staged.writer.id == id) else {
@@ -69,9 +67,9 @@ impl Core {
         if outcome == Ok(false) {
             return;
         }
-        let Some(Staged { writer, digest, .. }) = staged.take() else { return };
+        let Some(Staged { writer, .. }) = staged.take() else { return };
         match outcome {
-            Ok(_) if self.installs.borrow().len() < INSTALLS_MAX => self.spawn_install(writer, digest),
+            Ok(_) if self.installs.borrow().len() < INSTALLS_MAX => self.spawn_install(writer),
             Ok(_) => {
                 writer.discard().await;
                 self.retry_later(id);
@@ -108,7 +106,7 @@ impl Core {
     }
 
     /// Asks for what follows `next`, unless that was asked a moment ago.
-    async fn ask_again(&self, id: SnapshotId, next: u64) {
+    pub(super) async fn ask_again(&self, id: SnapshotId, next: u64) {
         let (now, asked) = (Instant::now(), self.asked.get());
         let is_echo = |(its, from, at): (SnapshotId, u64, Instant)| {
             (its, from) == (id, next) && now.duration_since(at) < ASK_PAUSE
@@ -135,7 +133,7 @@ impl Core {
 
     /// The leader sends what is durable here already, so the store has not come there: reading it must have failed. The newest is
     /// brought to the store again. If it still cannot be read it counts no more, so that the leader's takes its place.
-    fn load_again(self: &Rc<Self>, sent: SnapshotId) {
+    pub(super) fn load_again(self: &Rc<Self>, sent: SnapshotId) {
         let newest =
             self.shelves.borrow_mut().get_mut(&sent.group).and_then(|shelf| shelf.ask(None, Instant::now()));
         let Some(volume) = newest.filter(|_| self.installs.borrow().is_empty()) else { return };
@@ -148,12 +146,12 @@ impl Core {
         });
     }
 
-    fn spawn_install(self: &Rc<Self>, writer: Writer, digest: Option<Digest>) {
-        self.spawn(writer.id, move |core| async move { core.install(writer, digest).await });
+    fn spawn_install(self: &Rc<Self>, writer: Writer) {
+        self.spawn(writer.id, move |core| async move { core.install(writer, true).await });
     }
 
     /// Checking and loading take long; pieces for followers are served meanwhile. One at a time.
-    fn spawn<F>(self: &Rc<Self>, id: SnapshotId, work: impl FnOnce(Rc<Core>) -> F + 'static)
+    pub(super) fn spawn<F>(self: &Rc<Self>, id: SnapshotId, work: impl FnOnce(Rc<Core>) -> F + 'static)
     where
         F: Future<Output = Result<(), String>> + 'static,
     {
@@ -174,12 +172,7 @@ impl Core {
     }
 
     /// Begins to stage a snapshot, in place of whatever was being staged.
-    async fn stage(
-        &self,
-        (id, digest): (SnapshotId, Option<Digest>),
-        total: u64,
-        staged: &mut Option<Staged>,
-    ) -> bool {
+    async fn stage(&self, id: SnapshotId, total: u64, staged: &mut Option<Staged>) -> bool {
         if let Some(before) = staged.take() {
             before.writer.discard().await;
         }
@@ -189,15 +182,17 @@ impl Core {
             return false;
         }
         match Writer::create(&self.options.directory, id, "received", Some(total)).await {
-            Ok(writer) => *staged = Some(Staged { writer, digest, moved: Instant::now() }),
+            Ok(writer) => *staged = Some(Staged { writer, moved: Instant::now() }),
             Err(error) => self.failed(id, &error.to_string()),
         }
         staged.is_some()
     }
 
-    async fn install(&self, mut writer: Writer, digest: Option<Digest>) -> Result<(), String> {
+    /// Makes a whole snapshot durable and brings it to the store; unless it has been checked range by range, it is checked as a whole.
+    pub(super) async fn install(&self, mut writer: Writer, is_to_be_checked: bool) -> Result<(), String> {
         let outcome = match writer.complete(&self.write_pace).await {
-            Ok(()) => self.check(&writer, digest).await,
+            Ok(()) if is_to_be_checked => self.check(&writer).await,
+            Ok(()) => Ok(()),
             Err(error) => Err(error.to_string()),
         };
         if outcome.is_err() {
@@ -223,8 +218,8 @@ impl Core {
     }
 
     /// Reads the file back, from its first byte to its last: what the disk holds is what counts.
-    async fn check(&self, writer: &Writer, digest: Option<Digest>) -> Result<(), String> {
-        let mut check: Box<dyn Check> = self.verify.begin(writer.id, digest);
+    async fn check(&self, writer: &Writer) -> Result<(), String> {
+        let mut check: Box<dyn Check> = self.verify.begin(writer.id);
         let (mut offset, total) = (0, writer.len());
         while offset < total {
             let want = (total - offset).min(CHUNK_BYTES as u64) as usize;

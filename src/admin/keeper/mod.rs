@@ -9,6 +9,9 @@
 //! is asked for again. Nothing was promised, because only `Kept` promises.
 
 pub mod files;
+mod gather;
+#[cfg(test)]
+mod gather_tests;
 mod install;
 mod pace;
 pub mod proofs;
@@ -21,11 +24,13 @@ use super::bell::Bell;
 use super::events::{Event, EventSink};
 use super::status::{Convicted, Status};
 use crate::base::ring::{Consumer, Producer};
-use crate::base::{Body, Digest, GROUP_ONE, GroupId, NodeId, Slot};
+use crate::base::{Body, GROUP_ONE, GroupId, NodeId, Slot};
 use crate::io::driver::Doorbell;
 use crate::meter::{Metered, Report};
+use crate::store;
 use crate::wire::hop::{Keep, Kept, Load, SnapshotId};
 use bytes::Bytes;
+use gather::Gathered;
 use glommio::io::BufferedFile;
 use glommio::sync::Semaphore;
 use install::Staged;
@@ -48,8 +53,10 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Checks that bytes are a whole snapshot. The store knows how; the composition brings the two together.
 pub trait Verify: Send + Sync {
-    /// Begins a check of the snapshot that is said to be `id`, and whose state must have `digest` if its source is not trusted.
-    fn begin(&self, id: SnapshotId, digest: Option<Digest>) -> Box<dyn Check>;
+    /// Begins a check of the snapshot that is said to be `id`.
+    fn begin(&self, id: SnapshotId) -> Box<dyn Check>;
+    /// How the stores of the cluster are made.
+    fn options(&self) -> store::Options;
 }
 
 /// A check under way: fed in order, in pieces of any size.
@@ -129,6 +136,8 @@ struct Tally {
     failed: u64,
     taken_bytes: u64,
     shipped_bytes: u64,
+    ranges_fetched_bytes: u64,
+    ranges_had_bytes: u64,
     newest_bytes: u64,
     newest_slot: u64,
 }
@@ -167,6 +176,10 @@ impl Tally {
         to.counter("quorate_snapshot_taken_bytes_total", help, labels, self.taken_bytes);
         let help = "Bytes of snapshots read for followers.";
         to.counter("quorate_snapshot_shipped_bytes_total", help, labels, self.shipped_bytes);
+        let help = "Bytes of ranges of a certified state that came from others, outlines included.";
+        to.counter("quorate_ranges_fetched_bytes_total", help, labels, self.ranges_fetched_bytes);
+        let help = "Bytes of ranges of a certified state that the own snapshot had.";
+        to.counter("quorate_ranges_had_bytes_total", help, labels, self.ranges_had_bytes);
         let help = "Size of the newest durable snapshot.";
         to.gauge("quorate_snapshot_bytes", help, labels, self.newest_bytes as f64);
         let help = "Last slot of the newest durable snapshot.";
@@ -268,6 +281,8 @@ struct Hand {
     own: Own,
     /// A leader's snapshot, as far as it has come.
     staged: Option<Staged>,
+    /// A certified state, as far as it has come.
+    gathered: Option<Gathered>,
 }
 
 /// A snapshot of the own store.
@@ -303,6 +318,7 @@ impl Core {
                     let now = Instant::now();
                     self.shelves.borrow_mut().values_mut().for_each(|shelf| shelf.forget_idle(now));
                     self.tend(&mut hand.staged).await;
+                    self.tend_gathered(&mut hand.gathered).await;
                     bell.rung().await;
                 }
             }
@@ -315,8 +331,15 @@ impl Core {
             Keep::Chunk(bytes) => self.chunk(&bytes, &mut hand.own).await,
             Keep::End => self.end(&mut hand.own).await,
             Keep::Proof { accused, kind, proof } => self.proof(accused, kind, proof.bytes()).await,
-            Keep::Piece { id, offset, total, body, digest } => {
-                self.piece((id, digest), offset, total, &body, &mut hand.staged).await;
+            Keep::Piece { id, offset, total, body } => {
+                self.piece(id, offset, total, &body, &mut hand.staged).await;
+            }
+            Keep::Range { id, offset, total, body, certified } => {
+                self.range(id, (offset, total, body.bytes()), &certified, &mut hand.gathered).await;
+            }
+            Keep::FetchRange { job, group, slot, ranges, offset, bytes } => {
+                let piece = self.fetch_range(group, slot, ranges.bytes(), offset, bytes).await;
+                self.tell(Kept::Fetched { job, group, piece }).await;
             }
             Keep::Fetch { job, group, slot, offset, bytes } => {
                 let piece = self.fetch(group, slot, offset, bytes).await;

@@ -1,10 +1,14 @@
 //! The durable snapshots of one group, open for reading: the newest, and older ones while somebody still ships them.
 
 use super::files::path_of;
+use super::pace::Pace;
 use crate::base::{Body, Slot};
+use crate::store::Damage;
+use crate::store::ranges::{Index, Indexing, Segment};
 use crate::wire::hop::SnapshotId;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use glommio::io::BufferedFile;
+use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -14,6 +18,8 @@ use std::time::{Duration, Instant};
 const SHIP_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Most older snapshots that stay open, each with its space on the disk.
 const OLDER_MAX: usize = 2;
+/// What is read at a time to find out where ranges lie.
+const INDEXED_BYTES: usize = 256 << 10;
 /// Largest piece.
 pub(super) const PIECE_BYTES_MAX: usize = 1 << 20;
 
@@ -22,11 +28,61 @@ pub(super) struct Volume {
     pub(super) id: SnapshotId,
     pub(super) bytes: u64,
     file: BufferedFile,
+    /// Where its ranges lie, once somebody has asked.
+    index: RefCell<Option<Rc<Index>>>,
 }
 
 impl Volume {
     pub(super) fn new(id: SnapshotId, bytes: u64, file: BufferedFile) -> Volume {
-        Volume { id, bytes, file }
+        Volume { id, bytes, file, index: RefCell::new(None) }
+    }
+
+    /// Where its ranges lie. Reads the whole file once, at `pace`.
+    pub(super) async fn index(&self, pace: &Pace) -> io::Result<Rc<Index>> {
+        if let Some(index) = &*self.index.borrow() {
+            return Ok(index.clone());
+        }
+        let bad = |damage: Damage| io::Error::new(io::ErrorKind::InvalidData, damage.to_string());
+        let (mut indexing, mut offset) = (Indexing::begin(), 0);
+        while offset < self.bytes {
+            pace.spend(INDEXED_BYTES).await;
+            let bytes = self.piece(offset, INDEXED_BYTES).await?;
+            offset += bytes.len() as u64;
+            indexing.feed(&bytes).map_err(bad)?;
+        }
+        let index = Rc::new(indexing.finish().map_err(bad)?);
+        *self.index.borrow_mut() = Some(index.clone());
+        Ok(index)
+    }
+
+    /// Bytes of an answer, and how long the whole is.
+    pub(super) async fn answer(
+        &self,
+        pace: &Pace,
+        ranges: &[u8],
+        offset: u64,
+        most: usize,
+    ) -> io::Result<Option<(u64, Bytes)>> {
+        let index = self.index(pace).await?;
+        let Some((total, segments)) = index.answer(ranges, offset, most.min(PIECE_BYTES_MAX)) else {
+            return Ok(None);
+        };
+        let mut body = BytesMut::with_capacity(most.min(PIECE_BYTES_MAX));
+        for segment in segments {
+            match segment {
+                Segment::Bytes(bytes) => body.extend_from_slice(&bytes),
+                Segment::File { at, length } => {
+                    body.extend_from_slice(&read_exactly(&self.file, at, length as usize).await?);
+                }
+            }
+        }
+        Ok(Some((total, body.freeze())))
+    }
+
+    /// A range, if there is one.
+    pub(super) async fn range(&self, index: &Index, number: u32) -> io::Result<Bytes> {
+        let (at, length) = index.place(number).unwrap_or_default();
+        read_exactly(&self.file, at, length as usize).await
     }
 
     /// At most `bytes` bytes from `offset`; none at and behind the end.

@@ -13,13 +13,19 @@ use std::fs;
 use std::path::Path;
 use std::thread::JoinHandle;
 
+pub(super) const OPTIONS: store::Options =
+    store::Options { group: GROUP_ONE, key: store::HashKey([7; 16]), bucket_bits: 6 };
+
 /// Accepts bytes whose last 32 are the digest of those before.
 struct Sealed;
 struct SealedCheck(Vec<u8>);
 
 impl Verify for Sealed {
-    fn begin(&self, _: SnapshotId, _: Option<Digest>) -> Box<dyn Check> {
+    fn begin(&self, _: SnapshotId) -> Box<dyn Check> {
         Box::new(SealedCheck(Vec::new()))
+    }
+    fn options(&self) -> store::Options {
+        OPTIONS
     }
 }
 impl Check for SealedCheck {
@@ -54,11 +60,12 @@ impl Doorbell for Knock {
 }
 
 /// The data plane's ends, and the service thread.
-struct Plane {
+pub(super) struct Plane {
     store: Producer<Keep>,
     replica: Producer<Keep>,
     kept: Consumer<Kept>,
     load: Consumer<Load>,
+    loading: Vec<Load>,
     bell: KeeperBell,
     knocks: Receiver<()>,
     status: Arc<Status>,
@@ -66,7 +73,7 @@ struct Plane {
     thread: JoinHandle<()>,
 }
 
-fn plane(directory: &Path, newest: Vec<(SnapshotId, PathBuf)>) -> Plane {
+pub(super) fn plane(directory: &Path, newest: Vec<(SnapshotId, PathBuf)>) -> Plane {
     let (store, from_store) = ring(8);
     let (replica, from_replica) = ring(8);
     let (to_replica, kept) = ring(2);
@@ -96,7 +103,7 @@ fn plane(directory: &Path, newest: Vec<(SnapshotId, PathBuf)>) -> Plane {
             until.rung().await;
         });
     });
-    Plane { store, replica, kept, load, bell, knocks, status, stop, thread }
+    Plane { store, replica, kept, load, loading: Vec::new(), bell, knocks, status, stop, thread }
 }
 
 impl Plane {
@@ -108,10 +115,10 @@ impl Plane {
         }
         bell.ring();
     }
-    fn store(&mut self, keep: Keep) {
+    pub(super) fn store(&mut self, keep: Keep) {
         Plane::put(&mut self.store, &self.bell, keep);
     }
-    fn replica(&mut self, keep: Keep) {
+    pub(super) fn replica(&mut self, keep: Keep) {
         Plane::put(&mut self.replica, &self.bell, keep);
     }
     fn own(&mut self, slot: u64, content: &[u8]) {
@@ -121,13 +128,41 @@ impl Plane {
         }
         self.store(Keep::End);
     }
-    fn kept(&mut self) -> Kept {
+    pub(super) fn kept(&mut self) -> Kept {
         loop {
             match self.kept.pop() {
                 Some(kept) => return kept,
                 None => self.knocks.recv().unwrap(),
             }
         }
+    }
+    /// As `kept`, while whatever is brought to the store is taken.
+    pub(super) fn next(&mut self) -> Kept {
+        loop {
+            while let Some(load) = self.load.pop() {
+                self.loading.push(load);
+            }
+            match self.kept.pop() {
+                Some(kept) => return kept,
+                None => self.knocks.recv().unwrap(),
+            }
+        }
+    }
+    /// What was brought meanwhile.
+    pub(super) fn taken(&mut self) -> Option<(SnapshotId, Vec<u8>)> {
+        while let Some(load) = self.load.pop() {
+            self.loading.push(load);
+        }
+        let (mut began, mut content) = (None, Vec::new());
+        for load in self.loading.drain(..) {
+            match load {
+                Load::Begin(id) => began = Some(id),
+                Load::Chunk(bytes) => content.extend_from_slice(&bytes),
+                Load::End => {}
+                Load::Wanted => panic!("none is lost"),
+            }
+        }
+        began.map(|id| (id, content))
     }
     fn snapshot(&mut self, slot: u64, content: &[u8]) {
         self.own(slot, content);
@@ -137,7 +172,7 @@ impl Plane {
         let end = content.len().min(offset + bytes);
         let body = Body::new(Bytes::copy_from_slice(&content[offset..end]));
         let total = content.len() as u64;
-        self.replica(Keep::Piece { id: id(slot), offset: offset as u64, total, body, digest: None });
+        self.replica(Keep::Piece { id: id(slot), offset: offset as u64, total, body });
     }
     fn pieces(&mut self, slot: u64, content: &[u8]) {
         (0..content.len()).step_by(50_000).for_each(|offset| self.piece(slot, content, offset, 50_000));
@@ -181,7 +216,7 @@ impl Plane {
         self.status.update(|facts| why = facts.snapshot.error.take());
         why
     }
-    fn stop(self) {
+    pub(super) fn stop(self) {
         self.stop.ring();
         self.thread.join().unwrap();
     }
@@ -322,9 +357,9 @@ fn more_bytes_than_told_or_allowed_are_refused() {
     let scratch = Scratch::new("keeper-size");
     let mut plane = plane(scratch.path(), Vec::new());
     let body = Body::new(Bytes::from(vec![7; 100]));
-    plane.replica(Keep::Piece { id: id(3), offset: 0, total: 50, body: body.clone(), digest: None });
+    plane.replica(Keep::Piece { id: id(3), offset: 0, total: 50, body: body.clone() });
     assert_eq!(plane.rewound(3, 0).unwrap(), "100 bytes have come of a snapshot of 50");
-    plane.replica(Keep::Piece { id: id(3), offset: 0, total: u64::MAX, body, digest: None });
+    plane.replica(Keep::Piece { id: id(3), offset: 0, total: u64::MAX, body });
     let why = plane.rewound(3, 0).unwrap();
     assert!(why.starts_with("the leader's snapshot has 18446744073709551615 bytes"), "{why}");
     assert!(names(scratch.path()).is_empty());

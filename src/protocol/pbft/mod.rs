@@ -143,6 +143,8 @@ impl Protocol for Pbft {
             Input::Snapshotted { slot, .. } => self.snapshotted(slot, out),
             Input::Installed { slot, stamp, .. } => self.installed(now, slot, stamp, out),
             Input::Rewound { slot, next } => self.rewound(now, slot, next, out),
+            Input::Wanted { slot, ranges } => self.wanted(now, slot, ranges, out),
+            Input::Poisoned { slot } => self.poisoned(now, slot, out),
             Input::Lost { peer } => self.lost(peer, out),
             Input::Drain => self.draining = true,
             // Whose turn it is to lead is a matter of the view.
@@ -204,9 +206,12 @@ impl Pbft {
             Message::Want { votes } => self.on_want(from, votes, out),
             Message::Have { entries } => self.on_have(now, entries, out),
             Message::Request { batch } => self.heard(now, from, batch, out),
-            Message::PieceWant { slot, offset } => self.on_piece_want(from, slot, offset, out),
-            Message::Piece { slot, stamp, offset, total, body } => {
-                self.on_piece(now, from, transfer::Piece { slot, stamp, offset, total, body }, out);
+            Message::PieceWant { slot, offset, round, ranges } => {
+                self.on_piece_want(from, (slot, offset, round), ranges, out);
+            }
+            Message::Piece { round, slot, stamp, offset, total, body } => {
+                let piece = transfer::Piece { round, slot, stamp, offset, total, body };
+                self.on_piece(now, from, piece, out);
             }
         }
     }

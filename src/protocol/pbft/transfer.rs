@@ -1,10 +1,16 @@
-//! A replica that is too far behind for single values gets a whole state from any other, and believes it by its digest, which `f + 1`
-//! have signed: the source may lie, and another is asked then (TOCS 2002, 6.2).
+//! A replica that is too far behind for single values gets a state from any other, and believes it by its digest, which `f + 1` have
+//! signed: the source may lie, and another is asked then (TOCS 2002, 6.2).
+//!
+//! First comes the state's outline, the digests of its ranges, which hash to the certified one. Then come the ranges in which the own
+//! newest snapshot differs, each checked by its digest in the outline. What has been checked stays whoever sent it, so a transfer goes
+//! on with another source where it stood. Checking, comparing and writing are the keeper's; here it is decided whom to ask.
 
 use super::{NUMBER_MAX, Pbft};
 use crate::base::{Body, Instant, JobId, NodeId, Slot, Stamp, Term};
+use crate::config::limits::RANGES_MAX;
 use crate::protocol::{FaultKind, Fetch, Fetched, Outbox, Target};
 use crate::wire::Record;
+use crate::wire::hop::Certified;
 use crate::wire::pbft::{Message, Note, Vote};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +21,11 @@ struct Coming {
     /// Which, and its certified digest.
     target: Vote,
     source: NodeId,
-    /// The next byte wanted.
+    /// Names what is asked for now; other pieces are late.
+    round: u64,
+    /// Which ranges; none for the outline.
+    ranges: Body,
+    /// The next byte wanted of them.
     next: u64,
     /// The whole size, once known.
     total: Option<u64>,
@@ -25,6 +35,7 @@ struct Coming {
 
 /// A piece of a state, as a peer sends it.
 pub(super) struct Piece {
+    pub round: u64,
     pub slot: Slot,
     pub stamp: Stamp,
     pub offset: u64,
@@ -37,12 +48,25 @@ pub(super) struct Piece {
 pub(super) struct Transfer {
     coming: Option<Coming>,
     /// Pieces that were asked for by others: at most one each.
-    going: BTreeMap<JobId, NodeId>,
+    going: BTreeMap<JobId, (NodeId, u64)>,
+    round: u64,
     /// Who did not have which state, or gave a false one, or was too slow: others are asked before it is asked again.
     vain: BTreeSet<(Slot, NodeId)>,
 }
 
+impl Coming {
+    /// Asks for the next piece.
+    fn ask(&self, out: &mut Outbox) {
+        let (slot, offset, round, ranges) = (self.target.slot, self.next, self.round, self.ranges.clone());
+        out.send(Target::One(self.source), Message::PieceWant { slot, offset, round, ranges });
+    }
+}
+
 impl Transfer {
+    fn next_round(&mut self) -> u64 {
+        self.round += 1;
+        self.round
+    }
     /// Whether a state is on its way here.
     pub fn is_coming(&self) -> bool {
         self.coming.is_some()
@@ -68,18 +92,15 @@ impl Pbft {
         match &self.transfer.coming {
             Some(coming) if coming.target.slot <= self.executed => self.transfer.coming = None,
             Some(coming) if patience <= now.since(coming.moved_at) => self.fetch_state(now, out),
-            Some(coming) => {
-                let (slot, offset, source) = (coming.target.slot, coming.next, coming.source);
-                if coming.total.is_none_or(|total| offset < total) {
-                    out.send(Target::One(source), Message::PieceWant { slot, offset });
-                }
-            }
+            Some(coming) if coming.total.is_none_or(|total| coming.next < total) => coming.ask(out),
+            // The keeper has all of it, and will say what is wanted next.
+            Some(_) => (),
             None if patience <= now.since(self.peers.executed_at) => self.fetch_state(now, out),
             None => (),
         }
     }
 
-    /// Asks the next replica for the newest certified state, from its beginning: two replicas' snapshots of one state differ as bytes.
+    /// Asks the next replica for the newest certified state.
     fn fetch_state(&mut self, now: Instant, out: &mut Outbox) {
         if let Some(coming) = self.transfer.coming.take() {
             self.transfer.vain.insert((coming.target.slot, coming.source));
@@ -95,28 +116,58 @@ impl Pbft {
             self.transfer.vain.clear();
             return;
         };
-        self.transfer.coming = Some(Coming { target, source, next: 0, total: None, moved_at: now });
-        out.send(Target::One(source), Message::PieceWant { slot: target.slot, offset: 0 });
+        // From the outline on, also when ranges of this state have been checked: the keeper knows which, and says what it lacks.
+        let (round, ranges) = (self.transfer.next_round(), Body::EMPTY);
+        let coming = Coming { target, source, round, ranges, next: 0, total: None, moved_at: now };
+        coming.ask(out);
+        self.transfer.coming = Some(coming);
     }
 
-    pub(super) fn on_piece_want(&mut self, from: NodeId, slot: Slot, offset: u64, out: &mut Outbox) {
-        if self.transfer.going.values().any(|node| *node == from) || NUMBER_MAX <= offset {
+    /// These ranges are wanted next, of whoever is the source now.
+    pub(super) fn wanted(&mut self, now: Instant, slot: Slot, ranges: Body, out: &mut Outbox) {
+        let round = self.transfer.next_round();
+        if let Some(coming) = self.transfer.coming.as_mut().filter(|coming| coming.target.slot == slot) {
+            (coming.round, coming.ranges, coming.next, coming.total) = (round, ranges, 0, None);
+            coming.moved_at = now;
+            coming.ask(out);
+        }
+    }
+
+    /// The source lies, or its disk does: another is asked.
+    pub(super) fn poisoned(&mut self, now: Instant, slot: Slot, out: &mut Outbox) {
+        let of = self.transfer.coming.as_ref().filter(|coming| coming.target.slot == slot);
+        if let Some(source) = of.map(|coming| coming.source) {
+            out.fault(source, FaultKind::PoisonedState { slot });
+            self.fetch_state(now, out);
+        }
+    }
+
+    pub(super) fn on_piece_want(
+        &mut self,
+        from: NodeId,
+        (slot, offset, round): (Slot, u64, u64),
+        ranges: Body,
+        out: &mut Outbox,
+    ) {
+        let is_busy = self.transfer.going.values().any(|(node, _)| *node == from);
+        if is_busy || NUMBER_MAX <= offset || RANGES_MAX < ranges.len() / 4 || !ranges.len().is_multiple_of(4)
+        {
             return;
         }
         let job = self.job();
-        self.transfer.going.insert(job, from);
-        out.ship(job, Fetch::Piece { slot: Some(slot), offset, bytes: self.options.piece_bytes_max });
+        self.transfer.going.insert(job, (from, round));
+        out.ship(job, Fetch::Ranges { slot, ranges, offset, bytes: self.options.piece_bytes_max });
     }
 
     pub(super) fn fetched(&mut self, job: JobId, found: Fetched, out: &mut Outbox) {
-        let Some(to) = self.transfer.going.remove(&job) else { return };
+        let Some((to, round)) = self.transfer.going.remove(&job) else { return };
         let message = match found {
             Fetched::Piece { slot, stamp, offset, total, body, .. } => {
-                Message::Piece { slot, stamp, offset, total, body }
+                Message::Piece { round, slot, stamp, offset, total, body }
             }
             Fetched::Entries(_) | Fetched::Gone => {
                 let (slot, stamp) = (self.shippable().unwrap_or_default(), Stamp::ZERO);
-                Message::Piece { slot, stamp, offset: 0, total: 0, body: Body::EMPTY }
+                Message::Piece { round, slot, stamp, offset: 0, total: 0, body: Body::EMPTY }
             }
         };
         out.send(Target::One(to), message);
@@ -126,12 +177,11 @@ impl Pbft {
         &mut self,
         now: Instant,
         from: NodeId,
-        Piece { slot, stamp, offset, total, body }: Piece,
+        Piece { round, slot, stamp, offset, total, body }: Piece,
         out: &mut Outbox,
     ) {
-        let Some(coming) = self.transfer.coming.as_mut().filter(|coming| coming.source == from) else {
-            return;
-        };
+        let asked = |coming: &&mut Coming| (coming.source, coming.round) == (from, round);
+        let Some(coming) = self.transfer.coming.as_mut().filter(asked) else { return };
         if body.is_empty() {
             // It no longer has that one.
             return self.fetch_state(now, out);
@@ -146,26 +196,20 @@ impl Pbft {
             return;
         }
         (coming.next, coming.total, coming.moved_at) = (offset + body.len() as u64, Some(total), now);
-        let (next, digest) = (coming.next, coming.target.digest);
-        out.install_certified(slot, stamp, offset, total, body, digest);
-        if next < total {
-            out.send(Target::One(from), Message::PieceWant { slot, offset: next });
+        let certified = Certified { digest: coming.target.digest, ranges: coming.ranges.clone() };
+        out.install_certified(slot, stamp, offset, total, body, certified);
+        if coming.next < total {
+            coming.ask(out);
         }
     }
 
-    /// The pieces did not make the certified state, or did not come to the disk.
+    /// Pieces did not come to the disk.
     pub(super) fn rewound(&mut self, now: Instant, slot: Slot, next: u64, out: &mut Outbox) {
         let Some(coming) = self.transfer.coming.as_mut().filter(|coming| coming.target.slot == slot) else {
             return;
         };
-        let whole = coming.total.is_some_and(|total| coming.next == total);
-        if whole && next == 0 {
-            out.fault(coming.source, FaultKind::PoisonedState { slot });
-            return self.fetch_state(now, out);
-        }
         (coming.next, coming.moved_at) = (next, now);
-        let source = coming.source;
-        out.send(Target::One(source), Message::PieceWant { slot, offset: next });
+        coming.ask(out);
     }
 
     /// The certified state is this replica's.

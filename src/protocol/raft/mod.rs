@@ -153,6 +153,8 @@ impl Protocol for Raft {
                 self.installed(Mark { slot, term, stamp }, out);
             }
             Input::Rewound { slot, next } => self.rewound(slot, next, out),
+            // A leader is trusted, and sends whole snapshots.
+            Input::Wanted { .. } | Input::Poisoned { .. } => (),
             // A leader is trusted here, and its stamps are.
             Input::Heard { .. } | Input::Clock { .. } | Input::Digested { .. } => (),
             Input::Lost { peer } => self.lost(peer, out),

@@ -598,7 +598,7 @@ impl Bed {
     fn fetches(&mut self) -> Vec<(JobId, u64, usize)> {
         let ships = self.out.ships.drain(..).map(|ship| match ship.fetch {
             Fetch::Entries { from, count, .. } => (ship.job, from.0, count),
-            Fetch::Piece { .. } => panic!("no snapshot is on its way"),
+            Fetch::Piece { .. } | Fetch::Ranges { .. } => panic!("no snapshot is on its way"),
         });
         ships.collect()
     }

@@ -5,6 +5,7 @@
 //! a delay.
 
 use super::disk::Disk;
+use super::gather::{self, Brought, Gathered};
 use crate::admin::keeper::Ports;
 use crate::admin::keeper::files::{Found, path_of};
 use crate::admin::keeper::proofs;
@@ -12,7 +13,7 @@ use crate::base::{Body, GROUP_ONE, Instant, Slot};
 use crate::node::boot::Snapshots;
 use crate::store;
 use crate::store::inspect::Inspection;
-use crate::wire::hop::{Keep, Kept, Load, SnapshotId};
+use crate::wire::hop::{Certified, Keep, Kept, Load, SnapshotId};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -73,6 +74,7 @@ pub struct SimKeeper {
     older: VecDeque<(SnapshotId, Bytes, Instant)>,
     own: Option<(SnapshotId, Vec<u8>)>,
     staged: Option<Staged>,
+    gathered: Option<Gathered>,
     /// What takes time, by when it is done. Invariant: instants rise.
     jobs: VecDeque<(Instant, Job)>,
     retrying: Option<SnapshotId>,
@@ -104,6 +106,7 @@ impl SimKeeper {
             older: VecDeque::new(),
             own: None,
             staged: None,
+            gathered: None,
             jobs: VecDeque::new(),
             retrying: None,
             asked: None,
@@ -179,7 +182,11 @@ impl SimKeeper {
                     self.plan(now.after(self.delay), Job::Publish(id, whole));
                 }
             }
-            Keep::Piece { .. } | Keep::Fetch { .. } | Keep::Proof { .. } => {
+            Keep::Piece { .. }
+            | Keep::Fetch { .. }
+            | Keep::Range { .. }
+            | Keep::FetchRange { .. }
+            | Keep::Proof { .. } => {
                 unreachable!("a store says no such thing")
             }
         }
@@ -191,14 +198,24 @@ impl SimKeeper {
                 let piece = self.piece(now, slot, offset, bytes, disk);
                 self.kept.push_back(Kept::Fetched { job, group, piece });
             }
+            Keep::FetchRange { job, group, slot, ranges, offset, bytes } => {
+                let found = self.whole(now, Some(slot), disk);
+                let piece = found.and_then(|(id, whole)| {
+                    let (total, body) = gather::answer(&whole, ranges.bytes(), offset, bytes)?;
+                    Some((id, total, offset, Body::new(body)))
+                });
+                self.kept.push_back(Kept::Fetched { job, group, piece });
+            }
+            Keep::Range { id, offset, total, body, certified } => {
+                self.gather(now, id, (offset, total, body.bytes()), &certified, disk);
+            }
             Keep::Proof { accused, kind, proof } => {
                 let path = proofs::path_of(&evidence(&self.directory), accused, kind);
                 if disk.put_whole(&path, proof.bytes()).is_err() {
                     self.counts.failed += 1;
                 }
             }
-            // Nobody lies here: whatever was certified is what comes.
-            Keep::Piece { id, offset, total, body, digest: _ } => {
+            Keep::Piece { id, offset, total, body } => {
                 self.stage(now, id, offset, total, &body, disk);
             }
             Keep::Begin(_) | Keep::Chunk(_) | Keep::End => unreachable!("a replica says no such thing"),
@@ -213,22 +230,61 @@ impl SimKeeper {
         most: usize,
         disk: &mut Disk,
     ) -> Option<(SnapshotId, u64, u64, Body)> {
-        let newest = self.newest.filter(|id| slot.is_none_or(|slot| slot == id.slot));
-        let (id, whole) = match newest {
-            Some(id) => {
-                self.newest_asked = Some(now);
-                let path = path_of(&self.directory, GROUP_ONE, id.slot);
-                (id, Bytes::copy_from_slice(disk.whole(&path).ok()?))
-            }
-            None => {
-                let (id, whole, asked) = self.older.iter_mut().find(|(id, ..)| Some(id.slot) == slot)?;
-                *asked = now;
-                (*id, whole.clone())
-            }
-        };
+        let (id, whole) = self.whole(now, slot, disk)?;
         let from = (offset as usize).min(whole.len());
         let body = Body::new(whole.slice(from..whole.len().min(from + most)));
         Some((id, whole.len() as u64, offset, body))
+    }
+
+    /// The snapshot of `slot`, or the newest.
+    fn whole(&mut self, now: Instant, slot: Option<Slot>, disk: &mut Disk) -> Option<(SnapshotId, Bytes)> {
+        if let Some(id) = self.newest.filter(|id| slot.is_none_or(|slot| slot == id.slot)) {
+            self.newest_asked = Some(now);
+            let path = path_of(&self.directory, GROUP_ONE, id.slot);
+            return Some((id, Bytes::copy_from_slice(disk.whole(&path).ok()?)));
+        }
+        let (id, whole, asked) = self.older.iter_mut().find(|(id, ..)| Some(id.slot) == slot)?;
+        *asked = now;
+        Some((*id, whole.clone()))
+    }
+
+    /// A piece of a certified state.
+    fn gather(
+        &mut self,
+        now: Instant,
+        id: SnapshotId,
+        piece: (u64, u64, &Bytes),
+        certified: &Certified,
+        disk: &mut Disk,
+    ) {
+        if self.jobs.iter().any(|(_, job)| matches!(job, Job::Install(its, _) if *its == id)) {
+            return;
+        }
+        if id.slot <= self.newest_slot() {
+            if self.loads.is_empty() {
+                self.bring(disk);
+            }
+            return;
+        }
+        let own = self.whole(now, None, disk).map(|(_, own)| own);
+        let gathered = self.gathered.take().filter(|known| known.is_of(id, certified.digest));
+        let mut gathered = gathered.unwrap_or_else(|| Gathered::new(id, certified.digest, self.options));
+        let brought = gathered.take(piece, certified, own.as_ref());
+        self.gathered = Some(gathered);
+        match brought {
+            Brought::Nothing => {}
+            Brought::Again(next) => self.ask_again(now, id, next),
+            Brought::Wanted(ranges) => self.kept.push_back(Kept::Wanted { id, ranges }),
+            Brought::Poisoned => self.kept.push_back(Kept::Poisoned { id }),
+            Brought::Failed => {
+                self.counts.failed += 1;
+                self.gathered = None;
+            }
+            Brought::Whole(file) => {
+                self.gathered = None;
+                self.plan(now.after(self.delay), Job::Install(id, file));
+            }
+        }
     }
 
     /// A piece of a leader's snapshot.

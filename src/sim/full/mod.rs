@@ -12,6 +12,7 @@ mod checks;
 pub mod client;
 pub mod disk;
 pub mod driver;
+mod gather;
 mod harm;
 pub mod keeper;
 pub mod node;

@@ -18,9 +18,10 @@ use super::host::Host;
 use super::machine::mix;
 use super::network::Network;
 use super::options::Options;
+use super::ranges::Brought;
 use super::swarm::Swarm;
 use super::violation;
-use crate::base::{Digest, GROUP_ONE, Instant, JobId, NodeId, NodeSet, Prng, Slot, Ticket};
+use crate::base::{Body, GROUP_ONE, Instant, JobId, NodeId, NodeSet, Prng, Slot, Ticket};
 use crate::protocol::{Fetched, Lead};
 use crate::replica::Effects;
 use crate::wire::Message;
@@ -53,9 +54,14 @@ enum Event {
     Installed {
         snapshot: Snapshot,
     },
-    /// A snapshot that came is not the one that was certified.
+    /// What came of a state is not what was certified.
     Poisoned {
         id: SnapshotId,
+    },
+    /// Ranges of a certified state are wanted next.
+    Wanted {
+        id: SnapshotId,
+        ranges: Body,
     },
     Lost {
         peer: NodeId,
@@ -343,7 +349,8 @@ impl World {
                 host.shard.snapshotted(now, id, bytes);
             }
             Event::Installed { snapshot } => self.installed(node, &snapshot),
-            Event::Poisoned { id } => host.shard.rewound(now, id, 0),
+            Event::Poisoned { id } => host.shard.poisoned(now, id),
+            Event::Wanted { id, ranges } => host.shard.wanted(now, id, ranges),
             Event::Lost { peer } => {
                 self.outside[node].lost.remove(peer);
                 host.shard.lost(now, peer);
@@ -518,11 +525,22 @@ impl World {
     fn keep(&mut self, node: usize, keep: Keep) {
         let at = self.after_us(self.swarm.write_us_max);
         match keep {
-            Keep::Piece { id, offset, total, body, digest } => {
+            Keep::Piece { id, offset, total, body } => {
                 let Some(snapshot) = self.hosts[node].stage(id, offset, total, body.bytes()) else { return };
-                let is_poisoned = digest.is_some_and(|digest| digest != Digest::of(&snapshot.bytes));
-                let event = if is_poisoned { Event::Poisoned { id } } else { Event::Installed { snapshot } };
+                self.plan(at, node, Event::Installed { snapshot });
+            }
+            Keep::Range { id, offset, total, body, certified } => {
+                let event = match self.hosts[node].gather(id, (offset, total, body.bytes()), &certified) {
+                    Brought::Nothing => return,
+                    Brought::Wanted(ranges) => Event::Wanted { id, ranges },
+                    Brought::Poisoned => Event::Poisoned { id },
+                    Brought::Whole(snapshot) => Event::Installed { snapshot },
+                };
                 self.plan(at, node, event);
+            }
+            Keep::FetchRange { job, slot, ranges, offset, bytes, .. } => {
+                let found = self.hosts[node].disk.range_piece(slot, ranges.bytes(), offset, bytes);
+                self.plan(at, node, Event::Fetched { job, found });
             }
             Keep::Fetch { job, slot, offset, bytes, .. } => {
                 let found = self.hosts[node].disk.piece(slot, offset, bytes);

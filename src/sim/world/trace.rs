@@ -58,6 +58,9 @@ impl Trace {
                 self.say(now, node, format_args!("< installs a snapshot at {}", snapshot.id.slot));
             }
             Event::Poisoned { id } => self.say(now, node, format_args!("< a false snapshot at {}", id.slot)),
+            Event::Wanted { id, ranges } => {
+                self.say(now, node, format_args!("< lacks {} ranges of {}", ranges.len() / 4, id.slot));
+            }
             Event::Lost { peer } => self.say(now, node, format_args!("< lost {peer}")),
             Event::Restart => self.say(now, node, format_args!("restart")),
             Event::Crash => self.say(now, node, format_args!("crash")),
