@@ -19,6 +19,7 @@ pub mod host;
 pub mod machine;
 pub mod network;
 pub mod options;
+pub mod outside;
 pub mod ranges;
 pub mod render;
 pub mod script;

@@ -167,3 +167,12 @@ pub fn equal_states_have_equal_digests() {
     keys.iter().rev().for_each(|key| down.call(Op::Incr, &[key]));
     assert_eq!(up.store.digest(), down.store.digest(), "equal states, different digests");
 }
+
+/// A client that reads beside the log sees what was acknowledged before, in every run of the world of clients.
+pub fn fast_reads_are_never_stale() {
+    for seed in 1..=40 {
+        if let Err(why) = quorate::sim::outside::run(seed, true) {
+            panic!("seed {seed}: {why}");
+        }
+    }
+}

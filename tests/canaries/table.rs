@@ -57,6 +57,7 @@ pub const FINDERS: &[(Canary, Finder)] = &[
     (Canary::TornTailValid, room!(disk::a_torn_write_is_cut)),
     (Canary::DamageCutAsTorn, room!(disk::damage_below_the_end_refuses_the_start)),
     (Canary::FrameReplayed, room!(rooms::a_frame_opens_once)),
+    (Canary::FastReadWeakQuorum, room!(rooms::fast_reads_are_never_stale)),
 ];
 
 /// Found by whole nodes too (level 2). Counted over 100 to 250 seeds.

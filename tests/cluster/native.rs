@@ -83,3 +83,22 @@ fn a_client_whom_no_operator_has_let_in_is_told_so() {
         || outside.client().command(&["SET", "key", "value"]).ok().filter(|r| r.is_error("INDETERMINATE"));
     await_some(refused, || "nobody hears it".to_string());
 }
+
+#[test]
+fn fast_reads_see_what_was_acknowledged_anywhere_and_go_on_without_f_replicas() {
+    let mut cluster = start("fast-reads", &[("verify", true.into()), ("fast_reads", true.into())]);
+    let outside = cluster.start_client(64);
+    let (mut native, mut redis) = (outside.client(), cluster.client(2));
+    for round in 0..60 {
+        if round == 30 {
+            cluster.kill(4);
+        }
+        let text = round.to_string();
+        let writer = if round % 2 == 0 { &mut native } else { &mut redis };
+        let write = || writer.command(&["SET", "key", &text]).ok().filter(|reply| *reply == Reply::ok());
+        await_some(write, || format!("round {round} is written"));
+        // Asked after the write was acknowledged, to this client or to a node's.
+        let read = || native.command(&["GET", "key"]).ok().filter(|reply| !reply.is_error("INDETERMINATE"));
+        assert_eq!(await_some(read, || format!("round {round} is read")), Reply::bulk(&text));
+    }
+}
