@@ -1,5 +1,7 @@
 //! PBFT in the simulated world: the real core in the real shard, under the faults that a seed draws, and among liars.
 
+mod clients;
+
 use quorate::sim::{self, Options, ProtocolName};
 
 fn setting(name: &str, default: u64) -> u64 {

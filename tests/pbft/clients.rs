@@ -1,0 +1,168 @@
+//! What clients may try against a PBFT group: four real cores, whose messages arrive at once and whose writes are durable at once.
+
+use quorate::base::{Body, GROUP_ONE, Instant, NodeId, Origin, Stamp};
+use quorate::crypto::{Keyring, Signature, SigningKey};
+use quorate::protocol::pbft::{Options, Pbft, Setup};
+use quorate::protocol::{FaultKind, Input, Outbox, Protocol, RefusalKind, Target};
+use quorate::wire::pbft::{Message, signed_batch};
+use quorate::wire::{self, Batch, Entry};
+use std::time::Duration;
+
+const REPLICAS: u8 = 4;
+const CLIENT: NodeId = NodeId(64);
+
+fn key(node: NodeId) -> SigningKey {
+    SigningKey::from_entropy([node.0; 32])
+}
+
+struct Group {
+    now: Instant,
+    cores: Vec<Pbft>,
+    outs: Vec<Outbox>,
+    executed: Vec<Vec<Entry>>,
+    /// View changes that were said, and accusations.
+    changes: usize,
+    faults: Vec<(NodeId, FaultKind)>,
+}
+
+impl Group {
+    fn new() -> Group {
+        let members = (1..=REPLICAS).map(NodeId);
+        let core = |me: NodeId| {
+            let known = (1..=REPLICAS).map(NodeId).chain([CLIENT]).map(|node| (node, key(node).public()));
+            let (group, options) = (GROUP_ONE, Options::default());
+            let keys = Keyring::new(key(me), known);
+            let members = (1..=REPLICAS).map(NodeId).collect();
+            Pbft::new(Setup { group, me, members, boot: 1, options, keys }, Instant::ZERO)
+        };
+        let cores: Vec<Pbft> = members.map(core).collect();
+        let outs = cores.iter().map(|_| Outbox::default()).collect();
+        let executed = vec![Vec::new(); cores.len()];
+        Group { now: Instant::ZERO, cores, outs, executed, changes: 0, faults: Vec::new() }
+    }
+
+    fn tell(&mut self, replica: u8, input: Input<Message>) {
+        let at = usize::from(replica) - 1;
+        self.outs[at].enter(GROUP_ONE);
+        self.cores[at].step(self.now, input, &mut self.outs[at]);
+    }
+
+    /// Until nobody has anything to say.
+    fn run(&mut self) {
+        loop {
+            let mut said = Vec::new();
+            for at in 0..self.cores.len() {
+                let (core, out) = (&mut self.cores[at], &mut self.outs[at]);
+                let ticket = out.last_ticket();
+                core.step(self.now, Input::Durable { ticket }, out);
+                core.settle(self.now, out);
+                core.check();
+                self.executed[at].extend(out.commits.drain(..).map(|commit| commit.entry));
+                self.faults.extend(out.faults.drain(..).map(|fault| (fault.peer, fault.kind)));
+                out.records.clear();
+                let from = NodeId(at as u8 + 1);
+                said.extend(out.sends.drain(..).map(|send| (from, send.to, send.message)));
+            }
+            if said.is_empty() {
+                return;
+            }
+            for (from, to, message) in said {
+                let wire::Message::Pbft(message) = message else { panic!("cores speak PBFT only") };
+                self.changes += usize::from(matches!(message, Message::ViewChange(_)));
+                let to = (1..=REPLICAS).filter(|node| match to {
+                    Target::One(one) => one.0 == *node,
+                    Target::Others => from.0 != *node,
+                });
+                for node in to.collect::<Vec<u8>>() {
+                    self.tell(node, Input::Receive { from, message: message.clone() });
+                }
+            }
+        }
+    }
+
+    /// Lets time go by in steps shorter than any patience.
+    fn wait(&mut self, time: Duration) {
+        let until = self.now.after(time);
+        while self.now < until {
+            self.now = self.now.after(Duration::from_millis(10));
+            for replica in 1..=REPLICAS {
+                if self.cores[usize::from(replica) - 1].deadline().is_some_and(|at| at <= self.now) {
+                    self.tell(replica, Input::Timeout);
+                }
+            }
+            self.run();
+        }
+    }
+
+    fn batches(&self, replica: u8) -> Vec<(NodeId, u64)> {
+        let batches = self.executed[usize::from(replica) - 1].iter().filter(|e| !e.body.is_empty());
+        batches.map(|entry| (entry.origin.node, entry.sequence)).collect()
+    }
+
+    /// What the primary's core says to a batch.
+    fn propose(&mut self, batch: Batch) -> Option<RefusalKind> {
+        self.tell(1, Input::Propose { batch, clock: Stamp(1) });
+        let refused = self.outs[0].refuse.pop().map(|refusal| refusal.why);
+        self.run();
+        refused
+    }
+}
+
+fn batch(sequence: u64) -> Batch {
+    let origin = Origin { node: CLIENT, lane: 0, boot: 1 };
+    let body = Body::new(b"commands".to_vec().into());
+    let mut batch = Batch { origin, sequence, floor: sequence, body, ..Batch::default() };
+    batch.signature = key(CLIENT).sign(&signed_batch(GROUP_ONE, &batch));
+    batch
+}
+
+/// As long as several views have patience.
+const LONG: Duration = Duration::from_secs(3);
+
+#[test]
+fn big_mac_client_costs_no_slot_and_no_view() {
+    let mut group = Group::new();
+    // Nobody can be shown to have been convinced: not the primary, not the backups, whoever gets it.
+    for signature in [Signature::NONE, Signature([7; 64]), batch(2).signature] {
+        let bad = Batch { signature, ..batch(1) };
+        assert_eq!(group.propose(bad.clone()), Some(RefusalKind::Void), "no slot is assigned to it");
+        (2..=REPLICAS).for_each(|backup| group.tell(backup, Input::Heard { batch: bad.clone() }));
+        group.run();
+    }
+    assert!(!group.faults.is_empty());
+    assert!(group.faults.iter().all(|(_, kind)| *kind == FaultKind::BadSignature), "{:?}", group.faults);
+    group.wait(LONG);
+    assert_eq!(
+        (group.changes, group.batches(2)),
+        (0, vec![]),
+        "no backup waits for what it does not believe"
+    );
+    // The same client, honest again, is served: one batch that was bad convicts nobody else and blocks nothing.
+    assert_eq!(group.propose(batch(1)), None);
+    (1..=REPLICAS).for_each(|replica| assert_eq!(group.batches(replica), [(CLIENT, 1)]));
+}
+
+#[test]
+fn a_request_that_only_one_backup_hears_is_ordered() {
+    let mut group = Group::new();
+    group.tell(3, Input::Heard { batch: batch(1) });
+    group.run();
+    (1..=REPLICAS).for_each(|replica| assert_eq!(group.batches(replica), [(CLIENT, 1)]));
+    assert_eq!(group.changes, 0);
+}
+
+#[test]
+fn replayed_request_is_neither_ordered_nor_waited_for_again() {
+    let mut group = Group::new();
+    assert_eq!(group.propose(batch(1)), None);
+    assert_eq!(group.propose(batch(2)), None);
+    for replayed in [batch(1), batch(2), batch(1)] {
+        assert_eq!(group.propose(replayed.clone()), Some(RefusalKind::Void));
+        (2..=REPLICAS).for_each(|backup| group.tell(backup, Input::Heard { batch: replayed.clone() }));
+        group.run();
+    }
+    group.wait(LONG);
+    assert_eq!(group.changes, 0, "nobody suspects the primary of what is done");
+    (1..=REPLICAS).for_each(|replica| assert_eq!(group.batches(replica), [(CLIENT, 1), (CLIENT, 2)]));
+    assert!(group.faults.is_empty(), "{:?}", group.faults);
+}
