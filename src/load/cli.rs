@@ -48,6 +48,9 @@ pub struct BenchArgs {
     /// Load all nodes, not the leader alone
     #[arg(long)]
     pub spread: bool,
+    /// Through a native client, which asks every node and believes f+1 equal replies; its own cluster's group is pbft
+    #[arg(long, conflicts_with_all = ["endpoints", "wan", "spread"])]
+    pub native: bool,
     /// Any further setting of its own nodes (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -145,22 +148,27 @@ impl BenchArgs {
     /// The settings of its own nodes.
     fn settings(&self) -> Vec<String> {
         let mut set = self.set.clone();
-        if self.protocol != "raft" {
-            set.push(format!("group.protocol={}", self.protocol));
+        if self.protocol() != "raft" {
+            set.push(format!("group.protocol={}", self.protocol()));
         }
         set
+    }
+    /// What the group of its own cluster obeys: only pbft has native clients.
+    fn protocol(&self) -> &str {
+        if self.native { "pbft" } else { &self.protocol }
     }
     /// The bench that these arguments mean.
     pub fn options(&self) -> Options {
         let target = if self.endpoints.is_empty() {
             Target::Local {
-                protocol: self.protocol.clone(),
+                protocol: self.protocol().to_string(),
                 nodes: self.nodes,
                 durability: self.durability.clone(),
                 spin: self.spin,
                 spread: self.spread,
                 set: self.settings(),
                 wan: self.wan,
+                native: self.native,
             }
         } else {
             let endpoints = self.endpoints.iter();

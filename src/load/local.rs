@@ -46,10 +46,14 @@ pub struct ClusterOptions {
     pub set: Vec<String>,
     /// Every link goes through a proxy that behaves so.
     pub wan: Option<Shape>,
+    /// A native client stands before the nodes, whose group is PBFT.
+    pub native: bool,
 }
 
 /// A running cluster.
 pub struct Cluster {
+    /// Ends before the nodes do.
+    native: Option<Node>,
     nodes: Vec<Node>,
     /// Ends behind the nodes.
     wan: Option<Wan>,
@@ -66,6 +70,13 @@ struct Node {
 #[derive(Deserialize)]
 struct Layout {
     nodes: Vec<NodeLayout>,
+    #[serde(default)]
+    clients: Vec<ClientLayout>,
+}
+
+#[derive(Deserialize)]
+struct ClientLayout {
+    key_file: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -86,7 +97,7 @@ impl Cluster {
         let sites: Vec<Site> = layout.nodes.iter().map(site).collect();
         let wan =
             options.wan.as_ref().map(|shape| Wan::start(&options.program, &sites, shape)).transpose()?;
-        let mut cluster = Cluster { nodes: Vec::new(), wan };
+        let mut cluster = Cluster { native: None, nodes: Vec::new(), wan };
         for (index, node) in layout.nodes.iter().enumerate() {
             cluster.nodes.push(spawn(options, node, index, pin)?);
         }
@@ -94,7 +105,17 @@ impl Cluster {
             node.wait_ready()?;
         }
         cluster.wait_leader(LEADER_WITHIN)?;
+        if let (Some(client), Some(node)) = (layout.clients.first(), layout.nodes.first()) {
+            let mut native = spawn_native(options, client, node)?;
+            native.wait_ready()?;
+            cluster.native = Some(native);
+        }
         Ok(cluster)
+    }
+
+    /// Where Redis clients find the native client, if there is one.
+    pub fn native(&self) -> Option<&str> {
+        self.native.as_ref().map(|native| native.endpoint.as_str())
     }
 
     /// Where clients connect; the same order as `processes`.
@@ -102,9 +123,9 @@ impl Cluster {
         self.nodes.iter().map(|node| node.endpoint.clone()).collect()
     }
 
-    /// The nodes' processes.
+    /// The nodes' processes, and behind them the native client's: what it does for its trust is part of the price.
     pub fn processes(&self) -> Vec<u32> {
-        self.nodes.iter().map(|node| node.child.id()).collect()
+        self.nodes.iter().chain(&self.native).map(|node| node.child.id()).collect()
     }
 
     /// Where the links between its nodes are changed, if a proxy stands between them.
@@ -131,11 +152,11 @@ impl Cluster {
 impl Drop for Cluster {
     /// Asks all to end before it waits for any.
     fn drop(&mut self) {
-        for node in &mut self.nodes {
+        for node in self.native.iter_mut().chain(&mut self.nodes) {
             drop(node.child.stdin.take());
             process::terminate(node.child.id());
         }
-        for node in &mut self.nodes {
+        for node in self.native.iter_mut().chain(&mut self.nodes) {
             let limit = clock::monotonic().after(READY_WITHIN);
             while matches!(node.child.try_wait(), Ok(None)) {
                 if limit <= clock::monotonic() {
@@ -181,6 +202,9 @@ fn init(options: &ClusterOptions) -> Result<Layout, LoadError> {
     command.arg("--dir").arg(options.dir.join("cluster"));
     command.arg("--nodes").arg(options.nodes.to_string());
     command.arg("--base-port").arg(free_ports()?.to_string());
+    if options.native {
+        command.args(["--protocol", "pbft", "--clients", "1"]);
+    }
     let output = command.output().map_err(|source| LoadError::file(&options.program, "run it", source))?;
     let cure = String::from_utf8_lossy(&output.stderr).trim().to_string();
     if !output.status.success() {
@@ -228,6 +252,30 @@ fn spawn(options: &ClusterOptions, node: &NodeLayout, index: usize, pin: bool) -
     let mut child = command.spawn().map_err(|source| LoadError::file(&options.program, "run it", source))?;
     let output = lines_of(&mut child);
     Ok(Node { child, endpoint: node.client.clone(), output, log: path })
+}
+
+/// The native client, on a socket beside the nodes' files.
+fn spawn_native(
+    options: &ClusterOptions,
+    client: &ClientLayout,
+    node: &NodeLayout,
+) -> Result<Node, LoadError> {
+    let (path, socket) = (options.dir.join("client.log"), options.dir.join("client.sock"));
+    let log = std::fs::File::create(&path).map_err(|source| LoadError::file(&path, "make it", source))?;
+    let endpoint = socket.display().to_string();
+    let mut command = Command::new(&options.program);
+    command.arg("client").arg("--config").arg(&node.config).arg("--stop-with-stdin");
+    command.arg("--key-file").arg(&client.key_file).args(["--listen", &endpoint]);
+    if options.spin {
+        command.arg("--spin");
+    }
+    for setting in &options.set {
+        command.arg("--set").arg(setting);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0);
+    let mut child = command.spawn().map_err(|source| LoadError::file(&options.program, "run it", source))?;
+    let output = lines_of(&mut child);
+    Ok(Node { child, endpoint, output, log: path })
 }
 
 /// What a child prints, line by line, until it closes its output.

@@ -48,6 +48,8 @@ pub enum Target {
         set: Vec<String>,
         /// How every link between them behaves.
         wan: Option<Shape>,
+        /// Through a native client.
+        native: bool,
     },
 }
 
@@ -190,7 +192,7 @@ impl Under {
                 _cluster: None,
                 place: None,
             }),
-            Target::Local { protocol: _, nodes, durability, spin, spread, set, wan } => {
+            Target::Local { protocol: _, nodes, durability, spin, spread, set, wan, native } => {
                 let place = Place::choose(options.dir.as_deref(), durability == VOLATILE)?;
                 let program = options.program.clone().map_or_else(local::own_program, Ok)?;
                 let cluster = Cluster::start(&ClusterOptions {
@@ -201,6 +203,7 @@ impl Under {
                     spin: *spin,
                     set: set.clone(),
                     wan: *wan,
+                    native: *native,
                 })?;
                 let (leader, mut endpoints) = (cluster.wait_leader(Duration::ZERO)?, cluster.endpoints());
                 let processes = cluster.processes();
@@ -210,6 +213,9 @@ impl Under {
                 endpoints.swap(0, leader);
                 if !spread && options.kill_leader_at.is_none() {
                     endpoints.truncate(1);
+                }
+                if let Some(native) = cluster.native() {
+                    endpoints = vec![native.to_string()];
                 }
                 Ok(Under {
                     endpoints,

@@ -357,6 +357,7 @@ fn a_node_that_ends_before_it_is_ready_is_reported_with_its_last_lines() {
         spin: false,
         set: Vec::new(),
         wan: None,
+        native: false,
     };
     let error = super::local::Cluster::start(&options).err().unwrap();
     assert!(error.to_string().contains("the disk is gone"), "{error}");

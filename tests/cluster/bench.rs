@@ -72,3 +72,15 @@ fn a_verified_bench_with_reads_outlives_its_leader() {
     let check = quorate().args(["check", "history", history]).current_dir(&turn.dir).output();
     assert_eq!(check.expect("quorate runs").status.code(), Some(0), "the file says the same");
 }
+
+#[test]
+fn a_bench_through_a_native_client_loses_and_doubts_nothing() {
+    let turn = Cluster::init("bench-native", 1);
+    let args = "bench --native --nodes 4 --connections 8 --in-flight 4 --reads 20 --verify --duration 2s --warm-up 1s --no-results -o json";
+    let out = quorate().args(args.split(' ')).current_dir(&turn.dir).output().expect("quorate runs");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON value");
+    assert_eq!((report["protocol"].as_str(), report["errors"].as_u64()), (Some("pbft"), Some(0)), "{report}");
+    assert!(0.0 < report["achieved_per_s"].as_f64().expect("a number"), "{report}");
+}
