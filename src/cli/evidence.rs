@@ -163,3 +163,46 @@ fn as_json(exhibit: &Exhibit) -> Value {
         "proof": proof,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Digest, GROUP_ONE, NodeId, Slot};
+    use crate::crypto::Signature;
+    use crate::wire::pbft::{Proof, Vote};
+
+    fn proof() -> Bytes {
+        let word = |value| (Vote { slot: Slot(8), digest: Digest([value; 32]) }, Signature([value; 64]));
+        let proof = Proof::Checkpoints(word(1), word(2));
+        Accusation { group: GROUP_ONE, accused: NodeId(3), proof }.encode()
+    }
+
+    #[test]
+    fn what_nodes_and_files_keep_is_shown_as_it_was_written() {
+        let exhibit = Exhibit { proof: proof(), seen_by: vec!["node 1".into()], verdict: Some(false) };
+        let json = as_json(&exhibit);
+        assert_eq!((&json["accused"], &json["kind"]), (&json!(3), &json!("two-checkpoints")));
+        assert_eq!(json["proof"].as_str().and_then(unhex), Some(proof()));
+        let text = table(&[exhibit]);
+        assert!(text.contains("does not hold") && text.contains("it signed two states at slot 8"), "{text}");
+        assert_eq!(table(&[]), "no replica is known to lie");
+    }
+
+    #[test]
+    fn digits_that_are_none_and_half_a_byte_are_refused() {
+        assert_eq!(unhex("0aff"), Some(Bytes::from_static(&[10, 255])));
+        assert!(unhex("0af").is_none() && unhex("0g").is_none());
+    }
+
+    #[test]
+    fn proofs_of_a_directory_are_read_and_other_files_are_not() {
+        let scratch = crate::admin::testing::Scratch::new("evidence");
+        let path = proofs::path_of(scratch.path(), NodeId(3), "two-checkpoints");
+        std::fs::write(&path, proof()).unwrap();
+        std::fs::write(scratch.path().join("notes"), "x").unwrap();
+        let mut all = BTreeMap::new();
+        read(scratch.path(), &mut all).unwrap();
+        assert_eq!(all, BTreeMap::from([(proof(), vec![path.display().to_string()])]));
+        assert_eq!(read(Path::new("/nowhere"), &mut all).unwrap_err().exit, Exit::Io);
+    }
+}
