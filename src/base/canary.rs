@@ -156,6 +156,14 @@ canaries! {
     NoWaterMarks = "pbft-no-water-marks", "TOCS 2002, 4.2";
     /// B10: f + 1 equal words make a checkpoint stable.
     WeakCheckpoint = "pbft-weak-checkpoint", "TOCS 2002, 4.3";
+    /// B10: the own state is stable as soon as it is there, and what led to it forgotten.
+    CollectUnstable = "pbft-collect-unstable", "TOCS 2002, 4.3";
+    /// B8: a new view leaves the slots empty at which nothing prepared.
+    HolesStayEmpty = "pbft-holes-stay-empty", "TOCS 2002, 4.4";
+    /// B11: a primary assigns slots to what no other replica can believe.
+    ProposeUnchecked = "pbft-propose-unchecked", "Aardvark, NSDI 2009, 3: the big-MAC attack";
+    /// B18: words of views to come are kept until they begin.
+    KeepFutureViews = "pbft-keep-future-views", "Castro and Liskov 1999, 4.4; hazard B18";
     /// B14: the watch over the primary begins anew with each request that is heard.
     AnyProgressResetsTheWatch = "pbft-any-progress-resets-the-watch", "Aardvark, NSDI 2009, 3";
     /// B14: views that fail do not lengthen the patience.

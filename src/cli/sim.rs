@@ -44,6 +44,10 @@ pub struct SimArgs {
     /// Nodes of the cluster [default: the seed decides]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=Options::NODES_MAX as u64))]
     nodes: Option<u64>,
+    /// Seeds are numbers of stories of twins: PBFT replicas of which as many as may be faulty sit there twice, cut off from each other
+    /// in turns
+    #[arg(long)]
+    twins: bool,
     /// Threads [default: one a core]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
     jobs: Option<u64>,
@@ -85,6 +89,7 @@ impl SimArgs {
             events: self.events,
             faults: self.faults,
             nodes: self.nodes.map(|nodes| nodes as usize),
+            twins: self.twins,
             canary: self.canary,
         }
     }
@@ -101,6 +106,10 @@ pub fn run(args: &SimArgs, output: Output) -> Result<(), Failure> {
         return Ok(());
     }
     may_run(args.canary, cfg!(feature = "canaries"))?;
+    if args.twins && (args.protocol != ProtocolName::Pbft || args.level != Level::One || args.trace) {
+        let why = "twins are replicas of PBFT at level 1, and have no trace: --protocol pbft --twins";
+        return Err(Failure::new(Exit::Usage, why));
+    }
     if args.trace { trace(args, output) } else { sweep(args, output) }
 }
 
@@ -240,11 +249,11 @@ fn to_text(
         text += &format!("smallest:\n{}\n", line(smallest));
     }
     // A few runs need not meet with everything.
-    if *seeds < SEEDS_THAT_REACH_ALL {
+    if *seeds < SEEDS_THAT_REACH_ALL || options.twins {
         return text;
     }
-    let missing: Vec<&str> =
-        tally.coverage.missing(options.level).into_iter().map(|reached| reached.name()).collect();
+    let missing = tally.coverage.missing(options.level, options.protocol);
+    let missing: Vec<&str> = missing.into_iter().map(|reached| reached.name()).collect();
     if !missing.is_empty() {
         text += &format!("never reached: {}\n", missing.join(", "));
     }
@@ -261,7 +270,7 @@ fn to_json(tally: &Tally, options: &Options, jobs: usize, seconds: f64, smallest
     };
     let reached = |what: &Reached| (what.name().to_owned(), json!(tally.coverage.count(*what)));
     json!({
-        "protocol": options.protocol.name(), "level": options.level.name(), "faults": options.faults.to_string(),
+        "protocol": options.protocol.name(), "twins": options.twins, "level": options.level.name(), "faults": options.faults.to_string(),
         "seeds": tally.seeds, "events": tally.events, "events_per_s": tally.events as f64 / seconds,
         "simulated_s": tally.simulated.as_secs_f64(), "seconds": seconds, "jobs": jobs,
         "violations": tally.findings.len(), "failures": tally.findings.iter().map(failure).collect::<Vec<_>>(),
@@ -295,6 +304,7 @@ mod tests {
             Options::of(300),
             Options { faults, nodes: Some(4), ..Options::of(5) },
             Options { canary, ..Options::of(20_000) },
+            Options { protocol: ProtocolName::Pbft, twins: true, ..Options::of(20_000) },
         ] {
             let args = parse(&options.command(42));
             assert_eq!((args.range(), args.options()), (42..43, options));

@@ -4,7 +4,7 @@
 //! batch that another node passes on, the proof of a lie), it is signed. Keys are made from entropy that is passed in.
 
 use super::{HexError, read_hex, write_hex};
-use crate::base::NodeId;
+use crate::base::{NodeId, NodeSet};
 use ed25519_dalek::Signer as _;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -91,10 +91,17 @@ impl fmt::Debug for VerifyingKey {
 
 /// The signing keys of a group: the own one whole, the others' public halves.
 #[derive(Clone)]
-pub struct Keyring {
-    own: SigningKey,
-    /// Decompressed once, which is a third of the cost of a check.
-    others: BTreeMap<NodeId, ed25519_dalek::VerifyingKey>,
+pub struct Keyring(Keys);
+
+#[derive(Clone)]
+enum Keys {
+    Real {
+        own: SigningKey,
+        /// Decompressed once, which is a third of the cost of a check.
+        others: BTreeMap<NodeId, ed25519_dalek::VerifyingKey>,
+    },
+    /// See [`Keyring::modelled`].
+    Modelled { me: NodeId, members: NodeSet },
 }
 
 impl Keyring {
@@ -104,22 +111,49 @@ impl Keyring {
             let key = ed25519_dalek::VerifyingKey::from_bytes(&key.0).ok()?;
             (!key.is_weak()).then_some((id, key))
         };
-        Keyring { own, others: members.into_iter().filter_map(valid).collect() }
+        Keyring(Keys::Real { own, others: members.into_iter().filter_map(valid).collect() })
+    }
+    /// Keys of a simulated world, in which most of the time would go into signatures: a hash of signer and message stands for one. Only
+    /// [`crate::sim`] makes such a ring, and there only its owner signs with it; anybody else who runs code could (`tests/tidy`).
+    pub fn modelled(me: NodeId, members: NodeSet) -> Keyring {
+        Keyring(Keys::Modelled { me, members })
     }
     /// Signs as this node.
     pub fn sign(&self, message: &[u8]) -> Signature {
-        self.own.sign(message)
+        match &self.0 {
+            Keys::Real { own, .. } => own.sign(message),
+            Keys::Modelled { me, .. } => modelled(*me, message),
+        }
     }
     /// Whether `node` signed `message`. Strict: a signature has one form (RFC 8032, 5.1.7, without the cofactor).
     pub fn verify(&self, node: NodeId, message: &[u8], signature: &Signature) -> bool {
-        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        self.others.get(&node).is_some_and(|key| key.verify_strict(message, &signature).is_ok())
+        match &self.0 {
+            Keys::Real { others, .. } => {
+                let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+                others.get(&node).is_some_and(|key| key.verify_strict(message, &signature).is_ok())
+            }
+            Keys::Modelled { members, .. } => members.contains(node) && *signature == modelled(node, message),
+        }
     }
 }
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keyring({:?}, {} members)", self.own, self.others.len())
+        match &self.0 {
+            Keys::Real { own, others } => write!(f, "Keyring({own:?}, {} members)", others.len()),
+            Keys::Modelled { me, members } => {
+                write!(f, "Keyring(modelled, of {me}, {} members)", members.len())
+            }
+        }
     }
+}
+
+fn modelled(node: NodeId, message: &[u8]) -> Signature {
+    let mut hasher = blake3::Hasher::new_derive_key("quorate v1 modelled signature");
+    hasher.update(&[node.0]);
+    hasher.update(message);
+    let mut signature = [0; 64];
+    hasher.finalize_xof().fill(&mut signature);
+    Signature(signature)
 }
 
 #[cfg(test)]
@@ -151,6 +185,15 @@ mod tests {
         assert!(!ring.verify(NodeId(3), b"x", &signature), "no member");
         assert!(!ring.verify(NodeId(1), b"x", &Signature::NONE));
         assert!(!format!("{:?}", keys[0]).contains("0101"));
+    }
+
+    #[test]
+    fn modelled_signatures_bind_signer_and_message() {
+        let ring = Keyring::modelled(NodeId(1), [1, 2].into_iter().map(NodeId).collect());
+        let signature = ring.sign(b"x");
+        assert!(ring.verify(NodeId(1), b"x", &signature));
+        assert!(!ring.verify(NodeId(2), b"x", &signature) && !ring.verify(NodeId(1), b"y", &signature));
+        assert!(!ring.verify(NodeId(3), b"x", &modelled(NodeId(3), b"x")), "no member");
     }
 
     #[test]

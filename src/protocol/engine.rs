@@ -64,7 +64,7 @@ fn own_protocol<M>(
     Ok(match input {
         Input::Receive { from, message } => Input::Receive { from, message: own(message).ok_or(from)? },
         Input::Propose { batch, clock } => Input::Propose { batch, clock },
-        Input::Heard { batch } => Input::Heard { batch },
+        Input::Heard { from, batch } => Input::Heard { from, batch },
         Input::Clock { clock } => Input::Clock { clock },
         Input::Digested { slot, digest } => Input::Digested { slot, digest },
         Input::Read { id } => Input::Read { id },

@@ -43,6 +43,8 @@ pub enum Input<M> {
     },
     /// A batch of this node's clients is on its way to whoever leads, who must have it ordered soon.
     Heard {
+        /// Who tells: this node itself for those of its own clients.
+        from: NodeId,
         /// The commands, and whose they are.
         batch: Batch,
     },

@@ -334,7 +334,7 @@ impl<E: Lead> Shard<E> {
                 let (boot, lane, sequence) = (batch.origin.boot, batch.origin.lane, batch.sequence);
                 let is_witness = |seat: &Seat<E>| seat.engine.is_watched() && !seat.engine.is_leader();
                 if self.seats.get(&group).is_some_and(is_witness) {
-                    return self.step(now, group, |_| Input::Heard { batch });
+                    return self.step(now, group, |_| Input::Heard { from, batch });
                 }
                 if batch.origin.node == from
                     && let Err(why) = self.propose(now, clock, group, batch)
@@ -508,7 +508,7 @@ impl<E: Lead> Shard<E> {
         seat.engine.vouch(batch);
         if to != me {
             self.out.enter(group);
-            seat.engine.step(now, Input::Heard { batch: batch.clone() }, &mut self.out);
+            seat.engine.step(now, Input::Heard { from: me, batch: batch.clone() }, &mut self.out);
         }
         if 1 < attempt {
             for other in members.iter().filter(|other| ![me, to].contains(other)) {

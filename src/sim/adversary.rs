@@ -1,5 +1,6 @@
 //! Someone who sees every message and may act on it. Within the crash model it is the network at its worst: it may hold back or lose
-//! what anyone sends, and never forges. Nodes that it has corrupted, where a protocol endures such, say what it wants them to say.
+//! what anyone sends, and never forges. Nodes that it has corrupted, where a protocol endures such, say what it wants them to say
+//! ([`super::liars`]).
 
 use crate::base::{Instant, NodeId, NodeSet, Prng, Term};
 use crate::wire::{Message, raft};
@@ -16,25 +17,42 @@ pub enum Fate {
     Hold(Duration),
 }
 
+/// Something that a corrupted node says.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Word {
+    /// Who says it: a corrupted node, since links are authentic.
+    pub from: NodeId,
+    /// To whom.
+    pub to: NodeId,
+    /// What.
+    pub message: Message,
+    /// It is held back for so long first.
+    pub after: Duration,
+}
+
 /// See the module. Calls come in the order in which messages leave their senders, so an adversary is a function of the run.
+///
+/// A corrupted node goes on running a correct replica: the adversary twists what that says, keeps from it what it should not hear, and
+/// says in its name, with its keys, whatever it likes.
 pub trait Adversary {
     /// The nodes that it has corrupted: checkers demand nothing of them.
     fn corrupted(&self) -> NodeSet {
         NodeSet::default()
     }
-    /// A corrupted node wants to send this. What it sends instead, to whom it likes, goes into `out`.
-    fn instead(
-        &mut self,
-        _now: Instant,
-        _from: NodeId,
-        to: NodeId,
-        message: Message,
-        out: &mut Vec<(NodeId, Message)>,
-    ) {
-        out.push((to, message));
+    /// A corrupted node's replica wants to say `word`. What is said instead goes into `out`.
+    fn instead(&mut self, _now: Instant, word: Word, out: &mut Vec<Word>) {
+        out.push(word);
     }
-    /// A message is leaving, whoever sends it.
+    /// Whether a corrupted node's replica is to hear of this.
+    fn hears(&mut self, _now: Instant, _from: NodeId, _to: NodeId, _message: &Message) -> bool {
+        true
+    }
+    /// What corrupted nodes say of their own accord: asked after each message that leaves any node.
+    fn unasked(&mut self, _now: Instant, _out: &mut Vec<Word>) {}
+    /// A message of a correct node is leaving.
     fn fate(&mut self, now: Instant, from: NodeId, to: NodeId, message: &Message) -> Fate;
+    /// From now on the network obeys nobody. Lies go on.
+    fn calm(&mut self) {}
 }
 
 /// Goes after leaders: as soon as one has something to replicate, all but a few nodes hear it late, so that its entries reach a

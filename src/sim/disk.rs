@@ -36,8 +36,8 @@ pub struct Disk {
     seen: BTreeMap<Slot, Entry>,
     /// The log as a restart would see it: terms are enough.
     held: BTreeMap<Slot, Term>,
-    /// What a PBFT replica has durably said: view, slot, digest, and whether it prepared.
-    said: BTreeSet<(View, Vote, bool)>,
+    /// What a PBFT replica has durably said of each slot: view, digest, and whether it prepared.
+    said: BTreeMap<Slot, BTreeSet<(View, Digest, bool)>>,
     /// The bodies of values that it holds durably.
     values: BTreeMap<Slot, Vec<Digest>>,
     /// The newest view that it has durably entered or asked for.
@@ -222,7 +222,17 @@ impl Disk {
 
     /// Whether a restart would know that it accepted this, or that it prepared.
     pub fn said(&self, view: View, vote: Vote, prepared: bool) -> bool {
-        self.said.contains(&(view, vote, prepared))
+        self.said.get(&vote.slot).is_some_and(|said| said.contains(&(view, vote.digest, prepared)))
+    }
+
+    /// In which views a restart would know that it prepared which values at `slot`.
+    pub fn prepared(&self, slot: Slot) -> impl Iterator<Item = (View, Digest)> + '_ {
+        let said = self.said.get(&slot).into_iter().flatten();
+        said.filter(|said| said.2).map(|(view, digest, _)| (*view, *digest))
+    }
+
+    fn say(&mut self, view: View, vote: Vote, prepared: bool) {
+        self.said.entry(vote.slot).or_default().insert((view, vote.digest, prepared));
     }
 
     /// The view that a restart would know.
@@ -240,15 +250,11 @@ impl Disk {
         match note {
             Note::View { view, .. } => self.view = *view,
             Note::PrePrepared { view, entry } => {
-                self.said.insert((*view, Vote { slot: entry.slot, digest: digest(entry) }, false));
+                self.say(*view, Vote { slot: entry.slot, digest: digest(entry) }, false);
                 self.values.entry(entry.slot).or_default().push(entry.body.digest());
             }
-            Note::Assigned { view, vote } => {
-                self.said.insert((*view, *vote, false));
-            }
-            Note::Prepared { view, vote } => {
-                self.said.insert((*view, *vote, true));
-            }
+            Note::Assigned { view, vote } => self.say(*view, *vote, false),
+            Note::Prepared { view, vote } => self.say(*view, *vote, true),
             Note::Learned { entry } => {
                 self.values.entry(entry.slot).or_default().push(entry.body.digest());
             }

@@ -5,7 +5,7 @@ use super::machine::Machine;
 use super::options::ProtocolName;
 use super::ranges::{self, Brought, Gathered};
 use crate::base::{Digest, GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slot};
-use crate::crypto::{Keyring, SigningKey};
+use crate::crypto::Keyring;
 use crate::protocol::Engine;
 use crate::protocol::pbft::{self, Pbft};
 use crate::protocol::raft::{Options, Raft, Replay, Setup};
@@ -244,16 +244,22 @@ impl Host {
     }
 }
 
-/// The signing key of a simulated node.
-pub fn signing_key(node: NodeId) -> SigningKey {
-    SigningKey::from_entropy([node.0; 32])
+/// The signing keys of a simulated node.
+pub fn keys(node: NodeId, nodes: usize) -> Keyring {
+    Keyring::modelled(node, members(nodes))
 }
 
 /// What a simulated PBFT replica is made of.
 pub fn pbft_setup(me: NodeId, boot: u64, common: &Common) -> pbft::Setup {
     let members = members(common.nodes);
-    let keys = Keyring::new(signing_key(me), members.iter().map(|node| (node, signing_key(node).public())));
-    pbft::Setup { group: GROUP_ONE, me, members, boot, options: common.pbft.clone(), keys }
+    pbft::Setup {
+        group: GROUP_ONE,
+        me,
+        members,
+        boot,
+        options: common.pbft.clone(),
+        keys: keys(me, common.nodes),
+    }
 }
 
 /// Ids 1 to `nodes`.

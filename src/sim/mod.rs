@@ -2,6 +2,7 @@
 //! seed, so whatever a run finds can be run again.
 //!
 //! - [`World`]: many nodes under random faults, then healed; its checkers are in [`check`], one file a property.
+//! - [`liars`]: what corrupted replicas do in it. [`twins`]: two replicas with one name, in short stories by the hundred thousand.
 //! - [`Script`]: the scenario language, in which everything is explicit.
 //! - [`Swarm`]: which faults and limits a seed stands for.
 //! - [`history`]: whether what clients saw, here or of a real cluster, is linearizable.
@@ -16,6 +17,7 @@ pub mod disk;
 pub mod full;
 pub mod history;
 pub mod host;
+pub mod liars;
 pub mod machine;
 pub mod network;
 pub mod options;
@@ -26,6 +28,8 @@ pub mod script;
 pub mod shrink;
 pub mod swarm;
 pub mod sweep;
+pub mod table;
+pub mod twins;
 pub mod violation;
 pub mod world;
 
@@ -49,9 +53,21 @@ use std::time::Duration;
 /// When a canary is asked for in a build without the feature `canaries`.
 pub fn run(seed: u64, options: &Options) -> Result<Outcome, Violation> {
     catch(options, || match options.level {
+        Level::One if options.twins => a_story_of_twins(seed, options),
         Level::One => World::run(seed, options),
         Level::Two => whole_nodes(seed, options),
     })
+}
+
+/// The scenario of this number.
+fn a_story_of_twins(number: u64, options: &Options) -> Outcome {
+    let story = twins::Scenario::numbered(number, options.nodes.unwrap_or(twins::NODES)).run();
+    Outcome {
+        transcript: story.transcript,
+        events: story.letters,
+        committed: story.executed,
+        ..Outcome::default()
+    }
 }
 
 /// A run of level 2.
@@ -71,9 +87,9 @@ fn outcome_of(came_to: &full::Outcome) -> Outcome {
         committed: came_to.committed,
         acknowledged: came_to.acknowledged,
         reads: came_to.reads,
-        faults: 0,
         lives: came_to.lives,
         coverage: came_to.coverage,
+        ..Outcome::default()
     }
 }
 

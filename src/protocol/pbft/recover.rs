@@ -8,7 +8,7 @@ use super::evidence::Evidence;
 use super::options::Options;
 use super::quorum::Quorum;
 use super::requests::Requests;
-use super::slots::Slots;
+use super::slots::{Place, Slots};
 use super::transfer::Transfer;
 use super::view_change::Changing;
 use super::{Pbft, set};
@@ -181,12 +181,14 @@ impl Pbft {
         let (proof, view, active) = (replay.proof.clone(), replay.view, replay.active);
         let mut pbft = Pbft::start(setup, now, snapshot, replay);
         let hole = Hole::View { view };
+        let mut begun = Vec::new();
         if active && !proof.is_empty() {
             let new_view = NewView::decode(proof.bytes()).ok_or(hole)?;
             let changes: Vec<&Change> = new_view.changes.iter().collect();
             let choice = choose(&changes, pbft.quorum, pbft.options.window).ok_or(hole)?;
             pbft.rebase(choice.checkpoint);
             pbft.new_view = Some(new_view);
+            begun = choice.values;
         } else if !active {
             let change = Change::decode(proof.bytes()).ok_or(hole)?;
             let base = change.checkpoints.iter().find(|vote| vote.slot == change.stable).copied();
@@ -194,6 +196,7 @@ impl Pbft {
             pbft.changing.restore(change);
         }
         pbft.resume();
+        pbft.bind(&begun);
         Ok(pbft)
     }
 
@@ -257,6 +260,7 @@ impl Pbft {
             evidence: Evidence::default(),
             clock: Stamp::ZERO,
             draining: false,
+            ahead: Vec::new(),
             next_job: JobId::default(),
             options,
             members,
@@ -282,6 +286,35 @@ impl Pbft {
         self.assigned = self.assigned.max(self.slots.low());
     }
 
+    /// The view was entered, durably, but perhaps not all that it began with was written: its new-view binds all the same. Without this
+    /// a primary that comes back would assign those slots a second time, and a backup would let it.
+    fn bind(&mut self, begun: &[Vote]) {
+        let low = self.slots.low();
+        for vote in begun.iter().filter(|vote| low < vote.slot) {
+            let place = self.slots.at(vote.slot);
+            if place.committed.is_none_or(|digest| digest == vote.digest) {
+                assert!(
+                    place.assigned.is_none_or(|digest| digest == vote.digest),
+                    "a view begins in one way"
+                );
+                place.assigned = Some(vote.digest);
+            }
+            self.assigned = self.assigned.max(vote.slot);
+        }
+    }
+
+    /// What the view began with and the last life did not come to write is accepted now, as far as it is known.
+    fn accept_the_rest(&mut self, now: Instant, out: &mut Outbox) {
+        let rest = |(slot, place): (Slot, &Place)| {
+            let digest = place.assigned.filter(|digest| !place.accepted && place.knows(*digest))?;
+            Some(Vote { slot, digest })
+        };
+        let votes: Vec<Vote> = self.slots.iter().filter_map(rest).collect();
+        if self.active {
+            votes.into_iter().for_each(|vote| self.accept(now, vote, None, out));
+        }
+    }
+
     /// Hands what was decided before this life to the store, once.
     pub(super) fn replay(&mut self, out: &mut Outbox) {
         let Some(replayed) = self.replayed.take() else { return };
@@ -291,6 +324,8 @@ impl Pbft {
             let now = self.peers.moved_at;
             self.execute_one(now, digest, entry, out);
         }
+        let now = self.peers.moved_at;
+        self.accept_the_rest(now, out);
         // What was written and not yet counted counts now.
         let slots: Vec<Slot> = self.slots.iter().map(|(slot, _)| slot).collect();
         for slot in slots {

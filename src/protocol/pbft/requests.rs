@@ -141,8 +141,9 @@ impl Requests {
         let same =
             |heard: &&mut Heard| heard.batch.origin == batch.origin && heard.batch.sequence == batch.sequence;
         if let Some(known) = queue.heard.iter_mut().find(same) {
-            // Its origin has given up an earlier one: it goes again with a higher floor, and its time goes on.
-            if known.batch.floor < batch.floor {
+            // Its origin has given up an earlier one: it goes again with a higher floor, and its time goes on. A liar's other commands
+            // under the same number are not listened to.
+            if known.batch.floor < batch.floor && known.batch.body.len() == batch.body.len() {
                 known.batch = batch;
             }
             return false;
@@ -191,7 +192,10 @@ impl Pbft {
     /// The own route has sent a batch to the primary, or somebody tells of one that waits: "if the client does not receive replies soon enough, it broadcasts the request to all replicas ... the replica relays the
     /// request to the primary" (TOCS 2002, 4.2).
     pub(super) fn heard(&mut self, now: Instant, from: NodeId, batch: Batch, out: &mut Outbox) {
-        if batch.origin.node != self.me && !self.is_primary() && !self.is_authentic(&batch) {
+        // A peer's word for an own batch is no better than for another's.
+        let is_authentic = if from == self.me { self.is_authentic(&batch) } else { self.is_signed(&batch) };
+        if !is_authentic && !canary::on(Canary::ProposeUnchecked) {
+            // Whoever passes it on should have looked; its origin may never have heard of it.
             out.fault(from, FaultKind::BadSignature);
             return;
         }
@@ -201,7 +205,7 @@ impl Pbft {
     fn watch(&mut self, now: Instant, batch: Batch, out: &mut Outbox) {
         if self.is_primary() {
             // Refused or not, its origin asks again; nobody here suspects this replica.
-            let _: Admitted = self.propose(batch, out);
+            let _: Admitted = self.assign(batch);
             return;
         }
         let is_own = batch.origin.node == self.me;

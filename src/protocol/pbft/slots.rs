@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// Most values that are kept of one slot, and most elements of its Q. Dropping the oldest of Q costs liveness in a run in which more
 /// values than this were accepted at one slot, never safety: condition A2 only ever wants more of it (TOCS 2002, 4.5).
-const VALUES_MAX: usize = 8;
+pub(super) const VALUES_MAX: usize = 8;
 
 /// Who has said what about one slot in one phase. Only the first word of each counts.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -207,6 +207,15 @@ impl Slots {
     /// Drops what is executed and stable.
     pub fn collect(&mut self, executed: Slot) {
         self.places = self.places.split_off(&self.low.min(executed).next());
+    }
+    /// Drops what is stable and farther ahead than a window: whoever is behind by so much is given a state, or asks again.
+    pub fn drop_far(&mut self, executed: Slot) {
+        let near = Slot(executed.0 + self.window);
+        if near < self.low {
+            let mut above = self.places.split_off(&self.low.next());
+            self.places.split_off(&near.next());
+            self.places.append(&mut above);
+        }
     }
     /// Drops what lies at and below `slot`.
     pub fn forget(&mut self, slot: Slot) {

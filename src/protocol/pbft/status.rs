@@ -1,10 +1,10 @@
 //! What operators, hosts and metrics see of a replica.
 
-use super::{NodeId, Pbft, Quorum, Slot, View};
+use super::{NodeId, Options, Pbft, Quorum, Slot, View};
 use crate::base::Body;
 use crate::protocol::{FollowerStanding, Standing};
 use crate::wire::Batch;
-use crate::wire::pbft::{Vote, signed_batch};
+use crate::wire::pbft::{NewView, Vote, signed_batch};
 
 impl Pbft {
     /// Whether this replica assigns slots, and takes new batches.
@@ -27,6 +27,10 @@ impl Pbft {
     pub fn view(&self) -> View {
         self.view
     }
+    /// What the present view began with, if not with nothing.
+    pub fn new_view(&self) -> Option<&NewView> {
+        self.new_view.as_ref()
+    }
     /// Whether it has begun.
     pub fn is_active(&self) -> bool {
         self.active
@@ -43,13 +47,17 @@ impl Pbft {
     pub fn last(&self) -> Slot {
         if self.is_primary() { self.assigned.max(self.executed) } else { self.executed }
     }
+    /// What it is tuned by.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
     /// How many must agree.
     pub fn quorum(&self) -> Quorum {
         self.quorum
     }
-    /// Places in memory, batches that are waited for: what must stay bounded whatever others do.
+    /// Slots of which something is in memory, batches that are waited for: what must stay bounded whatever others do.
     pub fn held(&self) -> (usize, usize) {
-        (self.slots.count(), self.requests.len())
+        (self.slots.count() + self.ahead.len(), self.requests.len())
     }
     /// Proof of misdeeds: whose, of what kind, and the bytes.
     pub fn proofs(&self) -> impl Iterator<Item = (NodeId, &'static str, &Body)> {

@@ -74,12 +74,18 @@ impl Transfer {
 }
 
 impl Pbft {
-    /// States above the executed slot that `f + 1` have signed, and who can be asked for them: the newest first.
+    /// States above the executed slot that `f + 1` have signed and a correct replica calls stable, and who can be asked for them: the
+    /// newest first. A state that only a few have come to must not be stable here: their view-changes could not vouch for it, and this
+    /// replica's would vouch for no earlier one.
     fn certified(&self) -> Vec<(Vote, NodeId)> {
         let said: Vec<(Vote, NodeId)> = self.checkpoints.said_above(self.executed).collect();
+        let stable = self.peers.vouched_stable(self.quorum.weak());
         let voices = |vote: &Vote| said.iter().filter(|(other, _)| other == vote).count();
-        let mut certified: Vec<(Vote, NodeId)> =
-            said.iter().filter(|(vote, _)| self.quorum.weak() <= voices(vote)).copied().collect();
+        let mut certified: Vec<(Vote, NodeId)> = said
+            .iter()
+            .filter(|(vote, _)| vote.slot <= stable && self.quorum.weak() <= voices(vote))
+            .copied()
+            .collect();
         // Not all of them ask the same one.
         let turn = |node: NodeId| node.0.wrapping_sub(self.me.0);
         certified.sort_unstable_by_key(|(vote, node)| (Reverse(vote.slot), turn(*node)));

@@ -1,6 +1,7 @@
 //! View changes: a primary that does not do its work is replaced, and what may have been decided is carried over (TOCS 2002, 4.5).
 
 use super::choose::{Choice, choose};
+use super::slots::VALUES_MAX;
 use super::{Admitted, NUMBER_MAX, Options, Pbft};
 use crate::base::canary::{self, Canary};
 use crate::base::{Instant, NodeId, Slot, View};
@@ -177,7 +178,7 @@ impl Pbft {
         self.begin(now, new_view, choice, out);
         // The new primary orders what it has heard of. What it must refuse now, its origin asks for again.
         for batch in self.requests.all() {
-            let _: Admitted = self.propose(batch, out);
+            let _: Admitted = self.assign(batch);
         }
     }
 
@@ -253,6 +254,7 @@ impl Pbft {
                 self.stabilize(checkpoint, out);
             }
             self.slots.collect(self.executed);
+            self.slots.drop_far(self.executed);
         }
         self.assigned = values.last().map_or(checkpoint.slot, |vote| vote.slot).max(self.slots.low());
         self.assigned_stamp = self.stamp;
@@ -310,5 +312,7 @@ pub(super) fn is_change_sane(change: &Change, window: u64, checkpoint_every: u64
         && is_checkpoint(*stable)
         && checkpoints.iter().all(|vote| is_checkpoint(vote.slot))
         && prepared.iter().all(|p| p.view < *view && within(p.vote.slot))
+        // A liar's list must not be longer than a correct one's could be.
+        && accepted.chunk_by(|a, b| a.vote.slot == b.vote.slot).all(|one| one.len() <= VALUES_MAX)
         && accepted.iter().all(|a| a.view < *view && within(a.vote.slot))
 }

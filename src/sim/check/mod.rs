@@ -21,10 +21,11 @@ pub mod promises;
 pub mod raft;
 pub mod state_digest;
 pub mod state_machine_safety;
+pub mod validity;
 
 use super::coverage::{Coverage, Reached};
 use super::host::{Common, Host};
-use crate::base::Slot;
+use crate::base::{NodeSet, Slot};
 use crate::protocol::Engine;
 use crate::replica::Effects;
 use crate::wire::hop::Decided;
@@ -37,8 +38,12 @@ pub struct Checks {
     pbft: pbft::PbftChecks,
     monotonic_commit: monotonic_commit::MonotonicCommit,
     state_digest: state_digest::StateDigest,
+    /// Nodes that lie: nothing is demanded of them.
+    corrupted: NodeSet,
     /// What happened along the way.
     pub coverage: Coverage,
+    /// What clients asked for.
+    pub validity: validity::Validity,
     /// The one history.
     pub state_machine_safety: state_machine_safety::StateMachineSafety,
     /// What clients were told about writes.
@@ -56,11 +61,23 @@ impl Checks {
             pbft: Default::default(),
             monotonic_commit: Default::default(),
             state_digest: Default::default(),
+            corrupted: NodeSet::default(),
             coverage: Default::default(),
+            validity: Default::default(),
             state_machine_safety: Default::default(),
             exactly_once: Default::default(),
             linearizability: Default::default(),
         }
+    }
+
+    /// These nodes lie.
+    pub fn corrupt(&mut self, corrupted: NodeSet) {
+        self.corrupted = corrupted;
+        self.pbft.expect_proofs(corrupted);
+    }
+    /// Against whom a correct node has proof.
+    pub fn convicted(&self) -> NodeSet {
+        self.pbft.convicted()
     }
 
     /// A burst of node `at` has ended with `effects`, none of which has left yet.
@@ -73,7 +90,7 @@ impl Checks {
                 bounded_queues::check(host, core, &self.common);
                 self.raft.burst(host, core, effects, &mut self.coverage);
             }
-            Engine::Pbft(core) => self.pbft.burst(host, core, effects),
+            Engine::Pbft(core) => self.pbft.burst(hosts, host, core, effects, &mut self.coverage),
         }
         self.commits(hosts, at, effects);
     }
@@ -85,6 +102,7 @@ impl Checks {
                 && let Some(verdict) = self.state_machine_safety.committed(entry)
             {
                 self.exactly_once.committed(entry, verdict);
+                self.validity.committed(entry, self.corrupted);
                 self.reached(verdict);
                 match hosts[at].engine() {
                     Engine::Raft(core) => self.raft.committed(core, entry, &mut self.coverage),
@@ -96,7 +114,7 @@ impl Checks {
         if let Some(entry) = newest {
             match hosts[at].engine() {
                 Engine::Raft(_) => durability::check(hosts, entry.slot, entry.term),
-                Engine::Pbft(core) => pbft::is_held(hosts, core.quorum(), entry),
+                Engine::Pbft(core) => self.pbft.is_held(hosts, core.quorum(), entry),
             }
         }
     }

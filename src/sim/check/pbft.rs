@@ -1,20 +1,25 @@
 //! What a correct PBFT replica promises: it says nothing that its disk would not tell it again (durable before it speaks), it never says
-//! two things in one place, whatever its lives (at most one value a view and slot), and equal slots have equal states.
+//! two things in one place, whatever its lives (at most one value a view and slot), it calls prepared, decided and stable only what a
+//! quorum stands behind (TOCS 2002, 4.3), equal slots have equal states, and what it holds stays bounded whatever others say.
 
-use crate::base::{Digest, NodeId, Slot, View};
+use crate::base::{Digest, NodeId, NodeSet, Slot, View};
+use crate::protocol::pbft::choose::choose;
 use crate::protocol::pbft::{Pbft, Quorum};
 use crate::replica::Effects;
+use crate::sim::coverage::{Coverage, Reached};
 use crate::sim::host::Host;
-use crate::sim::violation::fail;
-use crate::wire::pbft::{Message, Vote, digest};
+use crate::sim::violation::{fail, hold};
+use crate::wire::pbft::{Change, Message, Vote, digest};
 use crate::wire::{Entry, EntryKind, Message as Any};
 use std::collections::BTreeMap;
 
 const DURABLE: &str = "pbft-durable-before-it-speaks";
 const ONE_VALUE: &str = "pbft-one-value-a-slot";
+const CERTIFICATES: &str = "pbft-certificates";
 const CHECKPOINTS: &str = "pbft-checkpoint-agreement";
 const HELD: &str = "pbft-decided-is-held";
 const ACCOUNTABLE: &str = "pbft-no-correct-replica-is-convicted";
+const BOUNDED: &str = "pbft-bounded-memory";
 
 /// The checkers that know PBFT's words. They hear only correct replicas.
 #[derive(Default)]
@@ -22,31 +27,54 @@ pub struct PbftChecks {
     accepted: BTreeMap<(NodeId, View, Slot), Digest>,
     assigned: BTreeMap<(View, Slot), Digest>,
     prepared: BTreeMap<(View, Slot), Digest>,
-    states: BTreeMap<Slot, Digest>,
-    corrupted: bool,
+    /// The state at each checkpoint, and who has said so.
+    states: BTreeMap<Slot, (Digest, NodeSet)>,
+    /// Views that have begun, and the checkpoints that they began with: a weak quorum's word is enough there (TOCS 2002, figure 4),
+    /// since all who enter the view vouch for it from then on.
+    begun: BTreeMap<View, Slot>,
+    /// The newest stable checkpoint of each that was looked at.
+    stable: BTreeMap<NodeId, Slot>,
+    liars: NodeSet,
+    convicted: NodeSet,
 }
 
 impl PbftChecks {
     /// A burst of a correct node has ended.
-    pub fn burst(&mut self, host: &Host, core: &Pbft, effects: &Effects) {
+    pub fn burst(
+        &mut self,
+        hosts: &[Host],
+        host: &Host,
+        core: &Pbft,
+        effects: &Effects,
+        coverage: &mut Coverage,
+    ) {
         for sent in &effects.outgoing {
             if let Any::Pbft(message) = &sent.message {
-                self.said(host, message);
+                self.said(hosts, host, core.quorum(), message);
             }
         }
-        if !self.corrupted
-            && let Some((node, kind, _)) = core.proofs().next()
-        {
-            fail(ACCOUNTABLE, format_args!("node {} convicts {node} by {kind}", host.id()));
+        for (node, kind, _) in core.proofs() {
+            let is_liar = self.liars.contains(node);
+            hold!(ACCOUNTABLE, is_liar, "node {} convicts {node} by {kind}", host.id());
+            if self.convicted.insert(node) {
+                coverage.saw(Reached::Convicted);
+            }
         }
+        self.begins(core);
+        self.is_stable(host, core);
+        is_bounded(host, core);
     }
 
-    /// Some nodes lie: proofs are to be expected.
-    pub fn expect_proofs(&mut self) {
-        self.corrupted = true;
+    /// These nodes lie: proofs against them are to be expected, and their words count for nothing.
+    pub fn expect_proofs(&mut self, liars: NodeSet) {
+        self.liars = liars;
+    }
+    /// Against whom there is proof.
+    pub fn convicted(&self) -> NodeSet {
+        self.convicted
     }
 
-    fn said(&mut self, host: &Host, message: &Message) {
+    fn said(&mut self, hosts: &[Host], host: &Host, quorum: Quorum, message: &Message) {
         let id = host.id();
         match message {
             Message::PrePrepare { view, proposals, .. } => {
@@ -62,17 +90,15 @@ impl PbftChecks {
             Message::Commit { view, votes } => {
                 for vote in votes {
                     durable(host, *view, *vote, true);
+                    self.is_certified(hosts, host, quorum, *view, *vote);
                     once(&mut self.prepared, (*view, vote.slot), vote.digest, id);
                 }
             }
             Message::Checkpoint { vote, .. } => {
-                let first = *self.states.entry(vote.slot).or_insert(vote.digest);
-                if first != vote.digest {
-                    fail(
-                        CHECKPOINTS,
-                        format_args!("node {id} has another state at {} than others", vote.slot),
-                    );
-                }
+                let (first, who) = self.states.entry(vote.slot).or_insert((vote.digest, NodeSet::default()));
+                let is_same = *first == vote.digest;
+                hold!(CHECKPOINTS, is_same, "node {id} has another state at {} than others", vote.slot);
+                who.insert(id);
             }
             Message::ViewChange(change) if change.node == id && host.disk.view() < change.view => {
                 fail(DURABLE, format_args!("node {id} asks for view {} before it is written", change.view));
@@ -88,6 +114,64 @@ impl PbftChecks {
             let (id, slot) = (host.id(), vote.slot);
             fail(ONE_VALUE, format_args!("node {id} accepts two values at slot {slot} of view {view}"));
         }
+    }
+}
+
+impl PbftChecks {
+    /// What prepared was accepted by a quorum, so by that many less the liars.
+    fn is_certified(&self, hosts: &[Host], host: &Host, quorum: Quorum, view: View, vote: Vote) {
+        // A primary has accepted what its new-view begins with once it has entered that view.
+        let leads = |other: &Host| view.0 % hosts.len() as u64 == other.index as u64;
+        let entered = |other: &Host| leads(other) && View(0) < view && view <= other.disk.view();
+        let accepts = |other: &&Host| other.disk.said(view, vote, false) || entered(other);
+        let accepted = self.correct(hosts).filter(accepts).count();
+        let (id, slot, enough) = (host.id(), vote.slot, quorum.exact() <= accepted + self.liars.len());
+        hold!(CERTIFICATES, enough, "node {id} says that slot {slot} prepared, which {accepted} accepted");
+    }
+
+    /// A view has begun here.
+    fn begins(&mut self, core: &Pbft) {
+        if let Some(new_view) = core.new_view().filter(|_| !self.begun.contains_key(&core.view())) {
+            let changes: Vec<&Change> = new_view.changes.iter().collect();
+            let slot = choose(&changes, core.quorum(), core.options().window).map(|c| c.checkpoint.slot);
+            self.begun.insert(core.view(), slot.unwrap_or_default());
+        }
+    }
+
+    /// What is stable was said by a quorum, this node among them, or lies below what was: equal histories came to equal states.
+    fn is_stable(&mut self, host: &Host, core: &Pbft) {
+        let (id, stable) = (host.id(), core.stable());
+        if self.stable.insert(id, stable.slot) == Some(stable.slot) || stable.slot == Slot::ZERO {
+            return;
+        }
+        let (state, who) = self.states.entry(stable.slot).or_insert((stable.digest, NodeSet::default()));
+        let is_same = *state == stable.digest;
+        hold!(CHECKPOINTS, is_same, "node {id} calls another state stable at {}", stable.slot);
+        who.insert(id);
+        let said = self.states.range(stable.slot..).map(|(_, (_, who))| who.len()).max().unwrap_or(0);
+        let is_begun = self.begun.values().any(|slot| stable.slot <= *slot);
+        let enough = is_begun || core.quorum().exact() <= said + self.liars.len();
+        hold!(CERTIFICATES, enough, "slot {} is stable at node {id}, and {said} have said so", stable.slot);
+    }
+
+    /// A decided value prepared at a quorum in one view, and is on the disks of so many that all may lose power.
+    pub fn is_held(&self, hosts: &[Host], quorum: Quorum, entry: &Entry) {
+        let mut prepared: BTreeMap<(View, Digest), usize> = BTreeMap::new();
+        let of = |host: &Host| host.disk.prepared(entry.slot).collect::<Vec<_>>();
+        self.correct(hosts).flat_map(of).for_each(|value| *prepared.entry(value).or_default() += 1);
+        let most = prepared.values().max().copied().unwrap_or(0);
+        let enough = quorum.exact() <= most + self.liars.len();
+        hold!(CERTIFICATES, enough, "slot {} is decided and prepared at {most} correct nodes", entry.slot);
+        if entry.kind == EntryKind::Batch {
+            let holders = hosts.iter().filter(|host| host.disk.holds_value(entry)).count();
+            let enough = quorum.exact() <= holders + quorum.f();
+            hold!(HELD, enough, "slot {} is decided and on {holders} disks", entry.slot);
+        }
+    }
+
+    fn correct<'a>(&self, hosts: &'a [Host]) -> impl Iterator<Item = &'a Host> {
+        let liars = self.liars;
+        hosts.iter().filter(move |host| !liars.contains(host.id()))
     }
 }
 
@@ -116,13 +200,20 @@ fn durable(host: &Host, view: View, vote: Vote, prepared: bool) {
     }
 }
 
-/// A decided value is on the disks of so many that all may lose power: of a quorum, less those that may lie.
-pub fn is_held(hosts: &[Host], quorum: Quorum, entry: &Entry) {
-    if entry.kind != EntryKind::Batch {
-        return;
-    }
-    let holders = hosts.iter().filter(|host| host.disk.holds_value(entry)).count();
-    if holders + quorum.f() < quorum.strong() {
-        fail(HELD, format_args!("slot {} is decided and on {holders} disks", entry.slot));
-    }
+/// Slots and batches in memory: a few windows of the one, a limit a node of the other.
+fn is_bounded(host: &Host, core: &Pbft) {
+    let (places, heard) = core.held();
+    let (id, window) = (host.id(), core.options().window as usize);
+    hold!(
+        BOUNDED,
+        places <= PLACES_OF_WINDOW * window,
+        "node {id} holds {places} slots of windows of {window}"
+    );
+    let heard_max = HEARD_OF_NODE * core.quorum().n();
+    hold!(BOUNDED, heard <= heard_max, "node {id} waits for {heard} batches");
 }
+
+/// So many windows of slots may be in memory: those executed and not stable, those under agreement, those that others call decided.
+const PLACES_OF_WINDOW: usize = 4;
+/// So many batches of one node may be waited for.
+const HEARD_OF_NODE: usize = 512;

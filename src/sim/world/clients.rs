@@ -63,13 +63,9 @@ impl World {
             front.writes.insert(front.sequence, invoked);
             let dice = &mut self.dice.clients;
             let (key, value) = (dice.below(8) as u8, dice.next_u64());
-            let body = [[key; 8], value.to_le_bytes()].concat();
-            Demand::Write {
-                sequence: front.sequence,
-                body: Body::new(body.into()),
-                growth: 1,
-                left: self.now,
-            }
+            let body = Body::new([[key; 8], value.to_le_bytes()].concat().into());
+            self.checks.validity.asked(host.origin(), body.digest());
+            Demand::Write { sequence: front.sequence, body, growth: 1, left: self.now }
         };
         if let Some(trace) = &mut self.trace {
             trace.demands(self.now, node, &demand);
@@ -86,11 +82,17 @@ impl World {
         let effects = self.hosts[node].apply(count);
         let mut digests = Vec::new();
         let is_follower = !self.hosts[node].engine().is_leader();
+        let is_correct = !self.is_corrupted(node);
         for effect in effects {
             let (host, front) = (&self.hosts[node], &mut self.outside[node].front);
             match effect {
-                Effect::Applied(slot) if slot == host.machine.applied => self.checks.applied(host, slot),
+                Effect::Applied(slot) if is_correct && slot == host.machine.applied => {
+                    self.checks.applied(host, slot);
+                }
                 Effect::Applied(_) => (),
+                // What a liar tells its own clients is nobody's promise.
+                Effect::Written { sequence, .. } if !is_correct => drop(front.writes.remove(&sequence)),
+                Effect::Read { id } if !is_correct => drop(front.reads.remove(&id)),
                 Effect::Written { sequence, slot } => {
                     self.checks.exactly_once.acknowledged(host.origin(), sequence, slot);
                     front.written += 1;
@@ -151,11 +153,12 @@ impl World {
 
     /// The replica answers what will not come to the store.
     pub(super) fn answer(&mut self, node: usize, answer: &Answer) {
-        let (origin, front) = (self.hosts[node].origin(), &mut self.outside[node].front);
+        let (is_corrupted, origin) = (self.is_corrupted(node), self.hosts[node].origin());
+        let front = &mut self.outside[node].front;
         match *answer {
             Answer::WriteFailed { sequence, why } => {
                 front.writes.remove(&sequence);
-                if why == Failure::Indeterminate {
+                if why == Failure::Indeterminate || is_corrupted {
                     self.saw(Reached::WriteUnknown);
                 } else {
                     self.checks.exactly_once.refused(origin, sequence);

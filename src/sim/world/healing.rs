@@ -20,6 +20,9 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.swarm.calm();
         self.adversary = self.adversary.take().filter(|_| !self.corrupted.is_empty());
+        if let Some(adversary) = &mut self.adversary {
+            adversary.calm();
+        }
         self.mend();
         for node in 0..self.hosts.len() {
             if self.outside[node].is_paused {

@@ -1,23 +1,25 @@
 //! Many nodes under random faults. [`World::run`] is one run: events under faults, then healing, progress, equality.
 //!
 //! - this file: what happens to a node, and what a node does to the world
-//! - `harm`: what goes wrong; `clients`: what is asked of the nodes; `healing`: what must be so when nothing goes wrong any more
+//! - `harm`: what goes wrong; `lies`: what corrupted nodes do; `clients`: what is asked of the nodes; `healing`: what must be so when nothing goes wrong any more
 
 mod agenda;
 mod clients;
 mod clock;
 mod harm;
 mod healing;
+mod lies;
 mod trace;
 
-use super::adversary::{Adversary, Fate, Hunter};
+use super::adversary::{Adversary, Hunter};
 use super::check::Checks;
 use super::coverage::{Coverage, Reached};
 use super::disk::Snapshot;
 use super::host::Host;
+use super::liars::{Attack, Liars};
 use super::machine::mix;
 use super::network::Network;
-use super::options::Options;
+use super::options::{Fault, Options};
 use super::ranges::Brought;
 use super::swarm::Swarm;
 use super::violation;
@@ -107,7 +109,7 @@ struct Outside {
 }
 
 /// What a run came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Hash of everything that happened, in order.
     pub transcript: u64,
@@ -121,8 +123,12 @@ pub struct Outcome {
     pub acknowledged: u64,
     /// Reads answered.
     pub reads: u64,
-    /// Misdeeds that nodes accused each other of: none, for nobody lies here.
-    pub faults: u64,
+    /// Liars that a correct node has accused of something.
+    pub accused: NodeSet,
+    /// Liars that a correct node has proof against.
+    pub convicted: NodeSet,
+    /// The highest term or view that a correct node has come to.
+    pub term: u64,
     /// Lives of all nodes.
     pub lives: u64,
     /// What happened along the way.
@@ -153,7 +159,7 @@ pub struct World {
     effects: Effects,
     events: u64,
     transcript: u64,
-    faults: u64,
+    accused: NodeSet,
     trace: Option<Trace>,
 }
 
@@ -173,8 +179,16 @@ impl World {
     /// A run in which someone else decides what becomes of messages.
     pub fn run_against(seed: u64, options: &Options, adversary: Box<dyn Adversary>) -> Outcome {
         let mut world = World::new(seed, options);
-        world.corrupted = adversary.corrupted();
-        world.adversary = Some(adversary);
+        world.face(adversary);
+        world.play(options)
+    }
+
+    /// A run in which these nodes lie, and no others.
+    pub fn run_among(seed: u64, options: &Options, liars: NodeSet, attacks: &[Attack]) -> Outcome {
+        let honest = Options { faults: options.faults.without(Fault::Liars), ..*options };
+        let mut world = World::new(seed, &honest);
+        let liars = Liars::new(Prng::from_seed(seed ^ 7), &world.swarm.common, liars, attacks);
+        world.face(Box::new(liars));
         world.play(options)
     }
 
@@ -212,24 +226,29 @@ impl World {
         let hosts = (0..nodes).map(start).collect();
         let checks = Checks::of(&swarm.common);
         let hunter = Hunter::new(stream(6), nodes);
-        let adversary: Option<Box<dyn Adversary>> = if swarm.hunt { Some(Box::new(hunter)) } else { None };
-        World {
+        let hunter: Option<Box<dyn Adversary>> = if swarm.hunt { Some(Box::new(hunter)) } else { None };
+        let liars = Liars::draw(stream(7), &swarm.common, options);
+        let mut world = World {
             now: Instant::ZERO,
             dice,
             swarm,
             hosts,
             outside,
             network: Network::new(nodes),
-            adversary,
+            adversary: None,
             corrupted: NodeSet::default(),
             agenda: Agenda::new(),
             checks,
             effects: Effects::default(),
             events: 0,
             transcript: seed,
-            faults: 0,
+            accused: NodeSet::default(),
             trace: None,
+        };
+        if let Some(adversary) = liars.map(|liars| Box::new(liars) as Box<dyn Adversary>).or(hunter) {
+            world.face(adversary);
         }
+        world
     }
 
     fn outcome(&self) -> Outcome {
@@ -240,7 +259,9 @@ impl World {
             committed: self.checks.state_machine_safety.reference().applied.0,
             acknowledged: self.checks.exactly_once.acknowledged,
             reads: self.checks.linearizability.reads,
-            faults: self.faults,
+            accused: self.accused,
+            convicted: self.checks.convicted(),
+            term: self.correct().map(|host| host.engine().standing().term).max().unwrap_or(0),
             lives: self.hosts.iter().map(|h| h.boot).sum(),
             coverage: self.checks.coverage,
         }
@@ -376,7 +397,9 @@ impl World {
         host.shard.installed(now, snapshot.id, snapshot.bytes.len() as u64, last);
         // Their effects came without replies.
         self.outside[node].front.superseded(last);
-        self.checks.applied(&self.hosts[node], self.hosts[node].machine.applied);
+        if !self.corrupted.contains(self.hosts[node].id()) {
+            self.checks.applied(&self.hosts[node], self.hosts[node].machine.applied);
+        }
         self.saw(Reached::Installed);
     }
 
@@ -421,7 +444,10 @@ impl World {
         effects.fetches.drain(..).for_each(|fetch| self.fetch(node, fetch));
         effects.keeps.drain(..).for_each(|keep| self.keep(node, keep));
         effects.answers.drain(..).for_each(|answer| self.answer(node, &answer));
-        self.faults += effects.faults.drain(..).count() as u64;
+        let is_correct = !self.corrupted.contains(id);
+        for fault in effects.faults.drain(..).filter(|_| is_correct) {
+            self.accuse(node, &fault);
+        }
         self.effects = effects;
         self.plan_wake(node);
     }
@@ -450,31 +476,6 @@ impl World {
             outside.wake_at = Some(at);
             self.plan(at, node, Event::Wake);
         }
-    }
-
-    /// A message leaves its node.
-    fn leave(&mut self, node: usize, to: NodeId, message: Message) {
-        let from = self.hosts[node].id();
-        let Some(mut adversary) = self.adversary.take() else {
-            return self.transmit(node, to, message, None);
-        };
-        if self.corrupted.contains(from) {
-            let mut instead = Vec::new();
-            adversary.instead(self.now, from, to, message, &mut instead);
-            for (to, message) in instead {
-                self.transmit(node, to, message, None);
-            }
-        } else {
-            match adversary.fate(self.now, from, to, &message) {
-                Fate::Lose => (),
-                Fate::Pass => self.transmit(node, to, message, None),
-                Fate::Hold(time) => {
-                    self.saw(Reached::Held);
-                    self.transmit(node, to, message, Some(time));
-                }
-            }
-        }
-        self.adversary = Some(adversary);
     }
 
     /// The network takes a message.
@@ -555,6 +556,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::adversary::{Fate, Word};
     use crate::sim::options::Faults;
 
     #[test]
@@ -583,7 +585,7 @@ mod tests {
         fn corrupted(&self) -> NodeSet {
             [self.0].into_iter().collect()
         }
-        fn instead(&mut self, _: Instant, _: NodeId, _: NodeId, _: Message, _: &mut Vec<(NodeId, Message)>) {}
+        fn instead(&mut self, _: Instant, _: Word, _: &mut Vec<Word>) {}
         fn fate(&mut self, _: Instant, from: NodeId, _: NodeId, _: &Message) -> Fate {
             assert_ne!(from, self.0, "what a corrupted node sends is not the network's to judge");
             Fate::Pass
@@ -594,9 +596,7 @@ mod tests {
     fn an_adversary_speaks_for_the_nodes_that_it_has_corrupted() {
         let options = Options { faults: Faults::NONE, nodes: Some(3), ..Options::of(3000) };
         let mut world = World::new(1, &options);
-        let mute = Mute(NodeId(1));
-        world.corrupted = mute.corrupted();
-        world.adversary = Some(Box::new(mute));
+        world.face(Box::new(Mute(NodeId(1))));
         (0..3).for_each(|node| world.settle(node));
         while world.events < 3000 {
             world.tick();

@@ -1,0 +1,330 @@
+//! Liars: what corrupted replicas of a PBFT group do, one file an attack. An attack twists what the correct replica of a corrupted node
+//! wants to say, keeps things from it, and says what it likes in the name and with the keys of all nodes that are corrupted. Several
+//! go together; a seed draws them ([`Liars::draw`]), a test names them ([`Liars::new`]).
+//!
+//! Their power is that of the adversary of Castro and Liskov (1999, 2): it sees all messages, coordinates the faulty nodes and delays
+//! the correct ones, and cannot forge a correct node's tag or signature.
+
+mod changes;
+mod checkpoints;
+mod decisions;
+mod equivocate;
+mod flood;
+mod mutate;
+mod omit_prepared;
+mod parting;
+mod poison;
+mod replay;
+mod requests;
+mod silent;
+mod slow;
+mod two_faced;
+mod unfair;
+
+pub use mutate::mutate;
+
+use super::adversary::{Adversary, Fate, Word};
+use super::host::{Common, keys};
+use super::options::{Fault, Options, ProtocolName};
+use crate::base::{GROUP_ONE, Instant, NodeId, NodeSet, Prng, View};
+use crate::crypto::{Keyring, Signature};
+use crate::protocol::pbft::{self, Quorum};
+use crate::wire::Message as Any;
+use crate::wire::pbft::{Change, Message, Proposal, Vote, digest, signed_checkpoint, signed_proposals};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// Makes the list of attacks.
+macro_rules! attacks {
+    ($($(#[doc = $text:literal])+ $variant:ident = $name:literal => $make:expr;)+) => {
+        /// An attack.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub enum Attack { $($(#[doc = $text])+ $variant),+ }
+
+        impl Attack {
+            /// All, in the order of the list.
+            pub const ALL: &'static [Attack] = &[$(Attack::$variant),+];
+            /// Its name.
+            pub fn name(self) -> &'static str {
+                match self { $(Attack::$variant => $name),+ }
+            }
+            fn make(self, scene: &mut Scene) -> Box<dyn Lie> {
+                match self { $(Attack::$variant => Box::new($make(scene))),+ }
+            }
+        }
+    };
+}
+
+attacks! {
+    /// Says nothing at all.
+    Silent = "silent" => silent::Silent::to_all;
+    /// Says nothing to as many others as may be faulty, or nothing of one kind.
+    Omitting = "omitting" => silent::Silent::to_some;
+    /// A primary assigns different values to a slot, and its accomplices vote for each with whoever was told it.
+    Equivocating = "equivocating" => equivocate::Equivocating::new;
+    /// Votes differ from receiver to receiver, come twice, or as if from a backup.
+    TwoFaced = "two-faced" => two_faced::TwoFaced::new;
+    /// A primary assigns as late as it may.
+    Slow = "slow" => slow::Slow::new;
+    /// One node's requests are never heard of.
+    Unfair = "unfair" => unfair::Unfair::new;
+    /// A new-view leaves out, or forges, the view-changes that would bind it.
+    OmitsPrepared = "omits-prepared" => omit_prepared::OmitsPrepared::new;
+    /// View-changes claim what never prepared, forget what did, or ask for views without a reason.
+    FalseChanges = "false-changes" => changes::FalseChanges::new;
+    /// Checkpoints and standings are lies.
+    FalseCheckpoints = "false-checkpoints" => checkpoints::FalseCheckpoints::new;
+    /// Transferred states are not the certified ones.
+    PoisonedState = "poisoned-state" => poison::PoisonedState::new;
+    /// Slots are called decided that are not, with values of its own.
+    FalseDecisions = "false-decisions" => decisions::FalseDecisions::new;
+    /// Requests and messages of the past come again.
+    Replaying = "replaying" => replay::Replaying::new;
+    /// Requests that some can check and some cannot, or that their client never made.
+    ForgedRequests = "forged-requests" => requests::ForgedRequests::new;
+    /// Votes for far slots and views, without end.
+    Flooding = "flooding" => flood::Flooding::new;
+    /// Fields of messages are off by a little, or by much.
+    Mutating = "mutating" => mutate::Mutating::new;
+    /// The network keeps correct nodes apart at the worst moments.
+    Parting = "parting" => parting::Parting::new;
+}
+
+/// What attacks know and may use.
+pub struct Scene {
+    /// The adversary's dice.
+    pub prng: Prng,
+    /// When this is.
+    pub now: Instant,
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// Whose keys it has.
+    pub corrupted: NodeSet,
+    /// What the group is tuned by.
+    pub options: pbft::Options,
+    /// Sizes of quorums.
+    pub quorum: Quorum,
+    /// The newest view that a correct node has spoken of.
+    pub view: View,
+    keys: BTreeMap<NodeId, Keyring>,
+}
+
+impl Scene {
+    /// All nodes.
+    pub fn all(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (1..=self.nodes as u8).map(NodeId)
+    }
+    /// Those that are not corrupted.
+    pub fn correct(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let corrupted = self.corrupted;
+        self.all().filter(move |node| !corrupted.contains(*node))
+    }
+    /// Who leads a view.
+    pub fn primary_of(&self, view: View) -> NodeId {
+        NodeId((view.0 % self.nodes as u64) as u8 + 1)
+    }
+    /// One of the corrupted.
+    pub fn any_liar(&mut self) -> NodeId {
+        let at = self.prng.below(self.corrupted.len() as u64) as usize;
+        self.corrupted.iter().nth(at).expect("somebody is corrupted")
+    }
+    /// One of the correct.
+    pub fn any_correct(&mut self) -> NodeId {
+        let count = (self.nodes - self.corrupted.len()) as u64;
+        let at = self.prng.below(count) as usize;
+        self.correct().nth(at).expect("somebody is correct")
+    }
+    /// The message with whatever signature of `from` it needs.
+    pub fn signed(&self, from: NodeId, message: Message) -> Message {
+        sign(&self.keys[&from], message)
+    }
+    /// Signs as a corrupted node.
+    pub fn sign(&self, from: NodeId, message: &[u8]) -> Signature {
+        self.keys[&from].sign(message)
+    }
+}
+
+/// What an attack does. Whatever it does not say stays as it is.
+trait Lie {
+    /// A corrupted node's replica, or an attack before this one, wants to say `message`. What is said instead goes into `out`.
+    fn twist(&mut self, _scene: &mut Scene, word: Word, out: &mut Vec<Word>) {
+        out.push(word);
+    }
+    /// A correct node says `message`, to whomever. What is said thereupon goes into `out`.
+    fn overhear(&mut self, _scene: &mut Scene, _from: NodeId, _message: &Message, _out: &mut Vec<Word>) {}
+    /// Whether a corrupted node's replica is to hear of this.
+    fn hears(&mut self, _scene: &mut Scene, _from: NodeId, _message: &Any) -> bool {
+        true
+    }
+    /// What becomes of a correct node's message, while the network obeys.
+    fn fate(&mut self, _scene: &mut Scene, _from: NodeId, _to: NodeId, _message: &Any) -> Fate {
+        Fate::Pass
+    }
+}
+
+/// A word of PBFT.
+fn word(from: NodeId, to: NodeId, message: Message) -> Word {
+    Word { from, to, message: message.into(), after: Duration::ZERO }
+}
+
+/// Most words that wait to be said.
+const WORDS_MAX: usize = 256;
+
+/// Corrupted nodes and their attacks.
+pub struct Liars {
+    scene: Scene,
+    attacks: Vec<Box<dyn Lie>>,
+    /// Words that the attacks have thought of by themselves.
+    waiting: VecDeque<Word>,
+    is_calm: bool,
+}
+
+impl Liars {
+    /// `corrupted` nodes of a cluster, and what they do.
+    ///
+    /// # Panics
+    /// When more are corrupted than the group endures, or none.
+    pub fn new(prng: Prng, common: &Common, corrupted: NodeSet, attacks: &[Attack]) -> Liars {
+        let (nodes, options) = (common.nodes, common.pbft.clone());
+        let quorum = match options.faulty_max {
+            Some(f) => Quorum::new(nodes, f).expect("so many endure f liars"),
+            None => Quorum::most(nodes),
+        };
+        assert!(!corrupted.is_empty() && corrupted.len() <= quorum.f());
+        let keys = corrupted.iter().map(|node| (node, keys(node, nodes))).collect();
+        let (now, view) = (Instant::ZERO, View::ZERO);
+        let mut scene = Scene { prng, now, nodes, corrupted, options, quorum, view, keys };
+        let attacks = attacks.iter().map(|attack| attack.make(&mut scene)).collect();
+        Liars { scene, attacks, waiting: VecDeque::new(), is_calm: false }
+    }
+
+    /// Those that a seed stands for, if any.
+    pub fn draw(mut prng: Prng, common: &Common, options: &Options) -> Option<Liars> {
+        let f = common.pbft.faulty_max.unwrap_or((common.nodes.max(1) - 1) / 3);
+        let is_drawn = prng.chance(2, 3) && options.faults.has(Fault::Liars);
+        if !is_drawn || f == 0 || common.protocol != ProtocolName::Pbft {
+            return None;
+        }
+        let count = if prng.chance(2, 3) { f } else { 1 + prng.below(f as u64) as usize };
+        let mut corrupted = NodeSet::default();
+        while corrupted.len() < count {
+            corrupted.insert(NodeId(1 + prng.below(common.nodes as u64) as u8));
+        }
+        let count = 1 + prng.below(3);
+        let any = |_| Attack::ALL[prng.below(Attack::ALL.len() as u64) as usize];
+        let mut attacks: Vec<Attack> = (0..count).map(any).collect();
+        // Who says nothing tells no other lie.
+        attacks.sort_unstable();
+        attacks.dedup();
+        let seed = prng.next_u64();
+        Some(Liars::new(Prng::from_seed(seed), common, corrupted, &attacks))
+    }
+
+    fn wait(&mut self, words: Vec<Word>) {
+        let room = WORDS_MAX.saturating_sub(self.waiting.len());
+        self.waiting.extend(words.into_iter().take(room));
+    }
+}
+
+impl Adversary for Liars {
+    fn corrupted(&self) -> NodeSet {
+        self.scene.corrupted
+    }
+
+    fn instead(&mut self, now: Instant, word: Word, out: &mut Vec<Word>) {
+        self.scene.now = now;
+        let mut words = vec![word];
+        for attack in &mut self.attacks {
+            let mut next = Vec::new();
+            words.into_iter().for_each(|word| attack.twist(&mut self.scene, word, &mut next));
+            words = next;
+        }
+        out.append(&mut words);
+    }
+
+    fn hears(&mut self, now: Instant, from: NodeId, _: NodeId, message: &Any) -> bool {
+        self.scene.now = now;
+        self.attacks.iter_mut().all(|attack| attack.hears(&mut self.scene, from, message))
+    }
+
+    fn unasked(&mut self, _: Instant, out: &mut Vec<Word>) {
+        // A few at a time: each is a message of which correct nodes may say more.
+        out.extend(self.waiting.drain(..self.waiting.len().min(4)));
+    }
+
+    fn fate(&mut self, now: Instant, from: NodeId, to: NodeId, message: &Any) -> Fate {
+        self.scene.now = now;
+        if let Any::Pbft(said) = message {
+            if let Some(view) = view_of(said) {
+                self.scene.view = self.scene.view.max(view);
+            }
+            let mut words = Vec::new();
+            let overhear =
+                |attack: &mut Box<dyn Lie>| attack.overhear(&mut self.scene, from, said, &mut words);
+            self.attacks.iter_mut().for_each(overhear);
+            self.wait(words);
+        }
+        if self.is_calm {
+            return Fate::Pass;
+        }
+        let fates = self.attacks.iter_mut().map(|attack| attack.fate(&mut self.scene, from, to, message));
+        fates.fold(Fate::Pass, |first, next| if first == Fate::Pass { next } else { first })
+    }
+
+    fn calm(&mut self) {
+        self.is_calm = true;
+    }
+}
+
+/// The message with whatever signature it needs, in the order that `wire` asks for.
+pub fn sign(keys: &Keyring, message: Message) -> Message {
+    match message {
+        Message::PrePrepare { view, proposals, signature } => {
+            let vote = |p: &Proposal| Vote { slot: p.entry.slot, digest: digest(&p.entry) };
+            let votes: Vec<Vote> = proposals.iter().map(vote).collect();
+            let is_signed = signature != Signature::NONE;
+            let own = || keys.sign(&signed_proposals(GROUP_ONE, view, &votes));
+            let signature = if is_signed { own() } else { Signature::NONE };
+            Message::PrePrepare { view, proposals, signature }
+        }
+        Message::Checkpoint { vote, .. } => {
+            Message::Checkpoint { vote, signature: keys.sign(&signed_checkpoint(GROUP_ONE, &vote)) }
+        }
+        Message::ViewChange(mut change) => {
+            order(&mut change);
+            change.signature = keys.sign(&change.signed(GROUP_ONE));
+            Message::ViewChange(change)
+        }
+        Message::NewView(mut view) => {
+            view.changes.iter_mut().for_each(order);
+            view.changes.sort_by_key(|change| change.node);
+            view.changes.dedup_by_key(|change| change.node);
+            view.signature = keys.sign(&view.signed(GROUP_ONE));
+            Message::NewView(view)
+        }
+        other => other,
+    }
+}
+
+/// Lists out of order are no message at all: `wire` lets none in.
+fn order(change: &mut Change) {
+    change.checkpoints.sort_unstable();
+    change.checkpoints.dedup_by_key(|vote| vote.slot);
+    change.prepared.sort_unstable();
+    change.prepared.dedup_by_key(|prepared| prepared.vote.slot);
+    change.accepted.sort_unstable();
+    change.accepted.dedup_by_key(|accepted| accepted.vote);
+}
+
+/// The view that a message speaks of.
+fn view_of(message: &Message) -> Option<View> {
+    match message {
+        Message::PrePrepare { view, .. }
+        | Message::Prepare { view, .. }
+        | Message::Commit { view, .. }
+        | Message::Status { view, .. } => Some(*view),
+        Message::ViewChange(change) => Some(change.view),
+        Message::NewView(view) => Some(view.view),
+        _ => None,
+    }
+}
