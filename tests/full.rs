@@ -4,7 +4,7 @@
 use quorate::base::Prng;
 use quorate::sim::full::{Outcome, Swarm, World};
 use quorate::sim::violation::{Violation, catch};
-use quorate::sim::{Coverage, Level, Reached};
+use quorate::sim::{Coverage, Level, ProtocolName, Reached};
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

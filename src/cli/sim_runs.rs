@@ -6,6 +6,7 @@
 use super::exit::{Exit, Failure};
 use super::output::put;
 use super::sim::SimArgs;
+use crate::base::NodeSet;
 use crate::sim::{self, Coverage, Options, Outcome, Reached, Violation, violation};
 use clap::Parser;
 use serde_json::{Value, json};
@@ -121,7 +122,8 @@ fn written(result: &Result<Outcome, Violation>) -> Value {
             json!({
                 "transcript": outcome.transcript, "events": outcome.events,
                 "simulated_ns": outcome.simulated.as_nanos() as u64, "committed": outcome.committed,
-                "acknowledged": outcome.acknowledged, "reads": outcome.reads, "faults": outcome.faults,
+                "acknowledged": outcome.acknowledged, "reads": outcome.reads,
+                "accused": outcome.accused.0, "convicted": outcome.convicted.0, "term": outcome.term,
                 "lives": outcome.lives, "reached": reached,
             })
         }
@@ -146,7 +148,9 @@ fn read(value: &Value) -> Option<Result<Outcome, Violation>> {
         committed: number("committed")?,
         acknowledged: number("acknowledged")?,
         reads: number("reads")?,
-        faults: number("faults")?,
+        accused: NodeSet(number("accused")?),
+        convicted: NodeSet(number("convicted")?),
+        term: number("term")?,
         lives: number("lives")?,
         coverage: Coverage::of(&counts)?,
     }))
