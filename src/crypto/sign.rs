@@ -96,7 +96,7 @@ pub struct Keyring(Keys);
 #[derive(Clone)]
 enum Keys {
     Real {
-        own: SigningKey,
+        own: Box<SigningKey>,
         /// Decompressed once, which is a third of the cost of a check.
         others: BTreeMap<NodeId, ed25519_dalek::VerifyingKey>,
     },
@@ -111,7 +111,7 @@ impl Keyring {
             let key = ed25519_dalek::VerifyingKey::from_bytes(&key.0).ok()?;
             (!key.is_weak()).then_some((id, key))
         };
-        Keyring(Keys::Real { own, others: members.into_iter().filter_map(valid).collect() })
+        Keyring(Keys::Real { own: Box::new(own), others: members.into_iter().filter_map(valid).collect() })
     }
     /// Keys of a simulated world, in which most of the time would go into signatures: a hash of signer and message stands for one. Only
     /// [`crate::sim`] makes such a ring, and there only its owner signs with it; anybody else who runs code could (`tests/tidy`).

@@ -95,7 +95,7 @@ impl Scenario {
             }
         };
         let draw = |round: u64, prng: &mut Prng| {
-            let (way, length) = match is_first && round % 2 == 0 {
+            let (way, length) = match is_first && round.is_multiple_of(2) {
                 true => (number / nodes as u64 % count, number / (nodes as u64 * count)),
                 false => (prng.below(count), prng.below(LENGTHS.len() as u64)),
             };

@@ -47,9 +47,18 @@ impl Lie for Flooding {
             2 | 3 => Message::Commit { view, votes },
             4 => Message::Want { votes },
             5 => Message::Decided { entries: vec![entry], votes },
-            6 => Message::PieceWant { slot, offset: far(scene, 0) },
+            6 => {
+                Message::PieceWant { slot, offset: far(scene, 0), round: far(scene, 0), ranges: Body::EMPTY }
+            }
             7 => Message::Checkpoint { vote, signature },
-            8 => Message::Piece { slot, stamp: Stamp(0), offset: 0, total: u64::MAX, body: Body::EMPTY },
+            8 => Message::Piece {
+                round: far(scene, 0),
+                slot,
+                stamp: Stamp(0),
+                offset: 0,
+                total: u64::MAX,
+                body: Body::EMPTY,
+            },
             _ => Message::PrePrepare { view, proposals: vec![Proposal { entry, signature }], signature },
         };
         out.push(word(from, to, scene.signed(from, lie)));

@@ -152,12 +152,15 @@ pub fn mutate(mut message: Message, choice: u64) -> Message {
             }
             *body = Body::new(bytes.into());
         }
-        Message::PieceWant { slot, offset } => match choice % 2 {
+        Message::PieceWant { slot, offset, round, ranges } => match choice % 4 {
             0 => number(&mut slot.0, how),
-            _ => number(offset, how),
+            1 => number(offset, how),
+            2 => number(round, how),
+            _ => *ranges = Body::new(vec![how as u8; (how >> 8) as usize % 9].into()),
         },
-        Message::Piece { slot, stamp, offset, total, body } => match choice % 5 {
+        Message::Piece { round, slot, stamp, offset, total, body } => match choice % 6 {
             0 => number(&mut slot.0, how),
+            4 => number(round, how),
             1 => number(&mut stamp.0, how),
             2 => number(offset, how),
             3 => number(total, how),
@@ -194,8 +197,15 @@ mod tests {
         let all = [
             Message::Prepare { view: View(1), votes: vec![vote; 2] },
             Message::Status { view: View(1), active: true, stable: Slot(0), executed: Slot(3), bodies: true },
-            Message::PieceWant { slot: Slot(4), offset: 8 },
-            Message::Piece { slot: Slot(4), stamp: Stamp(1), offset: 0, total: 9, body: Body::EMPTY },
+            Message::PieceWant { slot: Slot(4), offset: 8, round: 1, ranges: Body::EMPTY },
+            Message::Piece {
+                round: 1,
+                slot: Slot(4),
+                stamp: Stamp(1),
+                offset: 0,
+                total: 9,
+                body: Body::EMPTY,
+            },
         ];
         for message in all {
             let mut prng = Prng::from_seed(1);
