@@ -1,19 +1,19 @@
 //! PBFT in the simulated world: the real core in the real shard, under the faults that a seed draws, and among liars.
 
-mod attacks;
 mod clients;
-pub mod stories;
 mod twins;
 
-use quorate::sim::{self, Options, ProtocolName};
+use quorate::sim::{self, Fault, Faults, Options, ProtocolName};
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
+/// Every fault of network and power; who lies is tried alone.
 fn options(nodes: usize, events: u64) -> Options {
-    Options { protocol: ProtocolName::Pbft, nodes: Some(nodes), ..Options::of(events) }
+    let faults = Faults::ALL.without(Fault::Liars);
+    Options { protocol: ProtocolName::Pbft, nodes: Some(nodes), faults, ..Options::of(events) }
 }
 
 /// Runs many seeds; says all that fail.
@@ -35,5 +35,12 @@ fn random_faults_break_no_promise_of_any_size_of_group() {
     let sizes = [4, 4, 4, 5, 6, 7, 1, 3];
     let committed =
         sweep(24, |seed| options(sizes[seed as usize % sizes.len()], setting("QUORATE_EVENTS", 6_000)));
+    assert!(0 < committed);
+}
+
+#[test]
+fn liars_of_every_kind_break_no_promise() {
+    let faults = Faults::NONE.with(Fault::Liars);
+    let committed = sweep(40, |_| Options { protocol: ProtocolName::Pbft, faults, ..Options::of(4_000) });
     assert!(0 < committed);
 }
