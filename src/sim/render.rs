@@ -117,10 +117,11 @@ fn pbft_text(message: &Pbft) -> String {
             format!("ViewChange view {} stable {} P [{}]", change.view, change.stable, votes_text(&prepared))
         }
         Pbft::NewView(view) => format!("NewView view {} of {}", view.view, view.changes.len()),
-        Pbft::Status { view, active, stable, executed, bodies } => {
+        Pbft::Status { view, active, stable, executed, bodies, complains } => {
             let (active, bodies) =
                 (if *active { "" } else { " changing" }, if *bodies { " bodies" } else { "" });
-            format!("Status view {view}{active} stable {stable} executed {executed}{bodies}")
+            let complains = if *complains { " complains" } else { "" };
+            format!("Status view {view}{active} stable {stable} executed {executed}{bodies}{complains}")
         }
         Pbft::Decided { entries, votes } => {
             let slots: Vec<u64> =

@@ -50,7 +50,8 @@ struct StatusHead {
     executed: u64,
     active: bool,
     bodies: bool,
-    zero: [u8; 6],
+    complains: bool,
+    zero: [u8; 5],
 }
 #[derive(Archive, Serialize, Deserialize)]
 struct DecidedHead {
@@ -154,10 +155,10 @@ pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
         }
         Message::ViewChange(_) => VIEW_CHANGE,
         Message::NewView(_) => NEW_VIEW,
-        Message::Status { view, active, stable, executed, bodies } => {
-            let (stable, executed) = (stable.0, executed.0);
-            let (active, bodies) = (*active, *bodies);
-            put(out, &StatusHead { view: view.0, stable, executed, active, bodies, zero: [0; 6] });
+        Message::Status { view, active, stable, executed, bodies, complains } => {
+            let (view, stable, executed) = (view.0, stable.0, executed.0);
+            let (active, bodies, complains) = (*active, *bodies, *complains);
+            put(out, &StatusHead { view, stable, executed, active, bodies, complains, zero: [0; 5] });
             STATUS
         }
         Message::Decided { .. } | Message::Want { .. } | Message::Have { .. } => encode_values(out, message),
@@ -250,10 +251,10 @@ pub(super) fn decode(
             view.map(Message::NewView).ok_or(CodecError::Malformed)
         }
         STATUS => {
-            let StatusHead { view, stable, executed, active, bodies, zero } = take(bytes)?;
+            let StatusHead { view, stable, executed, active, bodies, complains, zero } = take(bytes)?;
             codec::all_zero(&zero)?;
             let (view, stable, executed) = (View(view), Slot(stable), Slot(executed));
-            Ok(Message::Status { view, active, stable, executed, bodies })
+            Ok(Message::Status { view, active, stable, executed, bodies, complains })
         }
         DECIDED | WANT | HAVE => decode_values(kind, count, bytes, bodies),
         REQUEST => {

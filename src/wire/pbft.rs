@@ -78,6 +78,8 @@ pub enum Message {
         executed: Slot,
         /// Whether the receiver is the one to send bodies; others are asked for digests.
         bodies: bool,
+        /// Whether the sender finds the view's primary slow or unfair.
+        complains: bool,
     },
     /// "These slots are decided, with these values."
     Decided {

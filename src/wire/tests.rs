@@ -219,12 +219,13 @@ fn pbft_message() -> impl Strategy<Value = pbft::Message> {
             let changes = changes.into_iter().map(change).collect();
             M::NewView(pbft::NewView { view: View(view), changes, signature: signature(view) })
         }),
-        any::<([u64; 3], bool, bool)>().prop_map(|(n, active, bodies)| M::Status {
+        any::<([u64; 3], bool, bool, bool)>().prop_map(|(n, active, bodies, complains)| M::Status {
             view: View(n[0]),
             active,
             stable: Slot(n[1]),
             executed: Slot(n[2]),
-            bodies
+            bodies,
+            complains
         }),
         (entries(), votes()).prop_map(|(entries, votes)| M::Decided { entries, votes }),
         votes().prop_map(|votes| M::Want { votes }),

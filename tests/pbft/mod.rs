@@ -2,6 +2,7 @@
 
 mod clients;
 mod twins;
+mod primary;
 
 use quorate::sim::{self, Fault, Faults, Options, ProtocolName};
 

@@ -25,6 +25,8 @@ pub(super) struct Word {
     pub active: bool,
     pub stable: Slot,
     pub executed: Slot,
+    /// It finds the view's primary slow or unfair.
+    pub complains: bool,
     /// When it was said.
     pub heard: Instant,
 }
@@ -81,7 +83,8 @@ impl Pbft {
     fn word(&self) -> Word {
         let stable = self.checkpoints.stable.slot;
         let heard = self.peers.moved_at;
-        Word { view: self.view, active: self.active, stable, executed: self.executed, heard }
+        let (view, active, executed, complains) = (self.view, self.active, self.executed, self.complains());
+        Word { view, active, stable, executed, complains, heard }
     }
 
     /// Something was executed: nobody needs to be asked for now.
@@ -113,8 +116,9 @@ impl Pbft {
     }
 
     fn say_status_to(&self, node: NodeId, bodies: bool, out: &mut Outbox) {
-        let Word { view, active, stable, executed, .. } = self.word();
-        self.say(Target::One(node), Message::Status { view, active, stable, executed, bodies }, out);
+        let Word { view, active, stable, executed, complains, .. } = self.word();
+        let message = Message::Status { view, active, stable, executed, bodies, complains };
+        self.say(Target::One(node), message, out);
     }
 
     /// What was asked and not answered, and what others need for a view to begin.
@@ -159,6 +163,9 @@ impl Pbft {
         }
         self.peers.words.insert(from, word);
         self.follow_checkpoints(out);
+        if word.complains {
+            self.consider_complaints(now, out);
+        }
         let answered = self.peers.answered.get(&from);
         if answered.is_none_or(|at| ANSWER_PAUSE <= now.since(*at)) {
             self.peers.answered.insert(from, now);

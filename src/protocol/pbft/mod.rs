@@ -7,6 +7,7 @@
 //! - `quorum`: how many must agree. `slots`: the window of slots under agreement.
 //! - `normal`: pre-prepare, prepare, commit, execution (4.3).
 //! - `requests`: what waits to be ordered, a fair share for each node, and since when (4.3, 4.4; Aardvark 4.3).
+//! - `pace`: what a primary that is slow or unfair is held against (Aardvark 4.3).
 //! - `checkpoint`: equal states become stable, and what lies below is forgotten (4.2, 4.3).
 //! - `view_change`, `choose`: another primary, and what its view begins with (4.5, figure 4).
 //! - `catch_up`, `transfer`: what a replica has missed, from any other, believed only with `f + 1` voices or a certificate (4.6, 6.2).
@@ -24,6 +25,7 @@ pub mod choose;
 pub mod evidence;
 mod normal;
 pub mod options;
+mod pace;
 pub mod quorum;
 pub mod recover;
 mod requests;
@@ -45,6 +47,7 @@ use crate::wire::{Entry, Record};
 use catch_up::Peers;
 use checkpoint::Checkpoints;
 use evidence::Evidence;
+use pace::Pace;
 use requests::Requests;
 use slots::Slots;
 use std::collections::VecDeque;
@@ -109,6 +112,7 @@ pub struct Pbft {
     requests: Requests,
     checkpoints: Checkpoints,
     changing: Changing,
+    pace: Pace,
     /// What the present view began with, for those who missed it.
     new_view: Option<NewView>,
     peers: Peers,
@@ -161,6 +165,7 @@ impl Protocol for Pbft {
         self.shun(now, out);
         self.pump(now, out);
         self.execute(now, out);
+        self.pace.waits(now, self.requests.len() != 0);
         self.speak(out);
     }
 
@@ -201,8 +206,8 @@ impl Pbft {
             Message::Checkpoint { vote, signature } => self.on_checkpoint(from, vote, signature, out),
             Message::ViewChange(change) => self.on_view_change(now, from, change, out),
             Message::NewView(view) => self.on_new_view(now, view, out),
-            Message::Status { view, active, stable, executed, bodies } => {
-                let standing = catch_up::Word { view, active, stable, executed, heard: now };
+            Message::Status { view, active, stable, executed, bodies, complains } => {
+                let standing = catch_up::Word { view, active, stable, executed, complains, heard: now };
                 self.on_status(now, from, standing, bodies, out);
             }
             Message::Decided { entries, votes } => self.on_decided(now, from, entries, votes, out),
@@ -287,8 +292,10 @@ impl Pbft {
             self.leave(now, self.view.next(), out);
         }
         if self.status_at() <= now {
+            self.look_after_requests(now, out);
             self.say_status(now, out);
             self.ask_again(now, out);
+            self.consider_complaints(now, out);
         }
     }
 

@@ -352,7 +352,8 @@ impl Pbft {
         self.executed = entry.slot;
         self.stamp = self.stamp.max(entry.stamp);
         self.progressed(now);
-        self.requests.executed(&entry);
+        let (waits, waited) = self.requests.executed(now, &entry);
+        self.pace.executed(waits, waited);
         if self.active && digest != NULL {
             self.changing.succeeded(self.options.request_timeout);
         }

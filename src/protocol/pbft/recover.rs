@@ -6,6 +6,7 @@ use super::checkpoint::{Checkpoints, EMPTY};
 use super::choose::choose;
 use super::evidence::Evidence;
 use super::options::Options;
+use super::pace::Pace;
 use super::quorum::Quorum;
 use super::requests::Requests;
 use super::slots::{Place, Slots};
@@ -254,6 +255,7 @@ impl Pbft {
             requests: Requests::default(),
             checkpoints,
             changing: Changing::new(now, patience),
+            pace: Pace::new(now),
             new_view: None,
             peers: Peers::new(now, options.stall_after),
             transfer: Transfer::default(),

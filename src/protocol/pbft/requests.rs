@@ -12,11 +12,15 @@ use crate::wire::pbft::{Message, signed_batch};
 use crate::wire::sequence::{Verdict, judge};
 use crate::wire::{Batch, Entry};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 /// Most batches of one node that are watched; what exceeds it is not, until others are executed.
 const HEARD_MAX: usize = 512;
 /// Their most bytes.
 const HEARD_BYTES_MAX: usize = 64 << 20;
+
+/// So many waiting batches at most are shown to the others at a time.
+const SHARED_MAX: usize = 16;
 
 /// Most questions for reads that are open.
 const READS_MAX: usize = 256;
@@ -26,6 +30,10 @@ const READS_MAX: usize = 256;
 struct Heard {
     batch: Batch,
     at: Instant,
+    /// Assignments to other nodes' batches before, in this view.
+    others: u64,
+    /// The other replicas were told of it.
+    shared: bool,
 }
 
 /// The batches of one node.
@@ -38,6 +46,8 @@ struct Queue {
     assigned: BTreeSet<(u8, u64, u64, u64, Slot)>,
     /// The newest boot of each lane, and its newest executed sequence.
     executed: BTreeMap<u8, (u64, u64)>,
+    /// How often a slot was assigned to one of its batches.
+    assignments: u64,
 }
 
 /// All of them.
@@ -46,6 +56,8 @@ pub(super) struct Requests {
     queues: BTreeMap<NodeId, Queue>,
     /// Reads of this node that wait for their marker, by its number.
     reads: BTreeSet<u64>,
+    /// How often a slot was assigned to a batch of anybody.
+    assignments: u64,
 }
 
 fn key(entry: &Entry) -> (u8, u64, u64, u64, Slot) {
@@ -63,18 +75,22 @@ impl Queue {
         let to = (lane, boot, batch.sequence, batch.floor, Slot(u64::MAX));
         self.assigned.range(from..=to).next().is_some()
     }
-    /// What an executed batch settles: itself, what its origin had given up before it, and what an earlier life had wanted.
-    fn forget(&mut self, entry: &Entry) {
+    /// What an executed batch settles: itself, what its origin had given up before it, and what an earlier life had wanted. How many were
+    /// waited for, and for how long together.
+    fn forget(&mut self, now: Instant, entry: &Entry) -> (u64, Duration) {
         let (origin, bytes) = (entry.origin, &mut self.bytes);
-        self.heard.retain(|Heard { batch, .. }| {
+        let (mut waits, mut waited) = (0, Duration::ZERO);
+        self.heard.retain(|Heard { batch, at, .. }| {
             let given_up = batch.sequence < entry.floor || batch.sequence == entry.sequence;
             let older = batch.origin.lane == origin.lane && batch.origin.boot < origin.boot;
             let settled = older || (batch.origin == origin && given_up);
             if settled {
                 *bytes -= batch.body.len();
+                (waits, waited) = (waits + 1, waited + now.since(*at));
             }
             !settled
         });
+        (waits, waited)
     }
 }
 
@@ -100,18 +116,25 @@ impl Requests {
     /// A slot was assigned to it, here or by the primary.
     pub fn assigned(&mut self, entry: &Entry) {
         if entry.origin != Origin::default() {
-            self.queues.entry(entry.origin.node).or_default().assigned.insert(key(entry));
+            let queue = self.queues.entry(entry.origin.node).or_default();
+            queue.assigned.insert(key(entry));
+            queue.assignments += 1;
+            self.assignments += 1;
         }
     }
     /// Another view: assignments of the last one count no longer.
     pub fn leave_view(&mut self) {
-        self.queues.values_mut().for_each(|queue| queue.assigned.clear());
+        for queue in self.queues.values_mut() {
+            queue.assigned.clear();
+            let others = self.assignments - queue.assignments;
+            queue.heard.iter_mut().for_each(|heard| heard.others = others);
+        }
     }
-    /// A value was executed. Whether somebody here was waiting for it.
-    pub fn executed(&mut self, entry: &Entry) -> bool {
+    /// A value was executed. How many batches were waited for that it settles, and for how long together.
+    pub fn executed(&mut self, now: Instant, entry: &Entry) -> (u64, Duration) {
         let Origin { node, lane, boot } = entry.origin;
         if entry.origin == Origin::default() {
-            return false;
+            return (0, Duration::ZERO);
         }
         let queue = self.queues.entry(node).or_default();
         queue.assigned.remove(&key(entry));
@@ -121,9 +144,7 @@ impl Requests {
         if newest.0 <= boot && judge(last, entry.sequence, entry.floor) == Verdict::Applied {
             *newest = (boot, entry.sequence);
         }
-        let before = queue.heard.len();
-        queue.forget(entry);
-        queue.heard.len() < before
+        queue.forget(now, entry)
     }
     /// The state came whole from others: what was waited for may be in it. Whoever still waits asks again.
     pub fn forget_heard(&mut self) {
@@ -158,8 +179,32 @@ impl Requests {
             return false;
         }
         queue.bytes = bytes;
-        queue.heard.push_back(Heard { batch, at });
+        let others = self.assignments - queue.assignments;
+        queue.heard.push_back(Heard { batch, at, others, shared: false });
         true
+    }
+    /// Whether more than `most` slots were assigned to other nodes' batches while one of this node's waited for the first.
+    pub fn is_passed_over(&self, most: u64) -> bool {
+        let over = |queue: &Queue| {
+            let passed = |heard: &Heard| most < self.assignments - queue.assignments - heard.others;
+            queue.heard.front().is_some_and(|heard| passed(heard) && !queue.is_assigned(&heard.batch))
+        };
+        self.queues.values().any(over)
+    }
+    /// Batches of node `me` that have waited for so long, or were passed over so often, that others should hear of them; once each.
+    pub fn to_share(&mut self, me: NodeId, now: Instant, after: Duration, most: u64) -> Vec<Batch> {
+        let Some(queue) = self.queues.get_mut(&me) else { return Vec::new() };
+        let others = self.assignments - queue.assignments;
+        let is_due = |heard: &&mut Heard| {
+            let waits = after <= now.since(heard.at) || most < others - heard.others;
+            waits && !heard.shared && heard.batch.origin.lane != READ_LANE
+        };
+        let due = queue.heard.iter_mut().filter(is_due).take(SHARED_MAX);
+        due.map(|heard| {
+            heard.shared = true;
+            heard.batch.clone()
+        })
+        .collect()
     }
     /// Since when the oldest of them waits.
     pub fn oldest(&self) -> Option<Instant> {
@@ -275,5 +320,41 @@ impl Pbft {
         let oldest = [heard, assigned].into_iter().flatten().min()?;
         // Each view has its own chance.
         Some(oldest.max(self.changing.entered).after(self.changing.patience))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Body;
+
+    fn batch(node: u8, sequence: u64) -> Batch {
+        let origin = Origin { node: NodeId(node), lane: 0, boot: 1 };
+        Batch { origin, sequence, floor: 1, body: Body::new(vec![node].into()), ..Batch::default() }
+    }
+    fn entry(slot: u64, batch: &Batch) -> Entry {
+        let Batch { origin, sequence, floor, ref body, .. } = *batch;
+        Entry { slot: Slot(slot), origin, sequence, floor, body: body.clone(), ..Entry::default() }
+    }
+
+    #[test]
+    fn who_is_passed_over_too_often_is_noticed_and_shown_to_others_once() {
+        let (mut requests, victim) = (Requests::default(), batch(1, 1));
+        assert!(requests.hear(Instant(0), victim.clone()));
+        for slot in 1..=4 {
+            assert!(!requests.is_passed_over(4));
+            requests.assigned(&entry(slot, &batch(2, slot)));
+        }
+        assert!(!requests.is_passed_over(4) && requests.is_passed_over(3));
+        let later = Duration::from_secs(1);
+        assert_eq!(requests.to_share(NodeId(1), Instant(0), later, 4), []);
+        assert_eq!(requests.to_share(NodeId(1), Instant(0), later, 3), [victim.clone()]);
+        assert_eq!(requests.to_share(NodeId(1), Instant(0), later, 3), [], "once");
+        requests.assigned(&entry(5, &victim));
+        assert!(!requests.is_passed_over(3), "its turn has come");
+        requests.leave_view();
+        assert!(!requests.is_passed_over(0), "another view, another primary");
+        let (waits, waited) = requests.executed(Instant(7), &entry(5, &victim));
+        assert_eq!((waits, waited, requests.len()), (1, Duration::from_nanos(7), 0));
     }
 }

@@ -244,6 +244,7 @@ impl Pbft {
         (self.active, self.new_view) = (true, Some(new_view));
         self.changing.deadline = None;
         self.changing.entered = now;
+        self.pace.begin(now, self.members.len());
         let view = self.view;
         self.changing.changes.retain(|_, change| view < change.view);
         let Choice { checkpoint, values } = choice;
