@@ -1,8 +1,8 @@
 //! PBFT in the simulated world: the real core in the real shard, under the faults that a seed draws, and among liars.
 
 mod clients;
-mod twins;
 mod primary;
+mod twins;
 
 use quorate::sim::{self, Fault, Faults, Options, ProtocolName};
 

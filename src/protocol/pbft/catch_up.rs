@@ -44,6 +44,8 @@ pub(super) struct Peers {
     pub executed_at: Instant,
     /// How long a standstill is borne now; doubles up to the regular pause.
     pause: Duration,
+    /// Up to where each had executed when a view was left because of it: it may have lied.
+    disbelieved: BTreeMap<NodeId, Slot>,
     /// Whom bodies are asked of: each in turn, so that one that keeps them back costs a round.
     rotor: usize,
 }
@@ -51,8 +53,8 @@ pub(super) struct Peers {
 impl Peers {
     /// Nobody has been heard.
     pub fn new(now: Instant, pause: Duration) -> Peers {
-        let (words, answered) = (BTreeMap::new(), BTreeMap::new());
-        Peers { words, answered, beat_at: now, moved_at: now, executed_at: now, pause, rotor: 0 }
+        let (words, answered, disbelieved) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Peers { words, answered, disbelieved, beat_at: now, moved_at: now, executed_at: now, pause, rotor: 0 }
     }
     /// The highest slot that at least one correct replica calls stable.
     pub fn vouched_stable(&self, weak: usize) -> Slot {
@@ -66,6 +68,15 @@ impl Peers {
         let mut said: Vec<Slot> = self.words.values().map(of).collect();
         said.sort_unstable_by(|a, b| b.cmp(a));
         said.get(weak - 1).copied().unwrap_or(Slot::ZERO)
+    }
+    /// Whether somebody says that it has executed more than `executed`.
+    pub fn is_ahead(&self, executed: Slot) -> bool {
+        let before = |node| self.disbelieved.get(node).copied().unwrap_or(Slot::ZERO).max(executed);
+        self.words.iter().any(|(node, word)| before(node) < word.executed)
+    }
+    /// A view is left because of what they say: the same claim shall not end the next one as well.
+    pub fn disbelieve(&mut self) {
+        self.disbelieved = self.words.iter().map(|(node, word)| (*node, word.executed)).collect();
     }
     /// The highest view that at least one correct replica says has begun.
     pub fn vouched_view(&self, weak: usize) -> Option<View> {

@@ -113,6 +113,8 @@ pub struct Pbft {
     checkpoints: Checkpoints,
     changing: Changing,
     pace: Pace,
+    /// Somebody says that more is executed than this replica can get to know in this view.
+    falls_behind: bool,
     /// What the present view began with, for those who missed it.
     new_view: Option<NewView>,
     peers: Peers,

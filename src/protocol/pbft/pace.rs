@@ -130,11 +130,13 @@ impl Pace {
 }
 
 impl Pbft {
-    /// Whether this replica finds its primary slow, or unfair to someone. It goes on with it until others find so too.
+    /// Whether this replica finds its primary slow, or unfair to someone, or cannot follow in this view. It goes on with it until others
+    /// find so too.
     pub(super) fn complains(&self) -> bool {
-        self.active
-            && !self.is_primary()
-            && (self.pace.complains() || self.requests.is_passed_over(self.passed_max()))
+        if !self.active || self.is_primary() {
+            return false;
+        }
+        self.pace.complains() || self.requests.is_passed_over(self.passed_max()) || self.falls_behind
     }
     /// After so many later assignments to others a request has been passed over: more than a fair primary can have had on their way.
     fn passed_max(&self) -> u64 {
@@ -145,25 +147,31 @@ impl Pbft {
     /// only that node's trouble.
     pub(super) fn look_after_requests(&mut self, now: Instant, out: &mut Outbox) {
         self.pace.judge(now, self.options.request_timeout);
+        // A decision that one correct replica alone can tell of is believed only when a view has agreed on it anew.
+        let is_still = self.options.request_timeout <= now.since(self.peers.executed_at);
+        let is_alone = self.peers.vouched_executed(self.quorum.weak()) <= self.executed;
+        self.falls_behind = is_still && is_alone && self.peers.is_ahead(self.executed);
         if self.active && !self.is_primary() {
             let (me, after, most) = (self.me, self.changing.patience / 4, self.passed_max());
-            for batch in self.requests.to_share(me, now, after, most) {
+            for batch in self.requests.share(me, now, after, most) {
                 out.send(Target::Others, Message::Request { batch });
             }
         }
     }
 
-    /// `f + 1` that complain of the view, and so a correct one, are enough to leave it together.
+    /// `f + 1` that complain of the view or have left it, and so a correct one, are enough to leave it together.
     pub(super) fn consider_complaints(&mut self, now: Instant, out: &mut Outbox) {
         if !self.active {
             return;
         }
         let fresh = 4 * self.options.status_every;
         let voices = |(node, word): &(NodeId, Word)| {
-            *node != self.me && word.complains && word.view == self.view && now.since(word.heard) <= fresh
+            let is_unhappy = self.view < word.view || (word.view == self.view && word.complains);
+            *node != self.me && is_unhappy && now.since(word.heard) <= fresh
         };
         let others = self.peers.words().filter(voices).count();
-        if self.quorum.weak() <= others + usize::from(self.complains()) {
+        if self.complains() && self.quorum.weak() <= others + 1 {
+            self.peers.disbelieve();
             self.leave(now, self.view.next(), out);
         }
     }

@@ -256,6 +256,7 @@ impl Pbft {
             checkpoints,
             changing: Changing::new(now, patience),
             pace: Pace::new(now),
+            falls_behind: false,
             new_view: None,
             peers: Peers::new(now, options.stall_after),
             transfer: Transfer::default(),
@@ -329,6 +330,11 @@ impl Pbft {
         let now = self.peers.moved_at;
         self.accept_the_rest(now, out);
         // What was written and not yet counted counts now.
+        for vote in self.checkpoints.all() {
+            if self.checkpoints.own(vote.slot) == Some(vote.digest) {
+                self.count_checkpoint(self.me, vote, out);
+            }
+        }
         let slots: Vec<Slot> = self.slots.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             self.check_prepared(slot, out);

@@ -192,7 +192,7 @@ impl Requests {
         self.queues.values().any(over)
     }
     /// Batches of node `me` that have waited for so long, or were passed over so often, that others should hear of them; once each.
-    pub fn to_share(&mut self, me: NodeId, now: Instant, after: Duration, most: u64) -> Vec<Batch> {
+    pub fn share(&mut self, me: NodeId, now: Instant, after: Duration, most: u64) -> Vec<Batch> {
         let Some(queue) = self.queues.get_mut(&me) else { return Vec::new() };
         let others = self.assignments - queue.assignments;
         let is_due = |heard: &&mut Heard| {
@@ -347,9 +347,9 @@ mod tests {
         }
         assert!(!requests.is_passed_over(4) && requests.is_passed_over(3));
         let later = Duration::from_secs(1);
-        assert_eq!(requests.to_share(NodeId(1), Instant(0), later, 4), []);
-        assert_eq!(requests.to_share(NodeId(1), Instant(0), later, 3), [victim.clone()]);
-        assert_eq!(requests.to_share(NodeId(1), Instant(0), later, 3), [], "once");
+        assert_eq!(requests.share(NodeId(1), Instant(0), later, 4), []);
+        assert_eq!(requests.share(NodeId(1), Instant(0), later, 3), std::slice::from_ref(&victim));
+        assert_eq!(requests.share(NodeId(1), Instant(0), later, 3), [], "once");
         requests.assigned(&entry(5, &victim));
         assert!(!requests.is_passed_over(3), "its turn has come");
         requests.leave_view();

@@ -121,11 +121,12 @@ pub fn mutate(mut message: Message, choice: u64) -> Message {
             0 => number(&mut new_view.view.0, how),
             _ => list(&mut new_view.changes, how, a_change),
         },
-        Message::Status { view, active, stable, executed, bodies } => match choice % 8 {
+        Message::Status { view, active, stable, executed, bodies, complains } => match choice % 8 {
             0 | 1 => number(&mut view.0, how),
             2 => *active = !*active,
             3 | 4 => number(&mut stable.0, how),
-            5 | 6 => number(&mut executed.0, how),
+            5 => number(&mut executed.0, how),
+            6 => *complains = !*complains,
             _ => *bodies = !*bodies,
         },
         Message::Decided { entries, votes } => match choice % 2 {
@@ -196,7 +197,14 @@ mod tests {
         let vote = Vote { slot: Slot(4), digest: Digest([1; 32]) };
         let all = [
             Message::Prepare { view: View(1), votes: vec![vote; 2] },
-            Message::Status { view: View(1), active: true, stable: Slot(0), executed: Slot(3), bodies: true },
+            Message::Status {
+                view: View(1),
+                active: true,
+                stable: Slot(0),
+                executed: Slot(3),
+                bodies: true,
+                complains: false,
+            },
             Message::PieceWant { slot: Slot(4), offset: 8, round: 1, ranges: Body::EMPTY },
             Message::Piece {
                 round: 1,
