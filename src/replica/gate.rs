@@ -4,6 +4,10 @@ use crate::base::Ticket;
 use crate::protocol::Send;
 use std::collections::VecDeque;
 
+/// Messages that may wait for a write before no more entries of peers are taken: far more than all windows of a leader hold, so only a
+/// disk that stands still under a network that repeats and reorders comes to it.
+pub const HELD_MAX: usize = 2048;
+
 /// Messages in the order in which they were said, those held back until their tickets are durable.
 #[derive(Default)]
 pub struct Gate {
@@ -33,6 +37,11 @@ impl Gate {
         while self.held.front().is_some_and(|(ticket, _)| *ticket <= durable) {
             free.extend(self.held.pop_front().map(|(_, send)| send));
         }
+    }
+
+    /// Whether what would add to it should wait.
+    pub fn is_full(&self) -> bool {
+        HELD_MAX <= self.held.len()
     }
 
     /// How many messages are held.

@@ -143,9 +143,9 @@ impl<E: Lead> Shard<E> {
         self.tell_clock(now, clock, group);
         match message {
             Message::Forward(message) => self.forwarded(now, clock, from, group, message),
-            // As if it had been lost on its way: it comes again when there is room. Heartbeats and votes are heard all the same, so this
-            // replica neither loses its leader nor disturbs the others.
-            message if self.is_short() && message.takes_room() => self.unroomed += 1,
+            // As if it had been lost on its way: it comes again when there is room on the disk, or the disk has caught up. Heartbeats and
+            // votes are heard all the same, so this replica neither loses its leader nor disturbs the others.
+            message if (self.is_short() || self.gate.is_full()) && message.takes_room() => self.unroomed += 1,
             message => self.step(now, group, |_| Input::Receive { from, message }),
         }
     }

@@ -3,14 +3,11 @@
 
 use crate::base::GROUP_ONE;
 use crate::protocol::raft::Raft;
+use crate::replica::gate::HELD_MAX;
 use crate::sim::host::{Common, Host};
 use crate::sim::violation::hold;
 
 const PROPERTY: &str = "bounded-queues";
-
-/// Messages that wait for their tickets, beyond those that answer the appends of one window: what comes within one slow write. Where
-/// links reorder, a leader that takes a late answer for a new one sends its window again and again, and each is answered.
-const HELD_MAX: usize = 4096;
 
 /// Looks at the queues of a node.
 pub fn check(host: &Host, core: &Raft, common: &Common) {
@@ -22,7 +19,7 @@ pub fn check(host: &Host, core: &Raft, common: &Common) {
     hold!(PROPERTY, reads <= common.reads.demands_max, "node {id}: {reads} reads wait");
 
     let held = host.shard.held();
-    // Each may come twice, and a leader of an earlier term may have as much under way.
+    // What answers no entries (votes, probes) is not counted against the gate's limit; it comes by ones, and may come twice.
     let held_max = HELD_MAX + 4 * nodes * options.window_appends_max;
     hold!(PROPERTY, held <= held_max, "node {id}: {held} messages wait for a write, at most {held_max}");
 
