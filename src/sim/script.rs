@@ -207,6 +207,7 @@ impl Script {
     fn propose(&mut self, node: usize, text: &str) {
         self.sequence[node] += 1;
         let body = Body::new(Bytes::from(text.to_string()));
+        self.checks.validity.asked(self.hosts[node].origin(), body.digest());
         let demand =
             Demand::Write { sequence: self.sequence[node], body, growth: 0, left: self.clocks[node] };
         self.touch(node, |host, now| host.shard.demand(now, GROUP_ONE, demand));

@@ -17,9 +17,10 @@ fn options(nodes: usize, events: u64) -> Options {
     Options { protocol: ProtocolName::Pbft, nodes: Some(nodes), faults, ..Options::of(events) }
 }
 
-/// Runs many seeds; says all that fail.
+/// Runs many seeds; says all that fail. The gate's are the same for every commit, for of fresh ones one in a hundred still fails
+/// (docs/SWEEPS.md, "Open"); `QUORATE_PBFT_SEED` is where else to begin.
 fn sweep(seeds: u64, of: impl Fn(u64) -> Options) -> u64 {
-    let first = setting("QUORATE_SEED", 1);
+    let first = setting("QUORATE_PBFT_SEED", 1);
     let (mut bad, mut committed) = (Vec::new(), 0);
     for seed in first..first + setting("QUORATE_SEEDS", seeds) {
         match sim::run(seed, &of(seed)) {
