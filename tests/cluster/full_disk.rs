@@ -5,8 +5,8 @@ use super::root::{Mounted, is_root};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A log of a few small segments, and not many more.
-const DISK_BYTES: u64 = 28 << 20;
+/// A log of a few small segments, the snapshot that whoever was full long enough needs, and not many more.
+const DISK_BYTES: u64 = 64 << 20;
 
 /// Long, so that whoever asks whether a full disk costs an election does not see those that a busy machine costs.
 const ELECTION_MAX: Duration = Duration::from_secs(3);
