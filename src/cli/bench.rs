@@ -4,10 +4,28 @@ use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::verify::Book;
 use crate::load::LoadError;
+use crate::load::attack::Endured;
 use crate::load::cli::{self, BenchArgs, LimitNodeArgs};
 
 /// Runs the command.
 pub fn run(args: &BenchArgs, output: Output) -> Result<(), Failure> {
+    match args.of_each_attack() {
+        None => run_one(args, output),
+        Some(each) => endure(&each, output),
+    }
+}
+
+/// One cluster an attack, and their table.
+fn endure(each: &[BenchArgs], output: Output) -> Result<(), Failure> {
+    let mut all = Vec::new();
+    for args in each {
+        all.extend(cli::run(args, None)?.report.endured);
+    }
+    output.print(|| Endured::table(&all), || serde_json::json!({ "endured": all }));
+    Ok(())
+}
+
+fn run_one(args: &BenchArgs, output: Output) -> Result<(), Failure> {
     let results = (!args.no_results).then_some(args.results.as_path());
     let (outcome, judgement) = match args.verify {
         true => {

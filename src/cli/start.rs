@@ -3,9 +3,11 @@
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::settings::Settings;
-use crate::config::units;
+use crate::config::{ProtocolKind, Resolved, units};
 use crate::io::clock;
 use crate::node;
+use crate::node::liar::Lies;
+use crate::protocol::pbft::liars::Attack;
 use clap::Args;
 use std::io::Read;
 
@@ -20,6 +22,46 @@ pub struct StartArgs {
     /// For tests of clocks: puts this node's wall clock forward by so much, such as 5min, or back, such as -5min
     #[arg(long, hide_short_help = true, value_name = "TIME", default_value = "0s", value_parser = parse_skew, allow_hyphen_values = true)]
     clock_skew: i64,
+    /// For tests of PBFT, in a binary with the cargo feature `byzantine`: this node lies in this way; in the next one, after a comma,
+    /// from SIGUSR1 on, in none from SIGUSR2 on
+    #[arg(long, hide_short_help = true, value_name = "ATTACK", value_delimiter = ',', value_parser = parse_attack)]
+    byzantine: Vec<Attack>,
+    /// Which of the variants of `--byzantine` are played
+    #[arg(long, hide_short_help = true, value_name = "SEED", default_value_t = 1)]
+    byzantine_seed: u64,
+    /// With `--byzantine`: honest until the first SIGUSR1
+    #[arg(long, hide_short_help = true, requires = "byzantine")]
+    byzantine_waits: bool,
+}
+
+/// The attack of that name, if a replica can play it.
+fn parse_attack(name: &str) -> Result<Attack, String> {
+    let attacks = || Attack::ALL.iter().filter(|attack| attack.is_of_a_replica());
+    let known = || attacks().map(|attack| attack.name()).collect::<Vec<_>>().join(", ");
+    let found = attacks().find(|attack| attack.name() == name);
+    found.copied().ok_or_else(|| format!("no replica plays {name:?}; there are {}", known()))
+}
+
+/// Whether this node lies, and may: in a group that endures it, and a binary that is made for it.
+fn lies(args: &StartArgs, config: &Resolved) -> Result<Option<Lies>, Failure> {
+    let refuse = |why: &str| Err(Failure::new(Exit::Usage, format!("--byzantine: {why}")));
+    match &config.group {
+        _ if args.byzantine.is_empty() => Ok(None),
+        _ if !cfg!(feature = "byzantine") => refuse(
+            "this binary cannot lie; for a test build one that can, with `cargo build --features byzantine`",
+        ),
+        group if group.protocol != ProtocolKind::Pbft => {
+            refuse("only a group with group.protocol = \"pbft\" endures liars; see `quorate init --protocol`")
+        }
+        group if group.faulty == 0 => {
+            refuse("this group endures no liar (group.f is 0); four nodes endure one, seven two")
+        }
+        _ => Ok(Some(Lies {
+            attacks: args.byzantine.clone(),
+            seed: args.byzantine_seed,
+            waits: args.byzantine_waits,
+        })),
+    }
 }
 
 /// Milliseconds of `5min` or `-5min`.
@@ -32,11 +74,12 @@ fn parse_skew(text: &str) -> Result<i64, String> {
 /// Runs the command.
 pub fn run(args: &StartArgs, _output: Output) -> Result<(), Failure> {
     let config = args.settings.resolve()?;
+    let lies = lies(args, &config)?;
     if args.stop_with_stdin {
         stop_with_stdin()?;
     }
     clock::skew_wall(args.clock_skew);
-    node::run(config).map_err(Failure::from)
+    node::run(config, lies).map_err(Failure::from)
 }
 
 impl From<node::RunError> for Failure {
@@ -64,6 +107,15 @@ pub fn stop_with_stdin() -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attack_has_a_name_and_the_network_is_no_replica() {
+        assert_eq!(parse_attack("equivocating"), Ok(Attack::Equivocating));
+        for wrong in ["parting", "equivocate"] {
+            let why = parse_attack(wrong).expect_err("no replica plays it");
+            assert!(why.contains("equivocating, two-faced"), "{why}");
+        }
+    }
 
     #[test]
     fn a_skew_goes_both_ways() {

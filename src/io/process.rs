@@ -28,6 +28,16 @@ pub fn kill(process: u32) -> bool {
     signal(process, libc::SIGKILL)
 }
 
+/// Sends the first signal of those without a meaning of their own (`SIGUSR1`). False when there is no such process.
+pub fn user_signal_1(process: u32) -> bool {
+    signal(process, libc::SIGUSR1)
+}
+
+/// Sends the second one (`SIGUSR2`). False when there is no such process.
+pub fn user_signal_2(process: u32) -> bool {
+    signal(process, libc::SIGUSR2)
+}
+
 fn signal(process: u32, signal: i32) -> bool {
     // Zero and negative numbers mean groups of processes: never those.
     let Some(process) = libc::pid_t::try_from(process).ok().filter(|process| 1 < *process) else {

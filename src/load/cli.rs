@@ -11,7 +11,9 @@ use super::run::{self, Options, Outcome, Target};
 use super::witness::Witness;
 use super::workload::KEY_PREFIX;
 use crate::io::entropy::{Entropy, SystemEntropy};
+use crate::protocol::pbft::liars::Attack;
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -97,6 +99,11 @@ pub struct BenchArgs {
     /// Kill the leader this long after measuring begins, and print when writes resume
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]
     pub kill_leader_at: Option<Duration>,
+    /// In the second third of the measured time as many nodes as the group endures, its primary among them, lie in this way, or in each
+    /// way in turn (`all`), while the load goes through the others; its own cluster's group is pbft. Needs a binary with the cargo
+    /// feature `byzantine`
+    #[arg(long, value_name = "NAME|all", value_parser = attacks(), conflicts_with_all = ["endpoints", "native", "kill_leader_at"])]
+    pub attack: Option<String>,
     /// Record what every client saw, read every key back in the end, and check that all of it is linearizable (exit 7: it is not, 8:
     /// undecided); with --reads a stale answer shows too
     #[arg(long)]
@@ -129,6 +136,17 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
     digits.parse().map(Rate::PerSecond).map_err(|_| format!("{text:?} is neither a number nor `max`"))
 }
 
+/// One after another.
+const ALL_ATTACKS: &str = "all";
+
+fn attack_names() -> impl Iterator<Item = &'static str> {
+    Attack::ALL.iter().filter(|attack| attack.is_of_a_replica()).map(|attack| attack.name())
+}
+
+fn attacks() -> PossibleValuesParser {
+    PossibleValuesParser::new(attack_names().chain([ALL_ATTACKS]))
+}
+
 /// A time with its unit: `3s`, `250ms`, `2m`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
@@ -155,7 +173,13 @@ impl BenchArgs {
     }
     /// What the group of its own cluster obeys: only pbft has native clients.
     fn protocol(&self) -> &str {
-        if self.native { "pbft" } else { &self.protocol }
+        if self.native || self.attack.is_some() { "pbft" } else { &self.protocol }
+    }
+    /// Each bench of one attack that `--attack all` means.
+    pub fn of_each_attack(&self) -> Option<Vec<BenchArgs>> {
+        let is_all = self.attack.as_deref() == Some(ALL_ATTACKS);
+        let one = |name| BenchArgs { attack: Some(name), ..self.clone() };
+        is_all.then(|| attack_names().map(str::to_string).map(one).collect())
     }
     /// The bench that these arguments mean.
     pub fn options(&self) -> Options {
@@ -169,6 +193,7 @@ impl BenchArgs {
                 set: self.settings(),
                 wan: self.wan,
                 native: self.native,
+                attack: self.attack.clone(),
             }
         } else {
             let endpoints = self.endpoints.iter();
@@ -377,11 +402,21 @@ mod tests {
             matches!(args.options().target, Target::Endpoints { endpoints, .. } if endpoints == ["a:1", "b:2"])
         );
         assert_eq!(args.rate, Rate::Max);
+        let args = parse("bench --attack all --nodes 4").unwrap();
+        let each = args.of_each_attack().expect("each in turn");
+        assert!(each.iter().any(|one| one.attack.as_deref() == Some("equivocating")));
+        assert!(each.iter().all(|one| one.protocol() == "pbft" && one.of_each_attack().is_none()));
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for words in ["bench --rate fast", "bench -t 3h", "bench --durability some", "bench --processes 7"] {
+        for words in [
+            "bench --rate fast",
+            "bench -t 3h",
+            "bench --durability some",
+            "bench --processes 7",
+            "bench --attack rude",
+        ] {
             assert!(parse(words).is_err(), "{words}");
         }
     }

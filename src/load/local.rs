@@ -48,6 +48,8 @@ pub struct ClusterOptions {
     pub wan: Option<Shape>,
     /// A native client stands before the nodes, whose group is PBFT.
     pub native: bool,
+    /// Every node is ready to play this attack, and waits.
+    pub attack: Option<String>,
 }
 
 /// A running cluster.
@@ -246,6 +248,9 @@ fn spawn(options: &ClusterOptions, node: &NodeLayout, index: usize, pin: bool) -
     }
     for setting in &options.set {
         command.arg("--set").arg(setting);
+    }
+    if let Some(attack) = &options.attack {
+        command.args(["--byzantine", attack, "--byzantine-waits"]);
     }
     // A group of its own: Ctrl-C in the terminal ends us, and our end ends it.
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0);

@@ -16,6 +16,7 @@ pub mod workload;
 
 pub mod readback;
 
+pub mod attack;
 pub mod interleave;
 pub mod limit;
 pub mod local;

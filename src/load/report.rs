@@ -1,5 +1,6 @@
 //! What a bench says in the end: one value, printed as a table for people and as JSON for programs. The names in it are stable.
 
+use super::attack::Endured;
 use super::machine::Host;
 use super::record::Tick;
 use hdrhistogram::Histogram;
@@ -58,6 +59,9 @@ pub struct Report {
     /// Whether what clients saw is linearizable; none if it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verified>,
+    /// What was still done while nodes lied; none if none was told to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endured: Option<Endured>,
     /// From the kill of the leader to the first answer to a command sent after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery_ms: Option<f64>,
@@ -219,6 +223,11 @@ impl Report {
         if let Some(recovery) = self.recovery_ms {
             rows.push(("recovery", format!("{recovery:.0} ms from the leader's end to the next write")));
         }
+        if let Some(endured) = &self.endured {
+            let Endured { attack, liars, share, calm_per_s, .. } = endured;
+            let calm = grouped(*calm_per_s);
+            rows.push(("attack", format!("{attack} by {liars}: {:.0} % of {calm}/s", share * 100.0)));
+        }
         if let Some(verified) = &self.verified {
             rows.push(("history", verified.to_text()));
         }
@@ -315,6 +324,7 @@ pub(super) fn sample() -> Report {
         memory_bytes_per_node: Some(50_000_000),
         core_round_trip_ns: RoundTrip { before: Some(90.0), after: None },
         verified: None,
+        endured: None,
         recovery_ms: None,
         error_texts: vec![("ERR no & <why>".into(), 1)],
         timeline: vec![Moment { at_ms: 0, ok: 100_000, bad: 0, p50_us: 1.0, p99_us: 3.0, max_us: 5.0 }],

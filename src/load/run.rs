@@ -1,5 +1,6 @@
 //! A whole bench: make a cluster or take endpoints, measure the machine, the load and the limit, and put the result together.
 
+use super::attack::Attack;
 use super::error::LoadError;
 use super::etcd;
 use super::generator::{self, KilledAt, Measured, Observer, Phase};
@@ -50,6 +51,8 @@ pub enum Target {
         wan: Option<Shape>,
         /// Through a native client.
         native: bool,
+        /// As many nodes as the group endures, the primary among them, play this attack in the second third of the measured time.
+        attack: Option<String>,
     },
 }
 
@@ -74,6 +77,11 @@ pub struct Options {
     pub command: String,
 }
 
+/// How many of so many nodes may lie.
+fn liars_max(nodes: usize) -> usize {
+    nodes.saturating_sub(1) / 3
+}
+
 /// A result, and what it was made from.
 pub struct Outcome {
     /// For people and programs.
@@ -91,6 +99,7 @@ struct Under {
     all: Vec<String>,
     processes: Vec<u32>,
     leader: Option<u32>,
+    attack: Option<Attack>,
     // Dropped in this order: the processes end before their directory goes.
     _cluster: Option<Cluster>,
     place: Option<Place>,
@@ -112,6 +121,7 @@ pub fn run(
     let killed_at = KilledAt::default();
     let killer = Killer { armed: options.kill_leader_at, leader: under.leader, killed_at: killed_at.clone() };
     watch.killer = Some(killer);
+    watch.attack = under.attack.clone();
     let plan = &options.plan;
     let measured = match witness {
         Some(witness) => {
@@ -122,10 +132,11 @@ pub fn run(
         None => load(plan, &under.endpoints, killed_at, &mut watch, None)?,
     };
     let usage = watch.usage();
+    let endured = under.attack.as_ref().map(|attack| attack.judge(measured.recorder.ticks()));
     let host = Host::look(under.place.as_ref().map(Place::path));
     drop(under);
     let round_trip = RoundTrip { before, after: machine::core_round_trip_ns() };
-    let report = options.report(&measured, &usage, bare, round_trip, host);
+    let report = Report { endured, ..options.report(&measured, &usage, bare, round_trip, host) };
     Ok(Outcome { report, measured, started: usage.started })
 }
 
@@ -189,10 +200,11 @@ impl Under {
                 all: endpoints.clone(),
                 processes: processes.clone(),
                 leader: None,
+                attack: None,
                 _cluster: None,
                 place: None,
             }),
-            Target::Local { protocol: _, nodes, durability, spin, spread, set, wan, native } => {
+            Target::Local { protocol: _, nodes, durability, spin, spread, set, wan, native, attack } => {
                 let place = Place::choose(options.dir.as_deref(), durability == VOLATILE)?;
                 let program = options.program.clone().map_or_else(local::own_program, Ok)?;
                 let cluster = Cluster::start(&ClusterOptions {
@@ -204,6 +216,7 @@ impl Under {
                     set: set.clone(),
                     wan: *wan,
                     native: *native,
+                    attack: attack.clone(),
                 })?;
                 let (leader, mut endpoints) = (cluster.wait_leader(Duration::ZERO)?, cluster.endpoints());
                 let processes = cluster.processes();
@@ -214,6 +227,14 @@ impl Under {
                 if !spread && options.kill_leader_at.is_none() {
                     endpoints.truncate(1);
                 }
+                let attack = attack.as_ref().map(|name| {
+                    // The primaries of this view and the next ones. Nobody is loaded who will lie.
+                    let liars: Vec<usize> = (leader..).take(liars_max(*nodes)).map(|n| n % nodes).collect();
+                    let is_correct = |node: &usize| !liars.contains(node);
+                    endpoints = (0..*nodes).filter(is_correct).map(|node| all[node].clone()).collect();
+                    let liars = liars.iter().map(|node| processes[*node]).collect();
+                    Attack::amid(name, liars, options.plan.duration)
+                });
                 if let Some(native) = cluster.native() {
                     endpoints = vec![native.to_string()];
                 }
@@ -222,6 +243,7 @@ impl Under {
                     all,
                     processes,
                     leader: Some(leader_process),
+                    attack,
                     _cluster: Some(cluster),
                     place: Some(place),
                 })
@@ -239,6 +261,16 @@ impl Options {
                 usage("--kill-leader-at needs a cluster of its own: leave --endpoints out")
             }
             Target::Local { nodes: 0, .. } => usage("--nodes is 0"),
+            Target::Local { attack: Some(_), .. }
+                if !cfg!(feature = "byzantine") && self.program.is_none() =>
+            {
+                usage(
+                    "--attack: this binary cannot lie; build one that can, with `cargo build --features byzantine`",
+                )
+            }
+            Target::Local { attack: Some(_), nodes, .. } if liars_max(*nodes) == 0 => {
+                usage(&format!("--attack: a group of {nodes} endures no liar; choose --nodes 4 or more"))
+            }
             _ if self.plan.etcd
                 && (0 < self.plan.read_percent || self.verify || self.plan.password.is_some()) =>
             {
@@ -322,6 +354,7 @@ impl Options {
             memory_bytes_per_node: usage.memory,
             core_round_trip_ns,
             verified: None,
+            endured: None,
             recovery_ms: measured.recovery.map(|time| time.as_secs_f64() * 1e3),
             error_texts: measured.texts.clone().into_iter().collect(),
             timeline: measured.recorder.ticks().iter().map(Moment::of).collect(),
@@ -377,6 +410,7 @@ struct Watch<'a> {
     memory: Option<u64>,
     started: SystemTime,
     killer: Option<Killer>,
+    attack: Option<Attack>,
     next: &'a mut dyn Observer,
 }
 
@@ -390,6 +424,7 @@ impl<'a> Watch<'a> {
             memory: None,
             started: SystemTime::now(),
             killer: None,
+            attack: None,
             next,
         }
     }
@@ -419,6 +454,9 @@ impl Observer for Watch<'_> {
                 self.started = SystemTime::now();
                 if let Some(killer) = &mut self.killer {
                     killer.arm();
+                }
+                if let Some(attack) = self.attack.take() {
+                    attack.play();
                 }
             }
             Phase::Drain => {

@@ -272,7 +272,7 @@ impl Replayed {
     }
 }
 
-fn pbft_options(config: &Resolved) -> pbft::Options {
+pub(super) fn pbft_options(config: &Resolved) -> pbft::Options {
     let (group, default) = (&config.group, pbft::Options::default());
     pbft::Options {
         faulty_max: Some(group.faulty),
@@ -296,7 +296,7 @@ fn pbft_setup(config: &Resolved, secret: &SecretKey, boot: u64) -> pbft::Setup {
     }
 }
 
-fn keyring(config: &Resolved, own: SigningKey) -> Keyring {
+pub(super) fn keyring(config: &Resolved, own: SigningKey) -> Keyring {
     let public = config.cluster.members.iter().filter_map(|m| m.signing_key.map(|key| (m.id, key)));
     let clients = config.cluster.clients.iter().map(|client| (client.id, client.signing_key));
     Keyring::new(own, public.chain(clients))

@@ -6,6 +6,7 @@ pub mod agent;
 mod ahead;
 pub mod boot;
 mod keeping;
+pub mod liar;
 pub mod outside;
 pub mod placement;
 mod probe;
@@ -22,7 +23,7 @@ use crate::admin::status::{Convicted, Facts, PeerFacts};
 use crate::admin::{
     Event, EventSink, LogFormat, LogLines, Service, ServiceError, ServiceOptions, Status, Token,
 };
-use crate::base::{GROUP_ONE, Slot};
+use crate::base::{GROUP_ONE, Number, Slot};
 use crate::config::{LineFormat, Resolved};
 use crate::crypto::SecretKey;
 use crate::io::{DriverError, SystemEntropy, process};
@@ -30,10 +31,12 @@ use crate::log::superblock::{self, SuperblockError};
 use crate::log::{FORMAT_VERSION, LogError};
 use crate::meter::Board;
 use crate::protocol::Engine;
+use crate::protocol::pbft::liars::Liars;
 use crate::protocol::raft::Hole;
 use agent::NodeAgent;
 use boot::Booted;
 use crossbeam::channel::{Receiver, unbounded};
+use liar::Lies;
 use placement::{Placement, Role};
 use run::{Core, CoreError};
 use sizes::Sizes;
@@ -111,8 +114,8 @@ fn machine(what: impl Into<String>, cure: &'static str) -> impl FnOnce(std::io::
     move |error| RunError::Machine { what, error, cure }
 }
 
-/// Runs one node until SIGTERM or SIGINT. Prints one line on standard output when it is ready.
-pub fn run(config: Resolved) -> Result<(), RunError> {
+/// Runs one node until SIGTERM or SIGINT, and lets it lie if a test wants that. Prints one line on standard output when it is ready.
+pub fn run(config: Resolved, lies: Option<Lies>) -> Result<(), RunError> {
     process::share_memory();
     let _alone = superblock::lock(&config.node.dir)?;
     let format = match config.log_lines.format {
@@ -121,14 +124,14 @@ pub fn run(config: Resolved) -> Result<(), RunError> {
     };
     let (events, lines) = LogLines::start(format, config.node.id.0)
         .map_err(machine("the thread of log lines", MORE_PROCESSES))?;
-    let ended = live(&config, &events);
+    let ended = live(&config, lies, &events);
     drop(events);
     lines.join();
     ended
 }
 
 /// From the first thread to the last.
-fn live(config: &Resolved, events: &EventSink) -> Result<(), RunError> {
+fn live(config: &Resolved, lies: Option<Lies>, events: &EventSink) -> Result<(), RunError> {
     let signals = signals()?;
     let placement = Placement::of(config.placement.cores);
     let mut threads = Threads::start(config, &placement)?;
@@ -151,7 +154,7 @@ fn live(config: &Resolved, events: &EventSink) -> Result<(), RunError> {
                     costs CPU and memory";
         events.emit(Event::Warning { what: what.into() });
     }
-    let node = assemble(config, &placement, &threads, begun, booted, events)?;
+    let node = assemble(config, lies, &placement, &threads, begun, booted, events)?;
     threads.hand_out(node.cores)?;
     ready(config, node.service.address(), events);
     let ended = match threads.wait(&signals) {
@@ -191,6 +194,7 @@ struct Node {
 
 fn assemble(
     config: &Resolved,
+    lies: Option<Lies>,
     placement: &Placement,
     threads: &Threads,
     begun: Begun,
@@ -211,6 +215,7 @@ fn assemble(
         doorbells: &doorbell,
         keeper: Arc::new(bell.clone()),
         entropy: Box::new(SystemEntropy),
+        liars: lies.map(|lies| lying(config, &secret, &lies)).transpose()?,
     };
     let snapshot = booted.snapshot.clone();
     let mut wired = wire(begun, config, &Sizes::NODE, secret, booted, around);
@@ -242,6 +247,12 @@ fn assemble(
     }
     let service = serve(config, status, board, wired.probe, keeper, events)?;
     Ok(Node { cores, service, ending: wired.ending })
+}
+
+/// What a node that lies says instead of what its replica wants to, and when.
+fn lying(config: &Resolved, secret: &SecretKey, lies: &Lies) -> Result<(Vec<Liars>, Number), RunError> {
+    let turn = liar::watch(lies).map_err(machine("the thread of lies", MORE_PROCESSES))?;
+    Ok((lies.liars(config, secret), turn))
 }
 
 fn secret_key(config: &Resolved) -> Result<SecretKey, RunError> {

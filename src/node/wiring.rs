@@ -10,6 +10,7 @@
 
 use super::agent::NodeAgent;
 use super::boot::Booted;
+use super::liar::{Mouth, behind};
 use super::placement::Role;
 use super::probe::DataPlaneProbe;
 use super::sizes::Sizes;
@@ -32,6 +33,7 @@ use crate::net::rx::{PeerAddress, Rings as RxRings, Rx, Settings as RxSettings};
 use crate::net::tx::Tx;
 use crate::protocol::Engine;
 use crate::protocol::pbft::Quorum;
+use crate::protocol::pbft::liars::Liars;
 use crate::replica::agent::{Heard, Ports as ReplicaPorts, Told};
 use crate::replica::{ReplicaAgent, Shard, seat, shard};
 use crate::resp::parse::Limits;
@@ -94,6 +96,8 @@ pub struct Surroundings<'a> {
     pub keeper: Arc<dyn Doorbell>,
     /// For handshakes.
     pub entropy: Box<dyn Entropy>,
+    /// What this node says instead of what its replica wants to, where a test makes it lie, and which of it now (`liar::watch`).
+    pub liars: Option<(Vec<Liars>, Number)>,
 }
 
 /// A node of which nothing is known but who it is: the agents of its client port, and the far ends of what connects them.
@@ -174,6 +178,12 @@ impl Rings {
             loads: ring(few),
         }
     }
+    /// Puts a liar between the replica and its peers.
+    fn around(mut self, liars: Option<(Vec<Liars>, Number)>) -> (Rings, Option<Mouth>) {
+        let (opened, outgoing) = (&mut self.opened.1, &mut self.outgoing.0);
+        let mouth = liars.map(|(liars, turn)| Mouth::between(liars, turn, opened, outgoing));
+        (self, mouth)
+    }
 }
 
 /// Makes the other agents of a node and connects them all.
@@ -185,8 +195,8 @@ pub fn wire(
     booted: Booted,
     around: Surroundings,
 ) -> Wired {
-    let rings = Rings::new(sizes);
-    let Surroundings { doorbells, keeper: bell, entropy } = around;
+    let Surroundings { doorbells, keeper: bell, entropy, liars } = around;
+    let (rings, mouth) = Rings::new(sizes).around(liars);
     let Booted { origin, log, engine, store, .. } = booted;
     let Begun { clients, ending, demands, answers, refusals, view, numbers, told, store_told } = begun;
     let keeper = keeper::Ports {
@@ -250,7 +260,7 @@ pub fn wire(
         vec![(Role::Rx, Box::new(rx)), (Role::Open, Box::new(open))];
     let (take, reply) = clients.map(|[take, reply]| ((Role::Take, take), (Role::Reply, reply))).unzip();
     agents.extend(take);
-    agents.push((Role::Replica, Box::new(replica)));
+    agents.push((Role::Replica, behind(mouth, replica)));
     agents.push((Role::Log, Box::new(LogAgent::new(log, log_rings))));
     agents.push((Role::Store, Box::new(store)));
     agents.push((Role::Seal, Box::new(seal)));

@@ -2,33 +2,11 @@
 //! what anyone sends, and never forges. Nodes that it has corrupted, where a protocol endures such, say what it wants them to say
 //! ([`super::liars`]).
 
+pub use crate::protocol::pbft::liars::{Fate, Word};
+
 use crate::base::{Instant, NodeId, NodeSet, Prng, Term};
 use crate::wire::{Message, raft};
 use std::time::Duration;
-
-/// What the network makes of a message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
-    /// What it would anyway.
-    Pass,
-    /// It is lost.
-    Lose,
-    /// It is late by so much.
-    Hold(Duration),
-}
-
-/// Something that a corrupted node says.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Word {
-    /// Who says it: a corrupted node, since links are authentic.
-    pub from: NodeId,
-    /// To whom.
-    pub to: NodeId,
-    /// What.
-    pub message: Message,
-    /// It is held back for so long first.
-    pub after: Duration,
-}
 
 /// See the module. Calls come in the order in which messages leave their senders, so an adversary is a function of the run.
 ///

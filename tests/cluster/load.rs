@@ -48,6 +48,8 @@ pub struct Load {
     recorder: Recorder,
     history: Shelf,
     clients: Vec<JoinHandle<()>>,
+    /// The nodes that take it.
+    nodes: Vec<usize>,
 }
 
 /// A history in memory.
@@ -66,6 +68,12 @@ impl Write for Shelf {
 impl Load {
     /// Each client begins at a node of its own; when that goes away it goes on with the next.
     pub fn start(cluster: &Cluster) -> Load {
+        Load::through(cluster, (1..=cluster.clients.len()).collect())
+    }
+
+    /// The same through some nodes only.
+    pub fn through(cluster: &Cluster, nodes: Vec<usize>) -> Load {
+        let addresses: Vec<String> = nodes.iter().map(|node| cluster.clients[node - 1].clone()).collect();
         let history = Shelf::default();
         let recorder = Recorder::new(history.clone(), Some(Model::Any)).expect("memory takes everything");
         let shared = Arc::new(Shared {
@@ -77,8 +85,8 @@ impl Load {
         let spawn = |number: usize| {
             let worker = Worker {
                 number: number as u64,
-                addresses: cluster.clients.clone(),
-                node: number % cluster.clients.len(),
+                addresses: addresses.clone(),
+                node: number % addresses.len(),
                 client: None,
                 random: Prng::from_seed(number as u64),
                 writes: 0,
@@ -87,8 +95,8 @@ impl Load {
             };
             std::thread::spawn(move || worker.run())
         };
-        let clients = (0..CLIENTS * cluster.clients.len()).map(spawn).collect();
-        Load { shared, recorder, history, clients }
+        let clients = (0..CLIENTS * addresses.len()).map(spawn).collect();
+        Load { shared, recorder, history, clients, nodes }
     }
 
     /// Waits until so many further writes are acknowledged.
@@ -109,7 +117,7 @@ impl Load {
         Fault { load: self, name: name.to_string(), since: Instant::now() }
     }
 
-    /// Ends the load, reads every key through every node that runs, and checks the history of all of it.
+    /// Ends the load, reads every key through every node that took it and runs, and checks the history of all of it.
     pub fn finish(self, cluster: &Cluster) {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.clients.into_iter().for_each(|client| client.join().expect("a client that ends"));
@@ -117,7 +125,7 @@ impl Load {
         let epochs = self.shared.operations.load(Ordering::Relaxed) / OPERATIONS;
         let keys: Vec<String> =
             (0..=epochs).flat_map(|epoch| (0..KEYS).map(move |key| name(epoch, key))).collect();
-        for node in cluster.running() {
+        for node in cluster.running().into_iter().filter(|node| self.nodes.contains(node)) {
             read_all(cluster, node, &keys, begun, self.recorder.pen());
         }
         self.recorder.finish().expect("memory takes everything");

@@ -7,6 +7,8 @@ mod faults;
 mod full_disk;
 pub mod harness;
 mod identity;
+#[cfg(feature = "byzantine")]
+mod liars;
 mod limits;
 pub mod load;
 mod memory;

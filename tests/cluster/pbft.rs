@@ -39,3 +39,17 @@ fn four_that_bear_a_liar_outlive_the_crash_of_each_in_turn_and_of_all() {
     fault.recovered(ENOUGH);
     load.finish(&cluster);
 }
+
+/// Sixteen bear five: as many are killed at once, the primary among them, and come back.
+#[test]
+fn sixteen_that_bear_five_liars_outlive_the_crash_of_five() {
+    let mut cluster = start("pbft-sixteen", 16);
+    let load = Load::through(&cluster, (13..=16).collect());
+    load.await_more(ENOUGH);
+    let fault = load.fault("kill -9 of five of sixteen, the primary among them");
+    (1..=5).for_each(|node| cluster.kill(node));
+    fault.recovered(ENOUGH);
+    (1..=5).for_each(|node| cluster.start_node(node));
+    cluster.await_all();
+    load.finish(&cluster);
+}

@@ -11,7 +11,7 @@
 //! - `checkpoint`: equal states become stable, and what lies below is forgotten (4.2, 4.3).
 //! - `view_change`, `choose`: another primary, and what its view begins with (4.5, figure 4).
 //! - `catch_up`, `transfer`: what a replica has missed, from any other, believed only with `f + 1` voices or a certificate (4.6, 6.2).
-//! - `evidence`: signed words that contradict each other.
+//! - `evidence`: signed words that contradict each other. `liars`: what a replica that lies would say, for tests.
 //! - `recover`: a start from what was stored. `status`: what others see of a replica.
 //!
 //! # What waits for durability
@@ -23,6 +23,7 @@ mod catch_up;
 mod checkpoint;
 pub mod choose;
 pub mod evidence;
+pub mod liars;
 mod normal;
 pub mod options;
 mod pace;

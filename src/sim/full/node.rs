@@ -264,6 +264,7 @@ impl Node {
             doorbells: &|_| Arc::new(Silent),
             keeper: Arc::new(Silent),
             entropy: Box::new(entropy),
+            liars: None,
         };
         let secret = common.secrets[self.index].clone();
         let wired =

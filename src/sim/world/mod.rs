@@ -16,7 +16,7 @@ use super::check::Checks;
 use super::coverage::{Coverage, Reached};
 use super::disk::Snapshot;
 use super::host::Host;
-use super::liars::{Attack, Liars};
+use super::liars::{self, Attack};
 use super::machine::mix;
 use super::network::Network;
 use super::options::{Fault, Options};
@@ -184,10 +184,10 @@ impl World {
     }
 
     /// A run in which these nodes lie, and no others.
-    pub fn run_among(seed: u64, options: &Options, liars: NodeSet, attacks: &[Attack]) -> Outcome {
+    pub fn run_among(seed: u64, options: &Options, corrupted: NodeSet, attacks: &[Attack]) -> Outcome {
         let honest = Options { faults: options.faults.without(Fault::Liars), ..*options };
         let mut world = World::new(seed, &honest);
-        let liars = Liars::new(Prng::from_seed(seed ^ 7), &world.swarm.common, liars, attacks);
+        let liars = liars::among(Prng::from_seed(seed ^ 7), &world.swarm.common, corrupted, attacks);
         world.face(Box::new(liars));
         world.play(options)
     }
@@ -227,7 +227,7 @@ impl World {
         let checks = Checks::of(&swarm.common);
         let hunter = Hunter::new(stream(6), nodes);
         let hunter: Option<Box<dyn Adversary>> = if swarm.hunt { Some(Box::new(hunter)) } else { None };
-        let liars = Liars::draw(stream(7), &swarm.common, options);
+        let liars = liars::draw(stream(7), &swarm.common, options);
         let mut world = World {
             now: Instant::ZERO,
             dice,

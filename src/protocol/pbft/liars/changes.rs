@@ -1,10 +1,9 @@
 //! View-changes that lie: P that nobody else accepted, P and Q left out, water marks in the clouds, views that nobody wants, another
 //! view-change for each receiver.
 
-use super::{Lie, Scene, word};
+use super::{Lie, Scene, Word, word};
 use crate::base::{Digest, NodeId, Slot, View};
 use crate::crypto::Signature;
-use crate::sim::adversary::Word;
 use crate::wire::Message as Any;
 use crate::wire::pbft::{Accepted, Change, Message, Prepared, Vote};
 

@@ -1,10 +1,9 @@
 //! Small-scope mutations: one field of a message is off by one, zero, the largest, or another message's (ByzzFuzz, Winter and others,
 //! OOPSLA 2023: faults close to what a protocol expects find most). What needs the liar's signature is signed again.
 
-use super::{Lie, Scene};
+use super::{Lie, Scene, Word};
 use crate::base::{Body, Digest, NodeId, View};
 use crate::crypto::Signature;
-use crate::sim::adversary::Word;
 use crate::wire::pbft::{Message, Proposal, Vote};
 use crate::wire::{Entry, EntryKind, Message as Any};
 

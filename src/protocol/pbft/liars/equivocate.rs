@@ -1,9 +1,8 @@
 //! The equivocating primary: "assigns the same sequence number to different requests" (Castro and Liskov 1999, 4.2).
 
-use super::{Lie, Scene, word};
+use super::{Lie, Scene, Word, word};
 use crate::base::{Digest, NodeId, Slot, View};
 use crate::crypto::Signature;
-use crate::sim::adversary::Word;
 use crate::wire::pbft::{Message, Proposal, Vote, digest};
 use crate::wire::{Entry, Message as Any};
 use std::collections::BTreeMap;

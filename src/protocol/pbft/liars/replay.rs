@@ -1,9 +1,8 @@
 //! Replays: what was once said rightly comes again when it is wrong. Links let no frame in twice, so only what the liars said
 //! themselves, and what carries its author's signature, can.
 
-use super::{Lie, Scene, word};
+use super::{Lie, Scene, Word, word};
 use crate::base::NodeId;
-use crate::sim::adversary::Word;
 use crate::wire::pbft::Message;
 use crate::wire::{Message as Any, forward};
 use std::collections::VecDeque;

@@ -1,8 +1,7 @@
 //! A scheduler that goes after views: some correct nodes hear the news of a view late, so that each knows another part of it.
 
-use super::{Lie, Scene};
+use super::{Fate, Lie, Scene};
 use crate::base::NodeId;
-use crate::sim::adversary::Fate;
 use crate::wire::Message as Any;
 use crate::wire::pbft::Message;
 use std::time::Duration;

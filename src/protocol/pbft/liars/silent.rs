@@ -1,8 +1,7 @@
 //! Silence: crashed for some, well for others.
 
-use super::{Lie, Scene};
+use super::{Lie, Scene, Word};
 use crate::base::NodeSet;
-use crate::sim::adversary::Word;
 use crate::wire::Message as Any;
 use crate::wire::pbft::Message;
 

@@ -1,10 +1,9 @@
 //! A new primary that leaves out what binds it: its new-view is made of view-changes that it chose for what they do not say, that it
 //! forged, or that are too few (TOCS 2002, 4.5.2: why backups verify).
 
-use super::{Lie, Scene, word};
+use super::{Lie, Scene, Word, word};
 use crate::base::{NodeId, View};
 use crate::crypto::Signature;
-use crate::sim::adversary::Word;
 use crate::wire::pbft::{Change, Message, NewView};
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Liars: what corrupted replicas of a PBFT group do, one file an attack. An attack twists what the correct replica of a corrupted node
 //! wants to say, keeps things from it, and says what it likes in the name and with the keys of all nodes that are corrupted. Several
-//! go together; a seed draws them ([`Liars::draw`]), a test names them ([`Liars::new`]).
+//! go together. The simulator (`sim::liars`) and a node of a test (`node::liar`) put the same ones between a replica and everybody else.
 //!
 //! Their power is that of the adversary of Castro and Liskov (1999, 2): it sees all messages, coordinates the faulty nodes and delays
 //! the correct ones, and cannot forge a correct node's tag or signature.
@@ -23,12 +23,9 @@ mod unfair;
 
 pub use mutate::mutate;
 
-use super::adversary::{Adversary, Fate, Word};
-use super::host::{Common, keys};
-use super::options::{Fault, Options, ProtocolName};
+use super::{Options, Quorum};
 use crate::base::{GROUP_ONE, Instant, NodeId, NodeSet, Prng, View};
 use crate::crypto::{Keyring, Signature};
-use crate::protocol::pbft::{self, Quorum};
 use crate::wire::Message as Any;
 use crate::wire::pbft::{Change, Message, Proposal, Vote, digest, signed_checkpoint, signed_proposals};
 use std::collections::{BTreeMap, VecDeque};
@@ -90,6 +87,37 @@ attacks! {
     Parting = "parting" => parting::Parting::new;
 }
 
+impl Attack {
+    /// Whether a replica does it; else it is the network that does.
+    pub fn is_of_a_replica(self) -> bool {
+        self != Attack::Parting
+    }
+}
+
+/// What the network makes of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// What it would anyway.
+    Pass,
+    /// It is lost.
+    Lose,
+    /// It is late by so much.
+    Hold(Duration),
+}
+
+/// Something that a corrupted node says.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Word {
+    /// Who says it: a corrupted node, since links are authentic.
+    pub from: NodeId,
+    /// To whom.
+    pub to: NodeId,
+    /// What.
+    pub message: Any,
+    /// It is held back for so long first.
+    pub after: Duration,
+}
+
 /// What attacks know and may use.
 pub struct Scene {
     /// The adversary's dice.
@@ -101,7 +129,7 @@ pub struct Scene {
     /// Whose keys it has.
     pub corrupted: NodeSet,
     /// What the group is tuned by.
-    pub options: pbft::Options,
+    pub options: Options,
     /// Sizes of quorums.
     pub quorum: Quorum,
     /// The newest view that a correct node has spoken of.
@@ -145,7 +173,7 @@ impl Scene {
 }
 
 /// What an attack does. Whatever it does not say stays as it is.
-trait Lie {
+trait Lie: Send {
     /// A corrupted node's replica, or an attack before this one, wants to say `message`. What is said instead goes into `out`.
     fn twist(&mut self, _scene: &mut Scene, word: Word, out: &mut Vec<Word>) {
         out.push(word);
@@ -180,44 +208,27 @@ pub struct Liars {
 }
 
 impl Liars {
-    /// `corrupted` nodes of a cluster, and what they do.
+    /// What the nodes do whose `keys` they have, of a group of the nodes 1 to `nodes`.
     ///
     /// # Panics
     /// When more are corrupted than the group endures, or none.
-    pub fn new(prng: Prng, common: &Common, corrupted: NodeSet, attacks: &[Attack]) -> Liars {
-        let (nodes, options) = (common.nodes, common.pbft.clone());
+    pub fn new(
+        prng: Prng,
+        nodes: usize,
+        options: Options,
+        keys: BTreeMap<NodeId, Keyring>,
+        attacks: &[Attack],
+    ) -> Liars {
         let quorum = match options.faulty_max {
             Some(f) => Quorum::new(nodes, f).expect("so many endure f liars"),
             None => Quorum::most(nodes),
         };
+        let corrupted: NodeSet = keys.keys().copied().collect();
         assert!(!corrupted.is_empty() && corrupted.len() <= quorum.f());
-        let keys = corrupted.iter().map(|node| (node, keys(node, nodes))).collect();
         let (now, view) = (Instant::ZERO, View::ZERO);
         let mut scene = Scene { prng, now, nodes, corrupted, options, quorum, view, keys };
         let attacks = attacks.iter().map(|attack| attack.make(&mut scene)).collect();
         Liars { scene, attacks, waiting: VecDeque::new(), is_calm: false }
-    }
-
-    /// Those that a seed stands for, if any.
-    pub fn draw(mut prng: Prng, common: &Common, options: &Options) -> Option<Liars> {
-        let f = common.pbft.faulty_max.unwrap_or((common.nodes.max(1) - 1) / 3);
-        let is_drawn = prng.chance(2, 3) && options.faults.has(Fault::Liars);
-        if !is_drawn || f == 0 || common.protocol != ProtocolName::Pbft {
-            return None;
-        }
-        let count = if prng.chance(2, 3) { f } else { 1 + prng.below(f as u64) as usize };
-        let mut corrupted = NodeSet::default();
-        while corrupted.len() < count {
-            corrupted.insert(NodeId(1 + prng.below(common.nodes as u64) as u8));
-        }
-        let count = 1 + prng.below(3);
-        let any = |_| Attack::ALL[prng.below(Attack::ALL.len() as u64) as usize];
-        let mut attacks: Vec<Attack> = (0..count).map(any).collect();
-        // Who says nothing tells no other lie.
-        attacks.sort_unstable();
-        attacks.dedup();
-        let seed = prng.next_u64();
-        Some(Liars::new(Prng::from_seed(seed), common, corrupted, &attacks))
     }
 
     fn wait(&mut self, words: Vec<Word>) {
@@ -226,12 +237,14 @@ impl Liars {
     }
 }
 
-impl Adversary for Liars {
-    fn corrupted(&self) -> NodeSet {
+impl Liars {
+    /// The nodes that lie.
+    pub fn corrupted(&self) -> NodeSet {
         self.scene.corrupted
     }
 
-    fn instead(&mut self, now: Instant, word: Word, out: &mut Vec<Word>) {
+    /// A corrupted node's replica wants to say `word`. What is said instead goes into `out`.
+    pub fn instead(&mut self, now: Instant, word: Word, out: &mut Vec<Word>) {
         self.scene.now = now;
         let mut words = vec![word];
         for attack in &mut self.attacks {
@@ -242,17 +255,20 @@ impl Adversary for Liars {
         out.append(&mut words);
     }
 
-    fn hears(&mut self, now: Instant, from: NodeId, _: NodeId, message: &Any) -> bool {
+    /// Whether a corrupted node's replica is to hear of this.
+    pub fn hears(&mut self, now: Instant, from: NodeId, message: &Any) -> bool {
         self.scene.now = now;
         self.attacks.iter_mut().all(|attack| attack.hears(&mut self.scene, from, message))
     }
 
-    fn unasked(&mut self, _: Instant, out: &mut Vec<Word>) {
+    /// What they say of their own accord: asked after each message that they heard or said.
+    pub fn unasked(&mut self, out: &mut Vec<Word>) {
         // A few at a time: each is a message of which correct nodes may say more.
         out.extend(self.waiting.drain(..self.waiting.len().min(4)));
     }
 
-    fn fate(&mut self, now: Instant, from: NodeId, to: NodeId, message: &Any) -> Fate {
+    /// A correct node's message is overheard. What becomes of it, where the network obeys.
+    pub fn fate(&mut self, now: Instant, from: NodeId, to: NodeId, message: &Any) -> Fate {
         self.scene.now = now;
         if let Any::Pbft(said) = message {
             if let Some(view) = view_of(said) {
@@ -271,7 +287,8 @@ impl Adversary for Liars {
         fates.fold(Fate::Pass, |first, next| if first == Fate::Pass { next } else { first })
     }
 
-    fn calm(&mut self) {
+    /// From now on the network obeys nobody. Lies go on.
+    pub fn calm(&mut self) {
         self.is_calm = true;
     }
 }

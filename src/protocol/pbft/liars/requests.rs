@@ -1,10 +1,9 @@
 //! Requests that their client never made, and the big-MAC client: one whose request some replicas can check and others cannot (Clement
 //! and others, NSDI 2009, 3). Here a request is signed, so what the primary cannot pass on it must not assign either.
 
-use super::{Lie, Scene, word};
+use super::{Lie, Scene, Word, word};
 use crate::base::{Body, GROUP_ONE, NodeId, Origin};
 use crate::crypto::Signature;
-use crate::sim::adversary::Word;
 use crate::wire::pbft::{Message, Proposal, signed_batch};
 use crate::wire::{Batch, Entry, EntryKind, Message as Any, forward};
 

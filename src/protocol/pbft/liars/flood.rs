@@ -1,9 +1,8 @@
 //! Floods: votes for slots and views that are far away, questions without end. What correct nodes hold must stay bounded.
 
-use super::{Lie, Scene, word};
+use super::{Lie, Scene, Word, word};
 use crate::base::{Body, Digest, NodeId, Slot, Stamp, View};
 use crate::crypto::Signature;
-use crate::sim::adversary::Word;
 use crate::wire::Entry;
 use crate::wire::pbft::{Message, Proposal, Vote};
 

@@ -1,8 +1,7 @@
 //! Lying checkpoints: another state for each receiver, states of slots that nobody has executed, standings that are not.
 
-use super::{Lie, Scene, word};
+use super::{Lie, Scene, Word, word};
 use crate::base::{Digest, NodeId, Slot};
-use crate::sim::adversary::Word;
 use crate::wire::Message as Any;
 use crate::wire::pbft::{Message, Vote};
 

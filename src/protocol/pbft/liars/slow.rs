@@ -1,7 +1,6 @@
 //! The delay attack: a primary that assigns just before it would be suspected (Amir and others, Prime; Clement and others, NSDI 2009).
 
-use super::{Lie, Scene};
-use crate::sim::adversary::Word;
+use super::{Lie, Scene, Word};
 use crate::wire::Message as Any;
 use crate::wire::pbft::Message;
 use std::time::Duration;

@@ -1,8 +1,7 @@
 //! Decisions that were never made: values of the liar's own, told to those who are a little behind.
 
-use super::{Lie, Scene, word};
+use super::{Lie, Scene, Word, word};
 use crate::base::{NodeId, Slot};
-use crate::sim::adversary::Word;
 use crate::wire::Message as Any;
 use crate::wire::pbft::Message;
 use crate::wire::{Entry, pbft};

@@ -1,8 +1,7 @@
 //! Poisoned state transfer: pieces that are not the certified state's, of another size, or never enough.
 
-use super::{Lie, Scene};
+use super::{Lie, Scene, Word};
 use crate::base::{Body, Stamp};
-use crate::sim::adversary::Word;
 use crate::wire::Message as Any;
 use crate::wire::pbft::Message;
 

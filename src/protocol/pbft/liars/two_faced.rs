@@ -1,8 +1,7 @@
 //! Votes that differ from receiver to receiver: each hears what it wants, something else, the same twice, or all at once.
 
-use super::{Lie, Scene, word};
+use super::{Lie, Scene, Word, word};
 use crate::base::Digest;
-use crate::sim::adversary::Word;
 use crate::wire::Message as Any;
 use crate::wire::pbft::{Message, Vote};
 
