@@ -19,7 +19,7 @@ use crate::base::{Body, Digest, GroupId, Instant, NodeId, Origin};
 use crate::crypto::SigningKey;
 use crate::protocol::pbft::Quorum;
 use crate::resp::batch::Reader;
-use crate::wire::forward::{Message, Reply};
+use crate::wire::forward::{Message, Refusal, Reply};
 use crate::wire::hop::{Answer, Demand, Failure, Outgoing};
 use crate::wire::pbft::signed_batch;
 use crate::wire::{self, Batch};
@@ -43,7 +43,8 @@ const DOUBLINGS_MAX: u32 = 3;
 pub enum Auth {
     /// By its signature; it goes to the primary first.
     Sign,
-    /// By the tag of the frame in which each replica gets it; what is not answered in time goes again, signed.
+    /// By the tag of the frame in which each replica gets it; what is not answered in time goes again, signed. Once a replica asks for
+    /// signatures, everything is signed: it may have seen this client's tags fail, whoever's fault that was.
     Mac,
 }
 
@@ -238,7 +239,11 @@ impl Core {
 
     /// A replica speaks, over a link that only it can speak over. What it says is not yet believed.
     pub fn receive(&mut self, now: Instant, from: NodeId, message: Message) {
-        let Message::Replied(reply) = message else { return };
+        let reply = match message {
+            Message::Replied(reply) => reply,
+            Message::Refused { boot, why: Refusal::Unsigned, .. } => return self.unsigned(now, from, boot),
+            Message::Refused { .. } | Message::Batch { .. } | Message::Read { .. } => return,
+        };
         if reply.boot != self.settings.boot || !self.settings.members.contains(&from) {
             return;
         }
@@ -261,6 +266,19 @@ impl Core {
         } else if reply.lane == FAST_READS {
             self.fall_back_if_hopeless(now, reply.sequence);
         }
+    }
+
+    /// A replica orders nothing of this client that is not signed. A liar's word is as good: a signature costs little.
+    fn unsigned(&mut self, now: Instant, from: NodeId, boot: u64) {
+        let Settings { auth, boot: mine, ref members, .. } = self.settings;
+        if auth == Auth::Sign || boot != mine || !members.contains(&from) {
+            return;
+        }
+        self.settings.auth = Auth::Sign;
+        for lane in [&mut self.writes, &mut self.ordered_reads] {
+            lane.open.values_mut().for_each(|pending| pending.sent = None);
+        }
+        self.flush(now);
     }
 
     /// A replica's word about who leads counts when a correct one says the same.

@@ -121,6 +121,28 @@ fn silence_makes_it_go_again_to_all_signed_and_in_the_end_the_outcome_is_unknown
 }
 
 #[test]
+fn a_replica_that_asks_for_signatures_gets_them_at_once_and_from_then_on() {
+    let mut core = core(Auth::Mac, false);
+    write(&mut core, Instant::ZERO, 1);
+    sent(&mut core);
+    let refused = |boot: u64, from: u8, why: Refusal| {
+        (NodeId(from), Message::Refused { boot, lane: WRITES, sequence: 1, attempt: 1, why })
+    };
+    for (from, message) in
+        [refused(6, 2, Refusal::Unsigned), refused(7, 9, Refusal::Unsigned), refused(7, 2, Refusal::Draining)]
+    {
+        core.receive(Instant::ZERO, from, message);
+        assert_eq!(sent(&mut core), [], "an earlier life's, a stranger's, another reason");
+    }
+    let (from, message) = refused(7, 2, Refusal::Unsigned);
+    core.receive(Instant::ZERO, from, message.clone());
+    assert_eq!(sent(&mut core), [1, 2, 3, 4].map(|to| (to, WRITES, 1, 1, 2, true)));
+    core.receive(Instant::ZERO, from, message);
+    write(&mut core, Instant::ZERO, 2);
+    assert_eq!(sent(&mut core), [(1, WRITES, 2, 1, 1, true)]);
+}
+
+#[test]
 fn those_behind_one_that_is_given_up_go_again_with_a_higher_floor() {
     let mut core = core(Auth::Sign, false);
     write(&mut core, Instant::ZERO, 1);

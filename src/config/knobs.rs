@@ -239,6 +239,12 @@ pub const KNOBS: &[Knob] = &[
         "In a pbft group a primary that has not had a request executed for so long is replaced; doubles while views fail. Shorter is sooner back after a crash, and replaces a primary that is only slow.",
     ),
     knob(
+        "group.client_auth",
+        OneOf(&["sign", "mac"]),
+        Value("sign"),
+        "How native clients of a pbft group vouch for batches. `sign`: by Ed25519, one copy to the primary. `mac`: by the tag of the frame to each replica, a copy to each; what is sent again is signed, and so is everything of a client whose tags have held the group up. Equal on all nodes.",
+    ),
+    knob(
         "group.fast_reads",
         Boolean,
         Value("false"),

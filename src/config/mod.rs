@@ -24,7 +24,7 @@ pub use error::ConfigError;
 pub use layers::Layers;
 pub use origin::Origin;
 pub use process::{
-    Admin, Client, Durability, Group, LineFormat, Log, LogLines, Node, Password, Peer, Placement,
+    Admin, Client, ClientAuth, Durability, Group, LineFormat, Log, LogLines, Node, Password, Peer, Placement,
     ProtocolKind, Raft, Resolved, Store, Times,
 };
 pub(crate) use resolve::is_local;

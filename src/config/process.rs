@@ -128,6 +128,17 @@ pub struct Group {
     pub request_timeout: Duration,
     /// Native clients read without the log, and everybody waits for a strong quorum's replies. Implies `verify`.
     pub fast_reads: bool,
+    /// How native clients vouch for their batches.
+    pub client_auth: ClientAuth,
+}
+
+/// How native clients vouch for their batches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientAuth {
+    /// By a signature.
+    Sign,
+    /// By the tag of the frame to each replica.
+    Mac,
 }
 
 /// The protocols that a group can run.

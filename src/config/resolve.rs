@@ -47,6 +47,10 @@ impl Layers {
         let group = Group {
             protocol,
             fast_reads: self.boolean("group.fast_reads")?,
+            client_auth: match self.word("group.client_auth")? {
+                "mac" => ClientAuth::Mac,
+                _ => ClientAuth::Sign,
+            },
             verify: self.boolean("group.verify")?,
             faulty: self.faulty(cluster)?,
             sign_pre_prepares: self.boolean("group.sign_pre_prepares")?,

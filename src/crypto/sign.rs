@@ -125,6 +125,13 @@ impl Keyring {
             Keys::Modelled { me, .. } => modelled(*me, message),
         }
     }
+    /// Whether anything that `node` signs could be believed.
+    pub fn knows(&self, node: NodeId) -> bool {
+        match &self.0 {
+            Keys::Real { others, .. } => others.contains_key(&node),
+            Keys::Modelled { members, .. } => members.contains(node),
+        }
+    }
     /// Whether `node` signed `message`. Strict: a signature has one form (RFC 8032, 5.1.7, without the cofactor).
     pub fn verify(&self, node: NodeId, message: &[u8], signature: &Signature) -> bool {
         match &self.0 {

@@ -5,7 +5,7 @@ use super::sizes::Sizes;
 use crate::admin::keeper::files::{self, Found};
 use crate::admin::keeper::proofs;
 use crate::base::{Body, GROUP_ONE, Instant, Origin, Slot};
-use crate::config::{Durability, ProtocolKind, Resolved};
+use crate::config::{ClientAuth, Durability, ProtocolKind, Resolved};
 use crate::crypto::{Keyring, SecretKey, SigningKey};
 use crate::io::{Driver, Entropy};
 use crate::log::superblock::Superblock;
@@ -277,6 +277,7 @@ pub(super) fn pbft_options(config: &Resolved) -> pbft::Options {
     pbft::Options {
         faulty_max: Some(group.faulty),
         sign_pre_prepares: group.sign_pre_prepares,
+        client_tags: group.client_auth == ClientAuth::Mac,
         clock_skew_max_ms: group.clock_skew_max.as_millis() as u64,
         request_timeout: group.request_timeout,
         request_timeout_max: default.request_timeout_max.max(group.request_timeout),

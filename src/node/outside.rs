@@ -19,7 +19,7 @@ use crate::auth::Open;
 use crate::base::ring::{Consumer, ring};
 use crate::base::{GROUP_ONE, NodeId, Number, Origin, Stamp};
 use crate::client::{Auth, ClientAgent, Core, Ports, Settings};
-use crate::config::{LineFormat, Resolved};
+use crate::config::{ClientAuth, LineFormat, Resolved};
 use crate::crypto::SecretKey;
 use crate::front::plan::Settled;
 use crate::front::{self, Extent, Facts, Member, Reply, Take, TakePorts, View};
@@ -181,7 +181,10 @@ impl Outside {
             quorum: wiring::quorum(&self.config),
             members,
             fast_reads: self.config.group.fast_reads,
-            auth: Auth::Sign,
+            auth: match self.config.group.client_auth {
+                ClientAuth::Sign => Auth::Sign,
+                ClientAuth::Mac => Auth::Mac,
+            },
             // The first attempt goes to one replica, which may be down: a few round trips, and time for three more.
             retry_after: answer_within / 10,
             answer_within,

@@ -281,6 +281,8 @@ pub enum RefusalKind {
     Draining,
     /// More is in flight than `limits` allow.
     Overloaded,
+    /// Its origin must sign it: what only a tag vouches for is not ordered for this client any more.
+    Unsigned,
     /// There is nothing to do: it is being ordered already, or nobody could believe that it is what it says.
     Void,
 }

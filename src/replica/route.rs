@@ -206,7 +206,8 @@ impl Route {
         }
         pending.sent = None;
         let fatal = match why {
-            Refusal::NotLeader | Refusal::Draining => None,
+            // A node signs all that it forwards, so nobody who is correct answers it so.
+            Refusal::NotLeader | Refusal::Draining | Refusal::Unsigned => None,
             Refusal::Overloaded => Some(Failure::Overloaded),
             Refusal::OutOfMemory => Some(Failure::OutOfMemory),
             Refusal::DiskFull => Some(Failure::DiskFull),

@@ -402,6 +402,7 @@ impl<E: Lead> Shard<E> {
             Some(RefusalKind::NotLeader { .. }) => Err(Refusal::NotLeader),
             Some(RefusalKind::Draining) => Err(Refusal::Draining),
             Some(RefusalKind::Overloaded) => Err(Refusal::Overloaded),
+            Some(RefusalKind::Unsigned) => Err(Refusal::Unsigned),
             // It is on its way already.
             Some(RefusalKind::Void) => Ok(()),
         }

@@ -120,6 +120,7 @@ enum Why {
     Overloaded,
     OutOfMemory,
     DiskFull,
+    Unsigned,
 }
 
 pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
@@ -135,6 +136,7 @@ pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
                 Refusal::Overloaded => Why::Overloaded,
                 Refusal::OutOfMemory => Why::OutOfMemory,
                 Refusal::DiskFull => Why::DiskFull,
+                Refusal::Unsigned => Why::Unsigned,
             };
             let (boot, sequence, attempt, lane) = (*boot, *sequence, *attempt, *lane);
             put(out, &RefusedHead { boot, sequence, attempt, lane, why, zero: [0; 2] });
@@ -179,6 +181,7 @@ pub(super) fn decode(
                 Why::Overloaded => Refusal::Overloaded,
                 Why::OutOfMemory => Refusal::OutOfMemory,
                 Why::DiskFull => Refusal::DiskFull,
+                Why::Unsigned => Refusal::Unsigned,
             };
             let RefusedHead { boot, sequence, attempt, lane, .. } = head;
             Ok(Message::Refused { boot, lane, sequence, attempt, why })

@@ -32,7 +32,15 @@ fn count_up(client: &mut Client, key: &str, last: &mut i64, goal: i64) {
 
 #[test]
 fn a_native_client_is_answered_by_f_plus_one_and_outlives_the_primary() {
-    let mut cluster = start("native", &[]);
+    outlives_the_primary(start("native", &[]));
+}
+
+#[test]
+fn a_native_client_that_signs_nothing_at_first_is_served_as_well() {
+    outlives_the_primary(start("native-mac", &[("client_auth", "mac".into())]));
+}
+
+fn outlives_the_primary(mut cluster: Cluster) {
     let outside = cluster.start_client(64);
     let mut client = outside.client();
     assert_eq!(client.command(&["SET", "key", "value"]).unwrap(), Reply::ok());

@@ -18,7 +18,7 @@ fn start(name: &str, nodes: usize) -> Cluster {
 
 /// The primary of four is among them, whoever that is by then.
 #[test]
-fn four_that_bear_a_liar_outlive_the_crash_of_each_in_turn_and_of_all() {
+fn four_that_bear_a_liar_outlive_crashes_orderly_ends_and_the_end_of_all() {
     let mut cluster = start("pbft", 4);
     let (status, standing) = http_get(&cluster.admins[0], "/statusz").expect("it lives");
     assert!(status == 200 && standing.contains("\"protocol\": \"pbft\""), "{standing}");
@@ -28,6 +28,14 @@ fn four_that_bear_a_liar_outlive_the_crash_of_each_in_turn_and_of_all() {
         let primary = cluster.await_leader();
         let fault = load.fault("kill -9 of the primary of four");
         cluster.kill(primary);
+        fault.recovered(ENOUGH);
+        cluster.start_node(primary);
+        cluster.await_all();
+    }
+    for round in 1..=3 {
+        let primary = cluster.await_leader();
+        let fault = load.fault(&format!("SIGTERM of the primary of four, round {round}"));
+        assert_eq!(cluster.stop(primary), Some(0));
         fault.recovered(ENOUGH);
         cluster.start_node(primary);
         cluster.await_all();

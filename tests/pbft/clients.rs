@@ -8,31 +8,43 @@ use quorate::wire::pbft::{Message, signed_batch};
 use quorate::wire::{self, Batch, Entry};
 use std::time::Duration;
 
-const REPLICAS: u8 = 4;
-const CLIENT: NodeId = NodeId(64);
+pub(super) const REPLICAS: u8 = 4;
+pub(super) const CLIENT: NodeId = NodeId(64);
 
-fn key(node: NodeId) -> SigningKey {
+pub(super) fn key(node: NodeId) -> SigningKey {
     SigningKey::from_entropy([node.0; 32])
 }
 
-struct Group {
+pub(super) struct Group {
     now: Instant,
-    cores: Vec<Pbft>,
-    outs: Vec<Outbox>,
+    pub(super) cores: Vec<Pbft>,
+    pub(super) outs: Vec<Outbox>,
     executed: Vec<Vec<Entry>>,
     /// View changes that were said, and accusations.
     changes: usize,
-    faults: Vec<(NodeId, FaultKind)>,
+    pub(super) faults: Vec<(NodeId, FaultKind)>,
 }
 
 impl Group {
-    fn new() -> Group {
-        let members = (1..=REPLICAS).map(NodeId);
+    pub(super) fn new() -> Group {
+        Group::with(&Options::default())
+    }
+
+    pub(super) fn of(replicas: u8) -> Group {
+        Group::made(replicas, &Options::default())
+    }
+
+    pub(super) fn with(options: &Options) -> Group {
+        Group::made(REPLICAS, options)
+    }
+
+    fn made(replicas: u8, options: &Options) -> Group {
+        let members = (1..=replicas).map(NodeId);
         let core = |me: NodeId| {
-            let known = (1..=REPLICAS).map(NodeId).chain([CLIENT]).map(|node| (node, key(node).public()));
-            let (group, options) = (GROUP_ONE, Options::default());
+            let known = (1..=replicas).map(NodeId).chain([CLIENT]).map(|node| (node, key(node).public()));
+            let (group, options) = (GROUP_ONE, options.clone());
             let keys = Keyring::new(key(me), known);
-            let members = (1..=REPLICAS).map(NodeId).collect();
+            let members = (1..=replicas).map(NodeId).collect();
             Pbft::new(Setup { group, me, members, boot: 1, options, keys }, Instant::ZERO)
         };
         let cores: Vec<Pbft> = members.map(core).collect();
@@ -41,14 +53,14 @@ impl Group {
         Group { now: Instant::ZERO, cores, outs, executed, changes: 0, faults: Vec::new() }
     }
 
-    fn tell(&mut self, replica: u8, input: Input<Message>) {
+    pub(super) fn tell(&mut self, replica: u8, input: Input<Message>) {
         let at = usize::from(replica) - 1;
         self.outs[at].enter(GROUP_ONE);
         self.cores[at].step(self.now, input, &mut self.outs[at]);
     }
 
     /// Until nobody has anything to say.
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         loop {
             let mut said = Vec::new();
             for at in 0..self.cores.len() {
@@ -69,7 +81,7 @@ impl Group {
             for (from, to, message) in said {
                 let wire::Message::Pbft(message) = message else { panic!("cores speak PBFT only") };
                 self.changes += usize::from(matches!(message, Message::ViewChange(_)));
-                let to = (1..=REPLICAS).filter(|node| match to {
+                let to = (1..=self.cores.len() as u8).filter(|node| match to {
                     Target::One(one) => one.0 == *node,
                     Target::Others => from.0 != *node,
                 });
@@ -81,11 +93,11 @@ impl Group {
     }
 
     /// Lets time go by in steps shorter than any patience.
-    fn wait(&mut self, time: Duration) {
+    pub(super) fn wait(&mut self, time: Duration) {
         let until = self.now.after(time);
         while self.now < until {
             self.now = self.now.after(Duration::from_millis(10));
-            for replica in 1..=REPLICAS {
+            for replica in 1..=self.cores.len() as u8 {
                 if self.cores[usize::from(replica) - 1].deadline().is_some_and(|at| at <= self.now) {
                     self.tell(replica, Input::Timeout);
                 }
@@ -94,13 +106,23 @@ impl Group {
         }
     }
 
-    fn batches(&self, replica: u8) -> Vec<(NodeId, u64)> {
+    pub(super) fn batches(&self, replica: u8) -> Vec<(NodeId, u64)> {
         let batches = self.executed[usize::from(replica) - 1].iter().filter(|e| !e.body.is_empty());
         batches.map(|entry| (entry.origin.node, entry.sequence)).collect()
     }
 
-    /// What the primary's core says to a batch.
-    fn propose(&mut self, batch: Batch) -> Option<RefusalKind> {
+    /// Everybody hears of a batch.
+    pub(super) fn hear_all(&mut self, batch: &Batch) {
+        for replica in 1..=REPLICAS {
+            self.tell(replica, Input::Heard { from: batch.origin.node, batch: batch.clone() });
+        }
+    }
+    pub(super) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// What the core of the first view's primary says to a batch.
+    pub(super) fn propose(&mut self, batch: Batch) -> Option<RefusalKind> {
         self.tell(1, Input::Propose { batch, clock: Stamp(1) });
         let refused = self.outs[0].refuse.pop().map(|refusal| refusal.why);
         self.run();
@@ -108,7 +130,7 @@ impl Group {
     }
 }
 
-fn batch(sequence: u64) -> Batch {
+pub(super) fn batch(sequence: u64) -> Batch {
     let origin = Origin { node: CLIENT, lane: 0, boot: 1 };
     let body = Body::new(b"commands".to_vec().into());
     let mut batch = Batch { origin, sequence, floor: sequence, body, ..Batch::default() };
@@ -117,7 +139,7 @@ fn batch(sequence: u64) -> Batch {
 }
 
 /// As long as several views have patience.
-const LONG: Duration = Duration::from_secs(3);
+pub(super) const LONG: Duration = Duration::from_secs(3);
 
 #[test]
 fn big_mac_client_costs_no_slot_and_no_view() {

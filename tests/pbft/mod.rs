@@ -1,7 +1,9 @@
 //! PBFT in the simulated world: the real core in the real shard, under the faults that a seed draws, and among liars.
 
 mod clients;
+mod handover;
 mod primary;
+mod tags;
 mod twins;
 
 use quorate::sim::{self, Fault, Faults, Options, ProtocolName};

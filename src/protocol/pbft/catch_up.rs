@@ -252,7 +252,9 @@ impl Pbft {
             let vote = Vote { slot, digest };
             // The new view itself has assigned what is null or older than the view.
             match place.value(digest) {
-                Some(proposal) if is_primary && pbft::is_whole(proposal) => proposals.push(proposal.clone()),
+                Some(proposal) if is_primary && (place.tagged || pbft::is_whole(proposal)) => {
+                    proposals.push(proposal.clone());
+                }
                 _ => (),
             }
             if !is_primary {
@@ -348,7 +350,7 @@ impl Pbft {
                 }
                 continue;
             };
-            let is_awaited = place.assigned == Some(vote.digest) && !place.accepted;
+            let is_awaited = place.assigned == Some(vote.digest) && !place.accepted && !place.doubted;
             if !wanted && !is_awaited && place.committed != Some(vote.digest) {
                 continue;
             }

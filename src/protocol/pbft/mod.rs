@@ -7,6 +7,7 @@
 //! - `quorum`: how many must agree. `slots`: the window of slots under agreement.
 //! - `normal`: pre-prepare, prepare, commit, execution (4.3).
 //! - `requests`: what waits to be ordered, a fair share for each node, and since when (4.3, 4.4; Aardvark 4.3).
+//! - `tags`: batches of native clients that nobody has signed.
 //! - `pace`: what a primary that is slow or unfair is held against (Aardvark 4.3).
 //! - `checkpoint`: equal states become stable, and what lies below is forgotten (4.2, 4.3).
 //! - `view_change`, `choose`: another primary, and what its view begins with (4.5, figure 4).
@@ -32,6 +33,7 @@ pub mod recover;
 mod requests;
 pub mod slots;
 pub mod status;
+mod tags;
 mod transfer;
 mod view_change;
 
@@ -52,6 +54,7 @@ use pace::Pace;
 use requests::Requests;
 use slots::Slots;
 use std::collections::VecDeque;
+use tags::Tags;
 use transfer::Transfer;
 use view_change::Changing;
 
@@ -111,6 +114,7 @@ pub struct Pbft {
     unspoken: VecDeque<(Ticket, Spoken)>,
 
     requests: Requests,
+    tags: Tags,
     checkpoints: Checkpoints,
     changing: Changing,
     pace: Pace,
@@ -166,6 +170,7 @@ impl Protocol for Pbft {
     fn settle(&mut self, now: Instant, out: &mut Outbox) {
         self.replay(out);
         self.shun(now, out);
+        self.resign(now, out);
         self.pump(now, out);
         self.execute(now, out);
         self.pace.waits(now, self.requests.len() != 0);
@@ -187,6 +192,7 @@ impl Protocol for Pbft {
         assert!(self.is_primary() || (self.waiting.is_empty() && self.fresh.is_empty()));
         assert!(self.unspoken.iter().zip(self.unspoken.iter().skip(1)).all(|(a, b)| a.0 <= b.0));
         self.requests.check();
+        self.tags.check();
         self.changing.check(self.view, self.active);
     }
 }
@@ -296,6 +302,7 @@ impl Pbft {
         }
         if self.status_at() <= now {
             self.look_after_requests(now, out);
+            self.suspect_tags(now);
             self.say_status(now, out);
             self.ask_again(now, out);
             self.consider_complaints(now, out);

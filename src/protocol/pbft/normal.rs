@@ -15,8 +15,13 @@ impl Pbft {
         if !self.is_primary() {
             return Err(RefusalKind::NotLeader { leader: self.leader() });
         }
+        // Whoever proposes a batch is its origin: what a client's tag vouches for, it vouches for here.
+        let is_by_tags = self.is_by_tags(&batch);
+        if is_by_tags && self.must_sign(batch.origin.node) {
+            return Err(RefusalKind::Unsigned);
+        }
         // A batch without commands and without an origin carries the stamp alone.
-        let is_authentic = batch == Batch::default() || self.is_authentic(&batch);
+        let is_authentic = batch == Batch::default() || is_by_tags || self.is_authentic(&batch);
         if !is_authentic && !canary::on(Canary::ProposeUnchecked) {
             // Whoever sent it could make no other replica believe it: nothing is assigned to it, and nobody waits for it (B11).
             out.fault(batch.origin.node, FaultKind::BadSignature);
@@ -53,7 +58,9 @@ impl Pbft {
         {
             self.waiting.pop_front();
             let vote = Vote { slot: proposal.entry.slot, digest: pbft::digest(&proposal.entry) };
-            self.slots.at(vote.slot).assigned = Some(vote.digest);
+            let is_tagged = pbft::batch_of(&proposal).is_some_and(|batch| self.is_by_tags(&batch));
+            let place = self.slots.at(vote.slot);
+            (place.assigned, place.tagged) = (Some(vote.digest), is_tagged);
             self.accept(now, vote, Some(proposal.clone()), out);
             self.fresh.push(proposal);
         }
@@ -145,7 +152,7 @@ impl Pbft {
                 (place.assigned, place.accepted) = (None, false);
             }
         } else if assigned.is_some() {
-            if let Some(place) = self.slots.get_mut(vote.slot).filter(|place| !place.accepted) {
+            if let Some(place) = self.slots.get_mut(vote.slot).filter(|p| !p.accepted && !p.doubted) {
                 // The new view assigned it, and its value was missing.
                 place.keep(vote.digest, proposal.clone(), true);
                 self.accept(now, vote, Some(proposal), out);
@@ -166,7 +173,10 @@ impl Pbft {
         if self.executed < vote.slot {
             self.requests.assigned(&proposal.entry);
         }
-        self.accept(now, vote, Some(proposal), out);
+        match pbft::batch_of(&proposal).is_some_and(|batch| self.is_by_tags(&batch)) {
+            true => self.doubt(now, vote, proposal, out),
+            false => self.accept(now, vote, Some(proposal), out),
+        }
     }
 
     /// Whether the value may stand at its slot: authentic (B17), and its stamp believable.
@@ -185,7 +195,11 @@ impl Pbft {
             return Err(FaultKind::StampFalls { slot: entry.slot });
         }
         match pbft::batch_of(proposal) {
-            Some(batch) if !canary::on(Canary::UnauthenticatedBatch) && !self.is_signed(&batch) => {
+            Some(batch)
+                if !canary::on(Canary::UnauthenticatedBatch)
+                    && !self.is_by_tags(&batch)
+                    && !self.is_signed(&batch) =>
+            {
                 Err(FaultKind::BadSignature)
             }
             None if *entry != (Entry { slot: entry.slot, stamp: entry.stamp, ..Entry::default() }) => {
@@ -248,6 +262,7 @@ impl Pbft {
                 let counted = self.slots.at(vote.slot).prepares.add(from, vote.digest);
                 self.contradiction(from, vote, counted, out);
                 self.show_words(from, vote, out);
+                self.reconsider(vote.slot, out);
                 self.check_prepared(vote.slot, out);
             }
         }
@@ -353,6 +368,7 @@ impl Pbft {
         self.stamp = self.stamp.max(entry.stamp);
         self.progressed(now);
         let (waits, waited) = self.requests.executed(now, &entry);
+        self.tags.executed(&entry);
         self.pace.executed(waits, waited);
         if self.active && digest != NULL {
             self.changing.succeeded(self.options.request_timeout);

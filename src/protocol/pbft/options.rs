@@ -26,6 +26,9 @@ pub struct Options {
     /// The primary signs its pre-prepares: what convicts one that assigns two values to a slot. Costs a signature a message at the
     /// primary and a check at each backup.
     pub sign_pre_prepares: bool,
+    /// Native clients may vouch for a batch by the tag of the frame in which they send it to each replica (`tags`), instead of a
+    /// signature. Spares both sides the signature; costs the client a copy of the batch for each replica.
+    pub client_tags: bool,
     /// Most proposals in one pre-prepare.
     pub proposals_max: usize,
     /// Most bytes of bodies in one message, but at least one body.
@@ -53,6 +56,7 @@ impl Default for Options {
             stall_after: Duration::from_millis(30),
             clock_skew_max_ms: 10_000,
             sign_pre_prepares: true,
+            client_tags: false,
             proposals_max: 64,
             message_bytes_max: 256 << 10,
             origin_batches_max: 512,

@@ -10,6 +10,7 @@ use super::pace::Pace;
 use super::quorum::Quorum;
 use super::requests::Requests;
 use super::slots::{Place, Slots};
+use super::tags::Tags;
 use super::transfer::Transfer;
 use super::view_change::Changing;
 use super::{Pbft, set};
@@ -253,6 +254,7 @@ impl Pbft {
             commits: Vec::new(),
             unspoken: VecDeque::new(),
             requests: Requests::default(),
+            tags: Tags::default(),
             checkpoints,
             changing: Changing::new(now, patience),
             pace: Pace::new(now),

@@ -95,6 +95,10 @@ impl Queue {
 }
 
 impl Requests {
+    /// Whether this batch would have no effect any more.
+    pub fn is_settled(&self, batch: &Batch) -> bool {
+        self.queues.get(&batch.origin.node).is_some_and(|queue| queue.is_settled(batch))
+    }
     /// Whether the primary may assign a slot to the batch.
     pub fn admit(&mut self, batch: &Batch, batches_max: usize) -> Admitted {
         if *batch == Batch::default() {
@@ -237,6 +241,9 @@ impl Pbft {
     /// The own route has sent a batch to the primary, or somebody tells of one that waits: "if the client does not receive replies soon enough, it broadcasts the request to all replicas ... the replica relays the
     /// request to the primary" (TOCS 2002, 4.2).
     pub(super) fn heard(&mut self, now: Instant, from: NodeId, batch: Batch, out: &mut Outbox) {
+        if from == batch.origin.node && self.is_by_tags(&batch) {
+            return self.heard_by_tag(batch, out);
+        }
         // A peer's word for an own batch is no better than for another's.
         let is_authentic = if from == self.me { self.is_authentic(&batch) } else { self.is_signed(&batch) };
         if !is_authentic && !canary::on(Canary::ProposeUnchecked) {
@@ -244,7 +251,18 @@ impl Pbft {
             out.fault(from, FaultKind::BadSignature);
             return;
         }
+        self.told(&batch, out);
         self.watch(now, batch, out);
+    }
+
+    /// A native client tells every replica at once. Nobody watches the primary because of that: what it has lost on its way, the client
+    /// sends again, signed.
+    fn heard_by_tag(&mut self, batch: Batch, out: &mut Outbox) {
+        if self.is_primary() && !self.must_sign(batch.origin.node) {
+            let _: Admitted = self.assign(batch);
+        } else {
+            self.told(&batch, out);
+        }
     }
 
     fn watch(&mut self, now: Instant, batch: Batch, out: &mut Outbox) {
@@ -313,7 +331,8 @@ impl Pbft {
             return Some(self.changing.entered);
         }
         // Slots are assigned in order, so the first that is not executed has waited longest.
-        let mut unexecuted = self.slots.above(self.executed).filter(|(_, place)| place.accepted);
+        let mut unexecuted =
+            self.slots.above(self.executed).filter(|(_, place)| place.accepted || place.doubted);
         let assigned = unexecuted.next().map(|(_, place)| place.since);
         // A primary whose own assignments come to no end has no quorum in this view, and makes room for one who may.
         let heard = if self.is_primary() { None } else { self.requests.oldest() };

@@ -96,6 +96,10 @@ pub struct Place {
     pub q: Vec<(Digest, View)>,
     /// The primary's signed words that assigned it (`evidence`).
     pub said: Body,
+    /// Its batch was assigned in this view on the strength of its client's tags (`tags`).
+    pub tagged: bool,
+    /// This replica has no reason yet to believe that batch.
+    pub doubted: bool,
 }
 
 impl Place {
@@ -139,9 +143,16 @@ impl Place {
             self.q.remove(oldest);
         }
     }
+    /// Whose tags the slot waits for, if it does.
+    pub fn held_up_by(&self) -> Option<NodeId> {
+        let waits = self.tagged && !self.prepared && self.committed.is_none();
+        let digest = self.assigned.filter(|_| waits)?;
+        self.value(digest).map(|proposal| proposal.entry.origin.node)
+    }
     /// Another view begins: what was said in the last one counts no longer.
     fn leave_view(&mut self) {
         (self.assigned, self.accepted, self.prepared) = (None, false, false);
+        (self.tagged, self.doubted) = (false, false);
         self.said = Body::EMPTY;
         if !canary::on(Canary::VotesOutliveTheirView) {
             (self.prepares, self.commits) = (Tally::default(), Tally::default());
@@ -255,6 +266,7 @@ impl Slots {
         for place in self.places.values() {
             assert!(!place.prepared || place.accepted);
             assert!(!place.accepted || place.assigned.is_some_and(|d| place.knows(d)));
+            assert!(!place.doubted || (place.tagged && !place.accepted));
             assert!(place.values.len() <= VALUES_MAX && place.q.len() <= VALUES_MAX);
         }
     }

@@ -57,7 +57,7 @@ impl Pbft {
     }
     /// Slots of which something is in memory, batches that are waited for: what must stay bounded whatever others do.
     pub fn held(&self) -> (usize, usize) {
-        (self.slots.count() + self.ahead.len(), self.requests.len())
+        (self.slots.count() + self.ahead.len(), self.requests.len() + self.tags.len())
     }
     /// Proof of misdeeds: whose, of what kind, and the bytes.
     pub fn proofs(&self) -> impl Iterator<Item = (NodeId, &'static str, &Body)> {
@@ -67,9 +67,10 @@ impl Pbft {
     pub fn is_transferring(&self) -> bool {
         self.transfer.is_coming()
     }
-    /// Nothing is handed over: the others notice that the primary is gone.
+    /// Whether somebody else leads after `Input::Drain`.
     pub fn is_drained(&self) -> bool {
-        self.draining
+        let is_led = self.active && !self.is_primary();
+        self.draining && (is_led || self.members.len() == 1)
     }
     /// Signs a batch of this node's clients, so that every replica can check it.
     pub fn vouch(&self, batch: &mut Batch) {

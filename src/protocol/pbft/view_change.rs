@@ -70,7 +70,7 @@ impl Pbft {
         self.changing.fruitful = false;
         self.changing.count += 1;
         self.changing.deadline = None;
-        self.quit_view(to);
+        self.quit_view(now, to);
         let (prepared, accepted) = match canary::on(Canary::OmitPrepared) {
             true => (Vec::new(), Vec::new()),
             false => (self.slots.prepared(self.slots.low()), self.slots.accepted(self.slots.low())),
@@ -92,7 +92,8 @@ impl Pbft {
     }
 
     /// Whatever belongs to the present view ends with it.
-    fn quit_view(&mut self, to: View) {
+    fn quit_view(&mut self, now: Instant, to: View) {
+        self.leave_doubts(now);
         (self.view, self.active, self.new_view) = (to, false, None);
         self.waiting.clear();
         self.fresh.clear();
@@ -126,9 +127,27 @@ impl Pbft {
             }
             Some(_) | None => (),
         }
-        self.changing.changes.insert(node, change);
+        let resigns = self.active && node == self.primary() && self.view < change.view;
+        self.changing.changes.insert(node, change.clone());
+        if resigns && !canary::on(Canary::NobodyJoins) {
+            self.follow_primary(now, change, out);
+        }
         self.join(now, out);
         self.gather(now, out);
+    }
+
+    /// A primary that goes down in order leaves its view at once, and the others with it.
+    pub(super) fn resign(&mut self, now: Instant, out: &mut Outbox) {
+        if self.draining && self.is_primary() && 1 < self.members.len() {
+            self.leave(now, self.view.next(), out);
+        }
+    }
+
+    /// The primary itself has left its view: nobody orders anything there any more, and no time-out need show it. A liar gains nothing by
+    /// it, for it could as well order nothing. What it has signed goes on to all, so that it cannot part one backup from the others.
+    fn follow_primary(&mut self, now: Instant, change: Change, out: &mut Outbox) {
+        self.say(Target::Others, Message::ViewChange(change), out);
+        self.leave(now, self.view.next(), out);
     }
 
     /// "If a replica receives a set of f+1 valid view-change messages from other replicas for views greater than its current view, it
@@ -234,7 +253,7 @@ impl Pbft {
             }
             return;
         };
-        self.quit_view(view);
+        self.quit_view(now, view);
         self.note(Note::View { view, active: true, proof: new_view.body() }, out);
         self.begin(now, new_view, choice, out);
     }

@@ -451,6 +451,7 @@ pub fn base_config(cluster: Cluster) -> Resolved {
             protocol: config::ProtocolKind::Raft,
             verify: false,
             fast_reads: false,
+            client_auth: config::ClientAuth::Sign,
             faulty: 0,
             sign_pre_prepares: true,
             clock_skew_max: Duration::from_secs(10),
