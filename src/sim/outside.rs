@@ -137,7 +137,7 @@ impl World {
                 members: (1..=quorum.n() as u8).map(NodeId).collect(),
                 quorum,
                 fast_reads,
-                auth: if seed % 2 == 0 { Auth::Sign } else { Auth::Mac },
+                auth: if seed.is_multiple_of(2) { Auth::Sign } else { Auth::Mac },
                 retry_after: Duration::from_millis(20),
                 answer_within: Duration::from_secs(2),
             };
