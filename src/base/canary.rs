@@ -116,6 +116,8 @@ canaries! {
     UnorderedBucket = "unordered-bucket", "hazard R32; Tendermint, differing app hashes";
     /// A snapshot knows nothing of the batches that took effect.
     SnapshotWithoutSessions = "snapshot-without-sessions", "hazard R27; Raft thesis 6.3";
+    /// A state that came as a snapshot knows no last replies: a client that asks again is told nothing.
+    LastRepliesForgotten = "last-replies-forgotten", "hazard B15; Berger, Reiser and Bessani, SRDS 2021";
     /// A snapshot holds effects of entries above its slot.
     SaveAfterChange = "save-after-change", "hazard R28; etcd#13766";
 

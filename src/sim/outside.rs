@@ -218,7 +218,8 @@ impl World {
         match message {
             Message::Batch { batch, attempt } => {
                 if 1 < attempt {
-                    replica.vouching.again(batch.origin, batch.sequence);
+                    let kept = replica.store.sessions().reply(batch.origin, batch.sequence);
+                    replica.vouching.again(batch.origin, batch.sequence, kept);
                 }
                 let slot = Slot(self.log.len() as u64 + 1);
                 self.log.push(Entry {

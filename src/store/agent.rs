@@ -259,7 +259,8 @@ impl StoreAgent {
                 }
                 Some(Decided::Again { origin, sequence, .. }) => {
                     count += 1;
-                    self.ports.vouching.iter_mut().for_each(|v| v.again(origin, sequence));
+                    let kept = self.store.sessions().reply(origin, sequence);
+                    self.ports.vouching.iter_mut().for_each(|v| v.again(origin, sequence, kept));
                 }
                 Some(Decided::Digest { slot, keep, .. }) => self.digesting = Some((slot, keep)),
                 Some(Decided::Read { id, slot, body, .. }) => {

@@ -3,6 +3,7 @@
 use super::error::CommandError;
 use super::execute::{execute, refuse};
 use super::format::Header;
+use super::last_replies;
 use super::load::{Damage, Loaded, Loader};
 use super::saving::Saving;
 use super::sessions::{Admission, Sessions};
@@ -101,7 +102,7 @@ impl Store {
 
     /// Applies the next entry. With `replies` those of its commands are appended there, and reads among them are carried out too;
     /// without, nobody waits for either.
-    pub fn apply(&mut self, entry: &Entry, mut replies: Option<&mut Replies>) -> Admission {
+    pub fn apply(&mut self, entry: &Entry, replies: Option<&mut Replies>) -> Admission {
         assert_eq!(entry.slot, self.applied.next(), "entries come in the order of the log");
         (self.applied, self.term) = (entry.slot, entry.term);
         self.state.now = self.state.now.max(entry.stamp);
@@ -110,6 +111,11 @@ impl Store {
             return Admission::Applied;
         }
         let admission = self.sessions.admit(entry.origin, entry.sequence, entry.floor);
+        // What a native client is replied is part of the state, whoever waits for it.
+        let mut kept = Replies::default();
+        let is_kept = last_replies::is_kept(entry.origin);
+        let mut replies = if is_kept { replies.or(Some(&mut kept)) } else { replies };
+        let before = replies.as_ref().map_or(0, |replies| replies.bytes.len());
         if admission == Admission::Applied {
             // Of replies that are compared, chance too must be a function of the log.
             self.state.prng = Prng::from_seed(entry.slot.0);
@@ -123,6 +129,9 @@ impl Store {
                     None if command.op.is_read() => {}
                     None => execute(&mut self.state, &command, None),
                 }
+            }
+            if let Some(replies) = replies.filter(|_| is_kept) {
+                self.sessions.keep(entry.origin, entry.sequence, &replies.bytes[before..]);
             }
         }
         admission
@@ -167,8 +176,8 @@ impl Store {
         let table = &self.state.table;
         let none = Sessions::default();
         let sessions = if canary::on(Canary::SnapshotWithoutSessions) { &none } else { &self.sessions };
-        let lanes = sessions.len() as u32;
-        let header = Header { id, bits: table.bits(), key_check: table.key_check(), lanes };
+        let (lanes, replies) = (sessions.len() as u32, sessions.last_replies().len() as u32);
+        let header = Header { id, bits: table.bits(), key_check: table.key_check(), lanes, replies };
         let saving = Saving::new(&header, sessions, table.len(), table.memory());
         self.state.table.begin_saving(saving);
         id
@@ -207,6 +216,9 @@ impl Store {
             self.state.table.inherit(old);
             (self.applied, self.term, self.state.now) = (id.slot, id.term, id.stamp);
             self.sessions = sessions;
+            if canary::on(Canary::LastRepliesForgotten) {
+                self.sessions.set_last_replies(Default::default());
+            }
         } else {
             self.state.table.inherit(table);
         }
@@ -233,6 +245,7 @@ pub(super) fn state_digest(stamp: Stamp, records: Digest, sessions: &Sessions) -
     bytes.extend_from_slice(&stamp.0.to_le_bytes());
     bytes.extend_from_slice(&records.0);
     sessions.encode(&mut bytes);
+    sessions.last_replies().outline(&mut bytes);
     Digest::of(&bytes)
 }
 

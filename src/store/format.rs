@@ -1,8 +1,10 @@
 //! The bytes of a snapshot, and of a bucket wherever it is hashed. Little endian, no padding.
 //!
 //! ```text
-//! header    magic 8 · group u32 · slot u64 · term u64 · stamp u64 · bucket bits u32 · hash key check u64 · lanes u32
+//! header    magic 8 · group u32 · slot u64 · term u64 · stamp u64 · bucket bits u32 · hash key check u64 · lanes u32 · length u32
 //! lane      node u8 · lane u8 · boot u64 · last u64                                         (strictly rising)
+//! client    node u8 · lane u8 · replies u8 · boot u64                                       (strictly rising; of that length together)
+//! reply     sequence u64 · 1 u8 · length u32 · replies, or sequence u64 · 0 u8 · 32 u32 · their digest
 //! bucket    1 u8 · number u32 · records u32                                                 (any order, no empty ones)
 //! string    0 u8 · deadline u64 · key length u32 · key · value length u32 · value           (records strictly rising by key)
 //! hash      1 u8 · deadline u64 · key length u32 · key · fields u32
@@ -21,7 +23,7 @@ use crate::wire::hop::SnapshotId;
 use bytes::BufMut;
 
 /// Names the format and its version.
-pub(super) const MAGIC: &[u8; 8] = b"QUOSNAP1";
+pub(super) const MAGIC: &[u8; 8] = b"QUOSNAP2";
 /// A section with the records of a bucket.
 pub(super) const BUCKET: u8 = 1;
 /// The last section.
@@ -44,6 +46,8 @@ pub struct Header {
     pub key_check: u64,
     /// Number of lanes in the sessions.
     pub lanes: u32,
+    /// Bytes of the last replies to native clients.
+    pub replies: u32,
 }
 
 impl Header {
@@ -57,7 +61,7 @@ impl Header {
 }
 
 /// Bytes of a header.
-pub(super) const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4 + 8 + 4;
+pub(super) const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4 + 8 + 4 + 4;
 
 /// Appends a header and the sessions.
 pub(super) fn header(out: &mut Vec<u8>, header: &Header, sessions: &Sessions) {
@@ -69,7 +73,9 @@ pub(super) fn header(out: &mut Vec<u8>, header: &Header, sessions: &Sessions) {
     out.put_u32_le(header.bits);
     out.put_u64_le(header.key_check);
     out.put_u32_le(header.lanes);
+    out.put_u32_le(header.replies);
     sessions.encode(out);
+    sessions.last_replies().encode(out);
 }
 
 /// Appends a bucket.

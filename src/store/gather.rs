@@ -2,6 +2,7 @@
 //! next. Whoever drives it owns the file that is written and the snapshot that is had.
 
 use super::Options;
+use super::last_replies::ENCODED_BYTES_MAX;
 use super::load::Damage;
 use super::ranges::{Assembly, BUCKET_BYTES, Index, Outline};
 use super::sessions::LANE_BYTES;
@@ -103,7 +104,8 @@ impl Gathering {
 
     fn outline_piece(&mut self, offset: u64, total: u64, body: &Bytes) -> Took {
         let buckets = 1u64 << self.options.bucket_bits;
-        if buckets * BUCKET_BYTES as u64 + (LANES_MAX * LANE_BYTES) as u64 + 1024 < total {
+        let head = LANES_MAX * LANE_BYTES + ENCODED_BYTES_MAX + 1024;
+        if buckets * BUCKET_BYTES as u64 + head as u64 <= total {
             return Took::Poisoned(format!("an outline of {total} bytes is longer than any"));
         }
         if offset == 0 {

@@ -2,6 +2,7 @@
 
 use super::fields::Fields;
 use super::format::{self, Header};
+use super::last_replies::{ENCODED_BYTES_MAX, LastReplies};
 use super::record::Record;
 use super::sessions::{LANE_BYTES, Sessions};
 use super::table::{HashKey, Place, Table};
@@ -184,19 +185,27 @@ impl Parser {
             term: Term(need!(unit.u64())),
             stamp: Stamp(need!(unit.u64())),
         };
-        let header =
-            Header { id, bits: need!(unit.u32()), key_check: need!(unit.u64()), lanes: need!(unit.u32()) };
+        let (bits, key_check) = (need!(unit.u32()), need!(unit.u64()));
+        let header = Header { id, bits, key_check, lanes: need!(unit.u32()), replies: need!(unit.u32()) };
         if !(1..=24).contains(&header.bits) {
             return self.malformed("the number of buckets is not between 2^1 and 2^24");
         }
         if 1 << 16 < header.lanes {
             return self.malformed("there are more lanes than nodes can have");
         }
+        if ENCODED_BYTES_MAX < header.replies as usize {
+            return self.malformed("there are more last replies than clients can have");
+        }
         let lanes = need!(unit.take(header.lanes as usize * LANE_BYTES));
+        let replies = need!(unit.take(header.replies as usize));
         let mut sessions = Sessions::default();
         if !lanes.as_chunks::<LANE_BYTES>().0.iter().all(|lane| sessions.decode(lane)) {
             return self.malformed("the sessions are not in order");
         }
+        let Some(replies) = LastReplies::decode(replies) else {
+            return self.malformed("the last replies are not in order");
+        };
+        sessions.set_last_replies(replies);
         sink.header(&header, sessions)?;
         self.seen = Some(super::bits::Bits::new(1 << header.bits));
         self.expect = Expect::Section;

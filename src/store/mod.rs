@@ -3,7 +3,7 @@
 //! - [`Store`]: the state machine of a group. Entries go in, replies come out; snapshots and digests are made beside the traffic.
 //! - `execute`: from a command to its function; `strings`, `keys`, `expiry`, `hashes`, `scan`: the functions.
 //! - `warm`: caches. `table`: all records in buckets; `record`, `fields`: one record; `deadlines`: which expire; `graveyard`: what is to be dropped.
-//! - [`inspect`]: reads a snapshot offline. [`sessions`]: exactly once. [`vouch`]: replies that other nodes compare. `merkle`: the digest. `format`, `saving`, `load`: snapshots;
+//! - [`inspect`]: reads a snapshot offline. [`sessions`]: exactly once. [`last_replies`]: what native clients may ask for again. [`vouch`]: replies that other nodes compare. `merkle`: the digest. `format`, `saving`, `load`: snapshots;
 //!   [`ranges`], [`gather`]: only what differs of one.
 
 pub mod agent;
@@ -21,6 +21,7 @@ mod graveyard;
 mod hashes;
 pub mod inspect;
 mod keys;
+pub mod last_replies;
 mod load;
 mod merkle;
 mod numbers;

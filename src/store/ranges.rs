@@ -88,9 +88,12 @@ impl Outline {
     /// Reads it back.
     pub fn decode(bytes: &[u8]) -> Result<Outline, Damage> {
         let truncated = || Damage::Truncated { at: bytes.len() as u64 };
-        let lanes = bytes.get(format::HEADER_BYTES - 4..format::HEADER_BYTES).ok_or_else(truncated)?;
-        let lanes = u32::from_le_bytes(lanes.try_into().expect("four bytes")) as usize;
-        let length = format::HEADER_BYTES.saturating_add(lanes.saturating_mul(LANE_BYTES));
+        let number = |at: usize| {
+            let four = bytes.get(at..at + 4).ok_or_else(truncated)?;
+            Ok(u32::from_le_bytes(four.try_into().expect("four bytes")) as usize)
+        };
+        let (lanes, replies) = (number(format::HEADER_BYTES - 8)?, number(format::HEADER_BYTES - 4)?);
+        let length = (format::HEADER_BYTES + replies).saturating_add(lanes.saturating_mul(LANE_BYTES));
         let (head, rest) = bytes.split_at_checked(length).ok_or_else(truncated)?;
         let mut reader = Reader::default();
         Parser::new().feed(head, &mut reader)?;

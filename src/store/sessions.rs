@@ -3,6 +3,7 @@
 //! [`Sessions`] is part of the replicated state: every replica decides alike, the decision survives in snapshots, and the digest
 //! covers it (a session table that is not replicated repeats commands after a change of leader; Raft thesis 6.3).
 
+use super::last_replies::{Kept, LastReplies};
 use crate::base::{NodeId, Origin};
 use crate::wire::sequence::{Verdict, judge};
 
@@ -27,6 +28,7 @@ pub enum Admission {
 pub struct Sessions {
     /// Invariant: strictly rising by `(node, lane)`.
     lanes: Vec<Lane>,
+    last_replies: LastReplies,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +70,22 @@ impl Sessions {
             Ok(at) if self.lanes[at].origin == origin => self.lanes[at].last,
             _ => 0,
         }
+    }
+    /// A native client's batch has taken effect, with these replies.
+    pub fn keep(&mut self, origin: Origin, sequence: u64, replies: &[u8]) {
+        self.last_replies.keep(origin, sequence, replies);
+    }
+    /// What was replied to a native client's batch, if it is one of its last.
+    pub fn reply(&self, origin: Origin, sequence: u64) -> Option<&Kept> {
+        self.last_replies.find(origin, sequence)
+    }
+    /// The last replies to native clients.
+    pub fn last_replies(&self) -> &LastReplies {
+        &self.last_replies
+    }
+    /// What was read of them.
+    pub fn set_last_replies(&mut self, last_replies: LastReplies) {
+        self.last_replies = last_replies;
     }
     /// Number of lanes.
     pub fn len(&self) -> usize {

@@ -4,6 +4,7 @@
 //! Delivery is weak. The newest words to each node are kept, and said again when its link has come up anew; a native client's last
 //! replies are kept, and said again when it sends the batch again.
 
+use super::last_replies::{Kept, WINDOW};
 use crate::base::ring::Producer;
 use crate::base::{Body, Digest, GroupId, NodeId, Number, Origin};
 use crate::wire::forward::{Message, Reply};
@@ -14,8 +15,6 @@ use std::collections::{BTreeMap, VecDeque};
 /// Words that are kept for each node: more batches than a front has under way. Each costs about 100 bytes.
 const KEPT_MAX: usize = 1024;
 
-/// Replies that are kept for each lane of a native client; it has no more batches under way.
-pub const WINDOW: usize = 32;
 /// Replies of so many bytes every replica sends whole; longer ones are sent by one of them, and by each when it is asked again.
 const WHOLE_BYTES_MAX: usize = 1024;
 /// Words to one native client that wait for room in the ring; what exceeds it is asked for again.
@@ -139,13 +138,19 @@ impl Vouching {
         let body = if whole { Body::new(replies) } else { Body::EMPTY };
         guest.tell(Reply { boot, lane, sequence: id, leader, digest, body });
     }
-    /// A native client has sent a batch again: the reply goes again, whole, if there was one.
-    pub fn again(&mut self, origin: Origin, sequence: u64) {
+    /// A native client has sent a batch again: the reply goes again, whole, if there was one. `kept` is what the replicated state knows of
+    /// it, which is all there is when the state came whole from others.
+    pub fn again(&mut self, origin: Origin, sequence: u64, kept: Option<&Kept>) {
         let leader = NodeId(self.leader.get() as u8);
         let Some(guest) = self.guest(origin.node) else { return };
-        let kept = guest.last.get(&origin.lane).into_iter().flatten();
-        let found = kept.rev().find(|reply| (reply.boot, reply.sequence) == (origin.boot, sequence));
-        if let Some(reply) = found.cloned() {
+        let Origin { boot, lane, .. } = origin;
+        let last = guest.last.get(&lane).into_iter().flatten();
+        let found = last.rev().find(|reply| (reply.boot, reply.sequence) == (boot, sequence)).cloned();
+        let of_state = |kept: &Kept| {
+            let body = Body::new(kept.replies.clone().unwrap_or_default());
+            Reply { boot, lane, sequence, leader, digest: kept.digest, body }
+        };
+        if let Some(reply) = found.or_else(|| kept.map(of_state)) {
             guest.tell(Reply { leader, ..reply });
         }
     }
@@ -267,17 +272,22 @@ mod tests {
         (4..=6).for_each(|sequence| vouching.replied(origin(CLIENT), sequence, long()));
         vouching.say();
         assert_eq!(told(&mut out), [(1, 5), (4, 0), (5, WHOLE_BYTES_MAX + 1), (6, 0)]);
-        vouching.again(origin(CLIENT), 4);
-        vouching.again(origin(CLIENT), 7);
-        vouching.again(Origin { boot: 8, ..origin(CLIENT) }, 5);
+        vouching.again(origin(CLIENT), 4, None);
+        vouching.again(origin(CLIENT), 7, None);
+        vouching.again(Origin { boot: 8, ..origin(CLIENT) }, 5, None);
         vouching.say();
         assert_eq!(told(&mut out), [(4, WHOLE_BYTES_MAX + 1)], "nothing else was replied in that life");
         (10..10 + WINDOW as u64).for_each(|sequence| vouching.replied(origin(CLIENT), sequence, ok()));
         vouching.say();
         told(&mut out);
-        vouching.again(origin(CLIENT), 6);
-        vouching.again(origin(CLIENT), 10);
+        vouching.again(origin(CLIENT), 6, None);
+        vouching.again(origin(CLIENT), 10, None);
         vouching.say();
         assert_eq!(told(&mut out), [(10, 5)], "the window has gone past the other");
+        let kept = Kept { digest: Digest::of(b"+OK\r\n"), replies: Some(ok()) };
+        vouching.again(origin(CLIENT), 6, Some(&kept));
+        vouching.again(origin(CLIENT), 7, Some(&Kept { replies: None, ..kept }));
+        vouching.say();
+        assert_eq!(told(&mut out), [(6, 5), (7, 0)], "the state knows it");
     }
 }

@@ -144,6 +144,32 @@ pub fn a_repeated_batch_has_no_effect_after_a_snapshot() {
     assert_eq!(old.store.digest(), new.store.digest(), "a batch took effect twice");
 }
 
+/// A native client whose answer was lost asks again, a replica that has its state from others among them.
+pub fn the_last_replies_outlive_a_snapshot() {
+    let (mut old, mut new) = (Shelf::new(4), Shelf::new(4));
+    old.call(Op::Incr, &[b"n"]);
+    let origin = Origin { node: NodeId(64), lane: 0, boot: 1 };
+    for sequence in 1..=3 {
+        let slot = old.store.applied().next();
+        let batch = Entry { slot, origin, sequence, floor: 1, ..old.log[0].clone() };
+        old.apply(batch);
+    }
+    let id = old.store.begin_snapshot();
+    let bytes = old.snapshot();
+    assert!(new.load(id, &bytes));
+    for sequence in 1..=3 {
+        let kept = new.store.sessions().reply(origin, sequence).cloned();
+        let replies = kept.and_then(|kept| kept.replies).map(|replies| replies.to_vec());
+        assert_eq!(replies, Some(format!(":{}\r\n", sequence + 1).into_bytes()), "nobody knows the reply");
+    }
+    assert_eq!(old.store.digest(), new.store.digest());
+    let more = Entry { slot: id.slot.next(), origin, sequence: 4, floor: 1, ..old.log[0].clone() };
+    old.apply(more.clone());
+    assert_ne!(old.store.digest(), new.store.digest());
+    new.apply(more);
+    assert_eq!(old.store.digest(), new.store.digest(), "whether somebody waits for a reply or not");
+}
+
 /// Writes go on beside a snapshot; whoever loads it applies them from the log.
 pub fn a_snapshot_holds_its_slot_and_nothing_above() {
     let (mut old, mut new) = (Shelf::new(4), Shelf::new(4));
