@@ -28,6 +28,16 @@ pub fn kill(process: u32) -> bool {
     signal(process, libc::SIGKILL)
 }
 
+/// Lets a process stand still (`SIGSTOP`). False when there is none.
+pub fn pause(process: u32) -> bool {
+    signal(process, libc::SIGSTOP)
+}
+
+/// Lets one that stands still go on (`SIGCONT`). False when there is none.
+pub fn resume(process: u32) -> bool {
+    signal(process, libc::SIGCONT)
+}
+
 /// Sends the first signal of those without a meaning of their own (`SIGUSR1`). False when there is no such process.
 pub fn user_signal_1(process: u32) -> bool {
     signal(process, libc::SIGUSR1)

@@ -4,14 +4,35 @@
 
 use super::record::{TICK, Tick};
 use super::report::grouped;
+use crate::admin::client::Client;
 use crate::io::process;
+use crate::protocol::pbft::liars;
 use serde::Serialize;
 use std::time::Duration;
 
 /// Of the calm rate, what counts as being back.
 const BACK: f64 = 0.9;
+/// So long a primary stands still for the sake of another view.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A node that takes longer to tell its figures does not tell them.
+const ASK_WITHIN: Duration = Duration::from_secs(2);
 /// Over this time the rate is taken.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// How many of so many nodes may lie.
+pub fn liars_max(nodes: usize) -> usize {
+    nodes.saturating_sub(1) / 3
+}
+
+/// Whom an attack is played in.
+pub struct Group<'a> {
+    /// Of each node, in the order in which they lead.
+    pub processes: &'a [u32],
+    /// Their service planes.
+    pub admins: &'a [String],
+    /// Who leads now.
+    pub leader: usize,
+}
 
 /// Which processes lie, and when, counted from the beginning of the measured time.
 #[derive(Clone, Debug)]
@@ -20,31 +41,61 @@ pub struct Attack {
     pub name: String,
     /// Who plays it: started with `--byzantine-waits`.
     pub liars: Vec<u32>,
-    /// From then on they lie.
-    pub begins: Duration,
-    /// From then on they are honest.
-    pub ends: Duration,
+    admins: Vec<String>,
+    /// A correct primary that stands still for a while, where the lie is about the next view.
+    paused: Option<u32>,
+    begins: Duration,
+    ends: Duration,
 }
 
 impl Attack {
-    /// In the middle of the measured time.
-    pub fn amid(name: &str, liars: Vec<u32>, measured: Duration) -> Attack {
-        Attack { name: name.to_string(), liars, begins: measured / 3, ends: measured * 2 / 3 }
+    /// In the middle of the measured time, by the primaries of this view and the next ones; by those of the next ones, if it is about them.
+    pub fn amid(name: &str, group: &Group, measured: Duration) -> Attack {
+        let nodes = group.processes.len();
+        let is_of_new_view = liars::Attack::ALL.iter().any(|a| a.name() == name && a.is_of_a_new_view());
+        let first = group.leader + usize::from(is_of_new_view);
+        let places = || (first..).take(liars_max(nodes)).map(|place| place % nodes);
+        Attack {
+            name: name.to_string(),
+            liars: places().map(|place| group.processes[place]).collect(),
+            admins: places().map(|place| group.admins[place].clone()).collect(),
+            paused: is_of_new_view.then(|| group.processes[group.leader]),
+            begins: measured / 3,
+            ends: measured * 2 / 3,
+        }
     }
 
     /// Plays it from a thread of its own: the load must not wait.
     pub fn play(self) {
         std::thread::spawn(move || {
+            // Whoever has ended lies no more: the figures show it.
+            let tell_all = |tell: fn(u32) -> bool| self.liars.iter().filter(|liar| tell(**liar)).count();
             std::thread::sleep(self.begins);
-            // A liar that has ended lies no more: the figures show it.
-            for liar in &self.liars {
-                process::user_signal_1(*liar);
+            tell_all(process::user_signal_1);
+            if let Some(primary) = self.paused {
+                process::pause(primary);
+                std::thread::sleep(PAUSE);
+                process::resume(primary);
             }
-            std::thread::sleep(self.ends - self.begins);
-            for liar in &self.liars {
-                process::user_signal_2(*liar);
-            }
+            std::thread::sleep(
+                self.ends.saturating_sub(self.begins + self.paused.map_or(Duration::ZERO, |_| PAUSE)),
+            );
+            tell_all(process::user_signal_2);
         });
+    }
+
+    /// How many lies its liars have told; none that does not say so.
+    fn lies(&self) -> u64 {
+        let count = |admin: &String| {
+            let text = Client::new(admin, ASK_WITHIN, None)
+                .get("/metrics")
+                .map_or(String::new(), |reply| reply.body);
+            let line = text.lines().find(|line| line.starts_with("quorate_lies_total"));
+            line.and_then(|line| line.rsplit(' ').next())
+                .and_then(|value| value.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
+        self.admins.iter().map(count).sum()
     }
 
     /// What came of it.
@@ -67,6 +118,7 @@ impl Attack {
         Endured {
             attack: self.name.clone(),
             liars: self.liars.len(),
+            lies: self.lies(),
             calm_per_s,
             attacked_per_s,
             share: attacked_per_s / calm_per_s.max(1.0),
@@ -94,6 +146,8 @@ pub struct Endured {
     pub attack: String,
     /// How many played it.
     pub liars: usize,
+    /// How often: 0 where nothing happened about which to lie so.
+    pub lies: u64,
     /// Writes a second while all were honest.
     pub calm_per_s: f64,
     /// Writes a second in the second half of the attack.
@@ -112,16 +166,17 @@ impl Endured {
     /// The table of several, as text.
     pub fn table(all: &[Endured]) -> String {
         let mut text =
-            "| attack | calm | under attack | share | longest pause | nine tenths again, amid it | after it |\n\
-             |---|---|---|---|---|---|---|\n"
+            "| attack | lies | calm | under attack | share | longest pause | nine tenths again, amid it | after it |\n\
+             |---|---|---|---|---|---|---|---|\n"
                 .to_string();
         for one in all {
             let time = |ms: Option<f64>| ms.map_or("never".to_string(), |ms| format!("{ms:.0} ms"));
             let (calm, attacked) = (grouped(one.calm_per_s), grouped(one.attacked_per_s));
             text += &format!(
-                "| {} by {} | {calm}/s | {attacked}/s | {:.0} % | {:.0} ms | {} | {} |\n",
+                "| {} by {} | {} | {calm}/s | {attacked}/s | {:.0} % | {:.0} ms | {} | {} |\n",
                 one.attack,
                 one.liars,
+                grouped(one.lies as f64),
                 one.share * 100.0,
                 one.pause_ms,
                 time(one.back_amid_ms),
@@ -137,6 +192,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn primaries_lie_and_of_new_views_those_to_come() {
+        let admins: Vec<String> = (0..7).map(|node| format!("node{node}")).collect();
+        let group = Group { processes: &[10, 11, 12, 13, 14, 15, 16], admins: &admins, leader: 6 };
+        let attack = |name| Attack::amid(name, &group, Duration::from_secs(3));
+        assert_eq!((attack("silent").liars, attack("silent").paused), (vec![16, 10], None));
+        let omits = attack("omits-prepared");
+        assert_eq!(
+            (omits.liars, omits.paused, omits.admins),
+            (vec![10, 11], Some(16), vec!["node0".into(), "node1".into()])
+        );
+    }
+
+    #[test]
     fn shares_and_recoveries_are_read_from_the_timeline() {
         // 9 seconds: calm at 100 a tick; an attack that stops all for a second, then lets 60 pass; 95 a tick from half a second after it.
         let ok = |tick: u32| match tick {
@@ -147,14 +215,15 @@ mod tests {
         };
         let tick = |place: u32| Tick { at: TICK * place, ok: ok(place), ..Tick::default() };
         let ticks: Vec<Tick> = (0..90).map(tick).collect();
-        let endured = Attack::amid("silent", vec![7], Duration::from_secs(9)).judge(&ticks);
+        let group = Group { processes: &[0; 4], admins: &[const { String::new() }; 4], leader: 3 };
+        let endured = Attack::amid("silent", &group, Duration::from_secs(9)).judge(&ticks);
         assert_eq!((endured.calm_per_s, endured.attacked_per_s), (1000.0, 600.0));
         assert_eq!((endured.pause_ms, endured.back_amid_ms), (1000.0, None));
         // A window in which 95 outweigh some ticks of 60 counts.
         assert_eq!(endured.back_ms, Some(400.0));
         let table = Endured::table(&[endured]);
         assert!(
-            table.contains("| silent by 1 | 1,000/s | 600/s | 60 % | 1000 ms | never | 400 ms |"),
+            table.contains("| silent by 1 | 0 | 1,000/s | 600/s | 60 % | 1000 ms | never | 400 ms |"),
             "{table}"
         );
     }

@@ -64,6 +64,8 @@ pub struct Cluster {
 struct Node {
     child: Child,
     endpoint: String,
+    /// Its service plane, if it has one.
+    admin: Option<String>,
     output: Receiver<String>,
     log: PathBuf,
 }
@@ -87,6 +89,7 @@ struct NodeLayout {
     config: PathBuf,
     client: String,
     peer: String,
+    admin: String,
 }
 
 impl Cluster {
@@ -123,6 +126,11 @@ impl Cluster {
     /// Where clients connect; the same order as `processes`.
     pub fn endpoints(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.endpoint.clone()).collect()
+    }
+
+    /// The nodes' service planes.
+    pub fn admins(&self) -> Vec<String> {
+        self.nodes.iter().filter_map(|node| node.admin.clone()).collect()
     }
 
     /// The nodes' processes, and behind them the native client's: what it does for its trust is part of the price.
@@ -256,7 +264,8 @@ fn spawn(options: &ClusterOptions, node: &NodeLayout, index: usize, pin: bool) -
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0);
     let mut child = command.spawn().map_err(|source| LoadError::file(&options.program, "run it", source))?;
     let output = lines_of(&mut child);
-    Ok(Node { child, endpoint: node.client.clone(), output, log: path })
+    let (endpoint, admin) = (node.client.clone(), Some(node.admin.clone()));
+    Ok(Node { child, endpoint, admin, output, log: path })
 }
 
 /// The native client, on a socket beside the nodes' files.
@@ -280,7 +289,7 @@ fn spawn_native(
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0);
     let mut child = command.spawn().map_err(|source| LoadError::file(&options.program, "run it", source))?;
     let output = lines_of(&mut child);
-    Ok(Node { child, endpoint, output, log: path })
+    Ok(Node { child, endpoint, admin: None, output, log: path })
 }
 
 /// What a child prints, line by line, until it closes its output.

@@ -1,6 +1,6 @@
 //! A whole bench: make a cluster or take endpoints, measure the machine, the load and the limit, and put the result together.
 
-use super::attack::Attack;
+use super::attack::{Attack, Group, liars_max};
 use super::error::LoadError;
 use super::etcd;
 use super::generator::{self, KilledAt, Measured, Observer, Phase};
@@ -75,11 +75,6 @@ pub struct Options {
     pub program: Option<PathBuf>,
     /// For the report.
     pub command: String,
-}
-
-/// How many of so many nodes may lie.
-fn liars_max(nodes: usize) -> usize {
-    nodes.saturating_sub(1) / 3
 }
 
 /// A result, and what it was made from.
@@ -228,12 +223,12 @@ impl Under {
                     endpoints.truncate(1);
                 }
                 let attack = attack.as_ref().map(|name| {
-                    // The primaries of this view and the next ones. Nobody is loaded who will lie.
-                    let liars: Vec<usize> = (leader..).take(liars_max(*nodes)).map(|n| n % nodes).collect();
-                    let is_correct = |node: &usize| !liars.contains(node);
+                    let group = Group { processes: &processes, admins: &cluster.admins(), leader };
+                    let attack = Attack::amid(name, &group, options.plan.duration);
+                    // Nobody is loaded who will lie.
+                    let is_correct = |node: &usize| !attack.liars.contains(&processes[*node]);
                     endpoints = (0..*nodes).filter(is_correct).map(|node| all[node].clone()).collect();
-                    let liars = liars.iter().map(|node| processes[*node]).collect();
-                    Attack::amid(name, liars, options.plan.duration)
+                    attack
                 });
                 if let Some(native) = cluster.native() {
                     endpoints = vec![native.to_string()];

@@ -205,3 +205,18 @@ fn who_may_not_lie_does_not_start() {
     assert!(refused(&["--byzantine", "silent"]).contains("group.protocol"));
     assert!(refused(&["--byzantine", "parting"]).contains("two-faced"));
 }
+
+#[test]
+fn a_bench_says_what_a_group_still_does_while_one_lies() {
+    let mut command = quorate();
+    command.args(["bench", "-o", "json", "--no-results", "--attack", "equivocating", "--nodes", "4"]);
+    let out =
+        command.args(["-c", "4", "-P", "4", "-t", "3s", "--warm-up", "500ms"]).output().expect("it runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    let endured = &report["endured"];
+    assert_eq!((endured["attack"].as_str(), endured["liars"].as_u64()), (Some("equivocating"), Some(1)));
+    for figure in ["lies", "calm_per_s", "attacked_per_s"] {
+        assert!(endured[figure].as_f64().is_some_and(|value| 0.0 < value), "{figure} of {endured}");
+    }
+}

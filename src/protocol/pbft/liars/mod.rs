@@ -92,6 +92,10 @@ impl Attack {
     pub fn is_of_a_replica(self) -> bool {
         self != Attack::Parting
     }
+    /// Whether it is a lie about views to come: as long as nobody leaves a view it says nothing.
+    pub fn is_of_a_new_view(self) -> bool {
+        matches!(self, Attack::OmitsPrepared | Attack::FalseChanges)
+    }
 }
 
 /// What the network makes of a message.
