@@ -174,6 +174,8 @@ canaries! {
     NobodyJoins = "pbft-nobody-joins", "TOCS 2002, 4.5.2";
     /// B15: a request that took effect is ordered again.
     ReplayedRequest = "pbft-replayed-request", "TOCS 2002, 4.2";
+    /// B16: a state is taken in whatever its digest is.
+    UncertifiedState = "pbft-uncertified-state", "TOCS 2002, 6.2.2";
     /// B17: a batch is accepted that its origin did not sign.
     UnauthenticatedBatch = "pbft-unauthenticated-batch", "Aardvark, NSDI 2009, 4.1";
     /// B17: a second pre-prepare for a slot replaces the first.

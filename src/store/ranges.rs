@@ -12,6 +12,7 @@ use super::load::{Damage, Parser, Sink};
 use super::merkle::Tree;
 use super::sessions::{LANE_BYTES, Sessions};
 use super::table::key_check;
+use crate::base::canary::{self, Canary};
 use crate::base::{Digest, Stamp};
 use crate::wire::hop::SnapshotId;
 use bytes::BufMut;
@@ -50,7 +51,11 @@ impl Outline {
         let header = &self.head.header;
         header.check(id, options.bucket_bits, key_check(&options.key.hasher()))?;
         let computed = self.digest();
-        if computed == digest { Ok(()) } else { Err(Damage::Digest { found: digest, computed }) }
+        if computed == digest || canary::on(Canary::UncertifiedState) {
+            Ok(())
+        } else {
+            Err(Damage::Digest { found: digest, computed })
+        }
     }
     /// The digest of its state.
     pub fn digest(&self) -> Digest {

@@ -6,6 +6,8 @@ use quorate::crypto::DirectionKeys;
 use quorate::protocol::raft::{Options, Raft, Setup};
 use quorate::protocol::{Input, Outbox, Protocol};
 use quorate::resp::{Op, batch};
+use quorate::store::gather::{Gathering, Took};
+use quorate::store::ranges::Indexing;
 use quorate::store::{self, Store};
 use quorate::wire::frame::Lane;
 use quorate::wire::hop::SnapshotId;
@@ -183,6 +185,26 @@ pub fn a_snapshot_holds_its_slot_and_nothing_above() {
         new.apply(entry.clone());
     }
     assert_eq!(old.store.digest(), new.store.digest(), "an entry took effect twice");
+}
+
+/// A source offers a state that is whole in itself, and not the one that a quorum has signed.
+pub fn a_state_that_nobody_certified_is_not_taken_in() {
+    let (mut shelf, mut other) = (Shelf::new(4), Shelf::new(4));
+    shelf.call(Op::Incr, &[b"n"]);
+    other.call(Op::Incr, &[b"m"]);
+    let id = shelf.store.begin_snapshot();
+    let certified = shelf.store.digest();
+    assert_eq!(other.store.begin_snapshot(), id);
+    let options = store::Options { group: GROUP_ONE, key: store::HashKey([7; 16]), bucket_bits: 4 };
+    let offer = |bytes: &[u8]| {
+        let mut indexing = Indexing::begin();
+        indexing.feed(bytes).unwrap();
+        let outline = Bytes::from(indexing.finish().unwrap().outline().encode());
+        Gathering::new(id, certified, options).take(0, outline.len() as u64, &outline, &Body::EMPTY)
+    };
+    assert!(matches!(offer(&shelf.snapshot()), Took::Outlined(_)));
+    let took = offer(&other.snapshot());
+    assert!(matches!(took, Took::Poisoned(_)), "a liar's state is taken in: {took:?}");
 }
 
 /// Two replicas may come to one state by different ways: one through a snapshot, say.

@@ -1,8 +1,12 @@
 //! PBFT in the simulated world: the real core in the real shard, under the faults that a seed draws, and among liars.
 
+mod attacks;
 mod clients;
+mod crashes;
 mod handover;
+mod mutations;
 mod primary;
+pub mod stories;
 mod tags;
 mod twins;
 
