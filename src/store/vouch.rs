@@ -4,7 +4,7 @@
 //! Delivery is weak. The newest words to each node are kept, and said again when its link has come up anew; a native client's last
 //! replies are kept, and said again when it sends the batch again.
 
-use super::last_replies::{Kept, WINDOW};
+use super::last_replies::{Kept, WINDOW, is_kept};
 use crate::base::ring::Producer;
 use crate::base::{Body, Digest, GroupId, NodeId, Number, Origin};
 use crate::wire::forward::{Message, Reply};
@@ -17,8 +17,12 @@ const KEPT_MAX: usize = 1024;
 
 /// Replies of so many bytes every replica sends whole; longer ones are sent by one of them, and by each when it is asked again.
 const WHOLE_BYTES_MAX: usize = 1024;
+/// Bytes of replies that are kept for a lane, beside the newest: a client may ask for more than a node has memory.
+const LANE_BYTES_MAX: usize = 4 << 20;
 /// Words to one native client that wait for room in the ring; what exceeds it is asked for again.
 const PENDING_MAX: usize = 1024;
+/// Their bytes, beside the first: the same.
+const PENDING_BYTES_MAX: usize = 8 << 20;
 
 /// Another node that waits for words.
 struct Listener {
@@ -39,17 +43,21 @@ struct Guest {
     pending: VecDeque<Reply>,
 }
 
+fn bytes(replies: &VecDeque<Reply>) -> usize {
+    replies.iter().map(|reply| reply.body.len()).sum()
+}
+
 impl Guest {
     fn keep(&mut self, reply: &Reply) {
         let kept = self.last.entry(reply.lane).or_default();
         kept.retain(|earlier| earlier.boot == reply.boot);
-        if kept.len() == WINDOW {
+        while WINDOW <= kept.len() || LANE_BYTES_MAX < bytes(kept) {
             kept.pop_front();
         }
         kept.push_back(reply.clone());
     }
     fn tell(&mut self, reply: Reply) {
-        if self.pending.len() < PENDING_MAX {
+        if self.pending.len() < PENDING_MAX && bytes(&self.pending) <= PENDING_BYTES_MAX {
             self.pending.push_back(reply);
         }
     }
@@ -112,7 +120,9 @@ impl Vouching {
             let body = Body::new(replies);
             let digest = Digest::of(body.bytes());
             let mut reply = Reply { boot, lane, sequence, leader, digest, body };
-            guest.keep(&reply);
+            if is_kept(origin) {
+                guest.keep(&reply);
+            }
             let is_mine = (sequence.wrapping_add(lane.into()) % members as u64) as usize == place;
             if WHOLE_BYTES_MAX < reply.body.len() && !is_mine {
                 reply.body = Body::EMPTY;
@@ -260,6 +270,24 @@ mod tests {
             other => panic!("only words about replies: {other:?}"),
         };
         std::iter::from_fn(|| out.pop()).map(one).collect()
+    }
+
+    #[test]
+    fn a_client_that_asks_for_more_than_it_hears_costs_a_bounded_memory() {
+        let (to_seal, _out) = ring(1);
+        let mut vouching =
+            Vouching::new(GROUP_ONE, to_seal, Number::new(2), (1, 4), [].into_iter(), [CLIENT].into_iter());
+        let long = || Bytes::from(vec![b'x'; LANE_BYTES_MAX / 2]);
+        for sequence in 1..=20 {
+            for lane in 0..=u8::MAX {
+                vouching.replied(Origin { lane, ..origin(CLIENT) }, sequence, long());
+            }
+            vouching.say();
+        }
+        let guest = &vouching.guests[0];
+        let kept: usize = guest.last.values().map(bytes).sum();
+        assert!(kept <= 2 * (LANE_BYTES_MAX + long().len()), "{kept}");
+        assert!(bytes(&guest.pending) <= PENDING_BYTES_MAX + long().len());
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Group {
 
     /// Until nobody has anything to say.
     pub(super) fn run(&mut self) {
+        self.run_losing(|| false);
+    }
+
+    /// The same, where `is_lost` says of each message to a replica whether it does not come.
+    pub(super) fn run_losing(&mut self, mut is_lost: impl FnMut() -> bool) {
         loop {
             let mut said = Vec::new();
             for at in 0..self.cores.len() {
@@ -85,7 +90,7 @@ impl Group {
                     Target::One(one) => one.0 == *node,
                     Target::Others => from.0 != *node,
                 });
-                for node in to.collect::<Vec<u8>>() {
+                for node in to.filter(|_| !is_lost()).collect::<Vec<u8>>() {
                     self.tell(node, Input::Receive { from, message: message.clone() });
                 }
             }
@@ -94,6 +99,11 @@ impl Group {
 
     /// Lets time go by in steps shorter than any patience.
     pub(super) fn wait(&mut self, time: Duration) {
+        self.wait_losing(time, || false);
+    }
+
+    /// The same, with losses.
+    pub(super) fn wait_losing(&mut self, time: Duration, mut is_lost: impl FnMut() -> bool) {
         let until = self.now.after(time);
         while self.now < until {
             self.now = self.now.after(Duration::from_millis(10));
@@ -102,7 +112,7 @@ impl Group {
                     self.tell(replica, Input::Timeout);
                 }
             }
-            self.run();
+            self.run_losing(&mut is_lost);
         }
     }
 

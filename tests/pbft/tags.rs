@@ -1,7 +1,7 @@
 //! Clients that vouch for their batches by tags, one for each replica (`group.client_auth = "mac"`), and what they may try.
 
 use super::clients::{CLIENT, Group, LONG, REPLICAS, batch, key};
-use quorate::base::{Body, GROUP_ONE, NodeId, Origin, Stamp, View};
+use quorate::base::{Body, GROUP_ONE, NodeId, Origin, Prng, Stamp, View};
 use quorate::crypto::Signature;
 use quorate::protocol::pbft::Options;
 use quorate::protocol::{FaultKind, Input, RefusalKind};
@@ -185,4 +185,41 @@ fn a_primary_cannot_make_up_what_no_client_said() {
     strict.tell(2, Input::Receive { from: NodeId(1), message });
     strict.run();
     assert_eq!(strict.faults, [(NodeId(1), FaultKind::BadSignature)]);
+}
+
+/// Replicas that hear each other badly and a client whose frames come to some, late or never: whatever is executed is what the client
+/// said, everywhere in the same order, and once it signs, and nothing is lost any more, all of it is.
+#[test]
+fn what_some_hear_and_others_do_not_is_executed_by_all_or_by_none() {
+    let mut views = 0;
+    for seed in 1..=40 {
+        let (mut prng, mut group) = (Prng::from_seed(seed), group());
+        let mut lost = Prng::from_seed(!seed);
+        for sequence in 1..=30 {
+            let (batch, heard) = (unsigned(sequence), prng.below(16));
+            for replica in (1..=REPLICAS).filter(|replica| heard & (1 << (replica - 1)) != 0) {
+                let is_primary = group.primary() == replica;
+                match is_primary && prng.chance(9, 10) {
+                    true => drop(group.propose_now(&batch)),
+                    false => group.hear([replica], &batch),
+                }
+            }
+            if prng.chance(1, 3) {
+                group.hear(1..=REPLICAS, &of_node(NodeId(1 + prng.below(4) as u8), sequence));
+            }
+            group.run_losing(|| lost.chance(1, 20));
+            if prng.chance(1, 4) {
+                group.wait_losing(Duration::from_millis(prng.below(700)), || lost.chance(1, 20));
+            }
+        }
+        (1..=30).for_each(|sequence| group.hear(1..=REPLICAS, &batch(sequence)));
+        group.run();
+        group.wait(4 * LONG);
+        views += group.view().0;
+        let executed = group.batches(1);
+        (2..=REPLICAS).for_each(|replica| assert_eq!(group.batches(replica), executed, "seed {seed}"));
+        let last = executed.iter().filter(|(node, _)| *node == CLIENT).map(|(_, sequence)| *sequence).max();
+        assert_eq!(last, Some(30), "seed {seed}: {executed:?}");
+    }
+    assert!(0 < views, "some of it cost views");
 }

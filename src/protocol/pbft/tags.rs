@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most batches of one lane of a client that are remembered: several times as many as it has under way.
 const TOLD_MAX: usize = 128;
+/// Lanes of a client that are listened to without a signature: more than it has, and a bound for one that lies.
+const LANES_MAX: u8 = 4;
 
 /// What one client has said here, by lane.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +90,7 @@ impl Pbft {
         let client = batch.origin.node;
         self.options.client_tags
             && batch.signature == Signature::NONE
+            && batch.origin.lane < LANES_MAX
             && !self.members.contains(&client)
             && self.keys.knows(client)
     }
@@ -99,7 +102,8 @@ impl Pbft {
 
     /// A client itself, or whoever knows what it signed, tells of a batch: slots that wait for just this are believed.
     pub(super) fn told(&mut self, batch: &Batch, out: &mut Outbox) {
-        if !self.options.client_tags || self.members.contains(&batch.origin.node) {
+        let is_listened_to = batch.origin.lane < LANES_MAX && !self.members.contains(&batch.origin.node);
+        if !self.options.client_tags || !is_listened_to {
             return;
         }
         self.tags.tell(batch);
