@@ -242,7 +242,7 @@ pub const KNOBS: &[Knob] = &[
         "group.client_auth",
         OneOf(&["sign", "mac"]),
         Value("sign"),
-        "How native clients of a pbft group vouch for batches. `sign`: by Ed25519, one copy to the primary. `mac`: by the tag of the frame to each replica, a copy to each; what is sent again is signed, and so is everything of a client whose tags have held the group up. Equal on all nodes.",
+        "How native clients of a pbft group vouch for batches. `sign`: by Ed25519, one copy to the primary. `mac`: by the tag of the frame to each replica, a copy to each; what is sent again is signed, and so is everything of a client whose tags have held the group up. Equal on all nodes; a client that differs is asked to sign.",
     ),
     knob(
         "group.fast_reads",

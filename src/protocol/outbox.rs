@@ -281,7 +281,7 @@ pub enum RefusalKind {
     Draining,
     /// More is in flight than `limits` allow.
     Overloaded,
-    /// Its origin must sign it: what only a tag vouches for is not ordered for this client any more.
+    /// Its origin, a native client, must sign it.
     Unsigned,
     /// There is nothing to do: it is being ordered already, or nobody could believe that it is what it says.
     Void,

@@ -73,6 +73,6 @@ pub enum Refusal {
     OutOfMemory = 4,
     /// Its log's disk is full.
     DiskFull = 5,
-    /// It is not signed, and the client's tags have held the group up.
+    /// It is not signed, and must be: the group's clients sign, or this one's tags have held the group up.
     Unsigned = 6,
 }

@@ -17,7 +17,7 @@ impl Pbft {
         }
         // Whoever proposes a batch is its origin: what a client's tag vouches for, it vouches for here.
         let is_by_tags = self.is_by_tags(&batch);
-        if is_by_tags && self.must_sign(batch.origin.node) {
+        if self.wants_signature(&batch) {
             return Err(RefusalKind::Unsigned);
         }
         // A batch without commands and without an origin carries the stamp alone.

@@ -87,12 +87,19 @@ impl Tags {
 impl Pbft {
     /// Whether nothing but a native client's tags can stand for this batch.
     pub(super) fn is_by_tags(&self, batch: &Batch) -> bool {
+        self.options.client_tags && batch.origin.lane < LANES_MAX && self.is_unsigned(batch)
+    }
+
+    fn is_unsigned(&self, batch: &Batch) -> bool {
         let client = batch.origin.node;
-        self.options.client_tags
-            && batch.signature == Signature::NONE
-            && batch.origin.lane < LANES_MAX
-            && !self.members.contains(&client)
-            && self.keys.knows(client)
+        batch.signature == Signature::NONE && !self.members.contains(&client) && self.keys.knows(client)
+    }
+
+    /// Whether a native client must sign this batch before it is ordered. It is told so: its configuration may be older than this
+    /// replica's.
+    pub(super) fn wants_signature(&self, batch: &Batch) -> bool {
+        let is_believed = self.is_by_tags(batch) && !self.must_sign(batch.origin.node);
+        self.is_unsigned(batch) && !is_believed && !canary::on(Canary::ProposeUnchecked)
     }
 
     /// Whether the primary may order what a client's tag alone vouches for here.
