@@ -10,6 +10,7 @@ use crate::protocol::{FaultKind, Outbox, Target};
 use crate::wire::Record;
 use crate::wire::pbft::{Message, NULL, Note, Proof, Vote, signed_checkpoint};
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 /// Own states at slots of snapshots that are remembered.
 const KEPT_MAX: usize = 16;
@@ -54,6 +55,17 @@ impl Checkpoints {
             kept: BTreeMap::new(),
             snapshot: floor,
             floor,
+        }
+    }
+    /// See `Pbft::outline`.
+    pub fn outline(&self, to: &mut impl Hasher) {
+        let vote = |vote: &Vote| (vote.slot, vote.digest);
+        (vote(&self.stable), vote(&self.base), self.snapshot, self.floor).hash(to);
+        self.own.iter().for_each(|(slot, (digest, _))| (slot, digest).hash(to));
+        self.asked.keys().for_each(|slot| slot.hash(to));
+        for (slot, tally) in &self.votes {
+            slot.hash(to);
+            tally.outline(to);
         }
     }
     /// The own states, for a view-change (C).

@@ -18,6 +18,7 @@ use crate::wire::pbft::{
     Accusation, Change, Message, Proof, Vote, Words, signed_checkpoint, signed_proposals,
 };
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 /// What a judge knows beside the proof: everything is equal on all replicas, so that all come to one verdict.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +135,10 @@ impl Evidence {
     }
     fn has(&self, accusation: &Accusation) -> bool {
         self.proofs.contains_key(&(accusation.accused, accusation.proof.name()))
+    }
+    /// See `Pbft::outline`.
+    pub fn outline(&self, to: &mut impl Hasher) {
+        (self.convicts.0, self.slanderers.0, self.shown.0).hash(to);
     }
     /// Another view begins.
     pub fn leave_view(&mut self) {

@@ -13,7 +13,7 @@
 //! - `view_change`, `choose`: another primary, and what its view begins with (4.5, figure 4).
 //! - `catch_up`, `transfer`: what a replica has missed, from any other, believed only with `f + 1` voices or a certificate (4.6, 6.2).
 //! - `evidence`: signed words that contradict each other. `liars`: what a replica that lies would say, for tests.
-//! - `recover`: a start from what was stored. `status`: what others see of a replica.
+//! - `recover`: a start from what was stored. `status`: what others see of a replica. `outline`: what a model checker compares.
 //!
 //! # What waits for durability
 //! Everything that speaks of a slot or a view: pre-prepares too, for a primary that forgets one would assign the slot twice. Own votes
@@ -27,6 +27,7 @@ pub mod evidence;
 pub mod liars;
 mod normal;
 pub mod options;
+mod outline;
 mod pace;
 pub mod quorum;
 pub mod recover;

@@ -12,6 +12,7 @@ use crate::wire::pbft::{Message, signed_batch};
 use crate::wire::sequence::{Verdict, judge};
 use crate::wire::{Batch, Entry};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 /// Most batches of one node that are watched; what exceeds it is not, until others are executed.
@@ -223,6 +224,17 @@ impl Requests {
         let longest = self.queues.values().map(|queue| queue.heard.len()).max().unwrap_or(0);
         let turn = |at: usize| self.queues.values().filter_map(move |queue| queue.heard.get(at));
         (0..longest).flat_map(turn).map(|heard| heard.batch.clone()).collect()
+    }
+    /// See `Pbft::outline`.
+    pub fn outline(&self, to: &mut impl Hasher) {
+        for (node, queue) in &self.queues {
+            (node, queue.assigned.len(), queue.heard.len()).hash(to);
+            queue.assigned.hash(to);
+            queue.executed.hash(to);
+            let heard = |heard: &Heard| (heard.batch.origin, heard.batch.sequence, heard.batch.floor);
+            queue.heard.iter().map(heard).for_each(|batch| batch.hash(to));
+        }
+        self.reads.hash(to);
     }
     /// How many wait.
     pub fn len(&self) -> usize {

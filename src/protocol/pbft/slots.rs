@@ -4,6 +4,7 @@ use crate::base::canary::{self, Canary};
 use crate::base::{Body, Digest, Instant, NodeId, NodeSet, Slot, View};
 use crate::wire::pbft::{Accepted, NULL, Prepared, Proposal, Vote};
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 /// Most values that are kept of one slot, and most elements of its Q. Dropping the oldest of Q costs liveness in a run in which more
 /// values than this were accepted at one slot, never safety: condition A2 only ever wants more of it (TOCS 2002, 4.5).
@@ -58,6 +59,13 @@ impl Tally {
     /// The digest that at least `enough` nodes say.
     pub fn agreed(&self, enough: usize) -> Option<Digest> {
         self.votes.iter().map(|(d, _)| *d).find(|d| enough <= self.count(*d))
+    }
+    /// See `Pbft::outline`: who says what, in whatever order they said it.
+    pub fn outline(&self, to: &mut impl Hasher) {
+        let mut votes: Vec<(Digest, u64)> =
+            self.votes.iter().map(|(digest, nodes)| (*digest, nodes.0)).collect();
+        votes.sort_unstable();
+        votes.hash(to);
     }
     /// Whether `node` has voted.
     pub fn has(&self, node: NodeId) -> bool {

@@ -8,6 +8,7 @@ use crate::base::{Instant, NodeId, Slot, View};
 use crate::protocol::{FaultKind, Outbox, Target};
 use crate::wire::pbft::{Change, Message, NULL, NewView, Note, Proof, Vote};
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 /// The change of views, as far as it has come.
@@ -50,6 +51,10 @@ impl Changing {
     /// The own view-change, while one is under way.
     pub fn own(&self, me: NodeId) -> Option<&Change> {
         self.changes.get(&me)
+    }
+    /// See `Pbft::outline`.
+    pub fn outline(&self, to: &mut impl Hasher) {
+        self.changes.values().for_each(|change| (change.node, change.view, change.signature.0).hash(to));
     }
     /// Panics when an invariant does not hold.
     pub fn check(&self, view: View, active: bool) {

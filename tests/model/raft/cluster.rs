@@ -1,5 +1,6 @@
 //! Three nodes and a network that loses, delays and reorders: all that can happen within bounds.
 
+use super::super::explore::{Model, Property};
 use super::node::{Effects, Mail, NODES, Node};
 use quorate::base::canary::{self, Canary};
 use quorate::base::{Body, NodeId, Origin, Slot, Stamp, Term};
@@ -226,9 +227,13 @@ impl Cluster {
     }
 }
 
-impl Cluster {
-    /// Where everything begins.
-    pub fn first(&self) -> State {
+impl Model for Cluster {
+    type State = State;
+    type Action = Action;
+    const PROPERTIES: &'static [Property<Cluster>] = PROPERTIES;
+    const SOMETIMES: &'static [Property<Cluster>] = SOMETIMES;
+
+    fn first(&self) -> State {
         State {
             nodes: [1, 2, 3].map(|id| Arc::new(Node::new(NodeId(id)))),
             mail: Vec::new(),
@@ -242,16 +247,15 @@ impl Cluster {
         }
     }
 
-    /// What can happen in a state.
-    pub fn actions(&self, state: &State) -> Vec<Action> {
+    fn actions(&self, state: &State) -> Vec<Action> {
         let slow: &[bool] =
             if state.slow_writes < self.bounds.slow_writes { &[false, true] } else { &[false] };
         let both = |what| slow.iter().map(move |&is_slow| Action { what, is_slow });
         self.possible(state).into_iter().flat_map(both).collect()
     }
 
-    /// What comes of it; nothing when a slow action writes nothing.
-    pub fn after(&self, last: &State, action: Action) -> Option<State> {
+    fn after(&self, last: &State, action: Action) -> Option<State> {
+        // A slow action that writes nothing is no other than a quick one.
         let mut state = last.clone();
         match self.canary {
             Some(bug) => canary::with(bug, || self.happen(&mut state, action)),
@@ -262,13 +266,14 @@ impl Cluster {
         state.slow_writes += u8::from(is_slow);
         (is_slow || !action.is_slow).then_some(state)
     }
+
+    fn tell(&self, state: &State) -> String {
+        format!("{state:?}")
+    }
 }
 
-/// A name, and whether it is so in a state.
-pub type Property = (&'static str, fn(&Cluster, &State) -> bool);
-
 /// What holds in every state.
-pub const PROPERTIES: &[Property] = &[
+const PROPERTIES: &[Property<Cluster>] = &[
     ("election safety", |_, state| {
         let terms: BTreeSet<Term> = state.leaders.iter().map(|(term, _)| *term).collect();
         terms.len() == state.leaders.len()
@@ -283,7 +288,7 @@ pub const PROPERTIES: &[Property] = &[
 ];
 
 /// What holds in some, or the bounds are too tight to mean anything.
-pub const SOMETIMES: &[Property] = &[
+const SOMETIMES: &[Property<Cluster>] = &[
     ("a later leader is elected", |_, state| 1 < state.leaders.len()),
     ("a later leader decides an earlier one's entry", |_, state| {
         state.decided.iter().any(|decided| 0 < decided.command && decided.term < decided.during)

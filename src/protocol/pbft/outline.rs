@@ -1,0 +1,54 @@
+//! A replica without times and absolute tickets: what decides what it will do once any time-out may come at any moment. A model checker
+//! takes replicas with equal outlines for one.
+
+use super::Pbft;
+use super::slots::Place;
+use crate::wire::pbft::digest;
+use std::hash::{Hash, Hasher};
+
+impl Pbft {
+    /// Feeds everything that the outline consists of, as long as no whole state travels and no
+    /// client vouches by tags. Settled replicas only: what a burst gathers is
+    /// not part of it.
+    pub fn outline(&self, to: &mut impl Hasher) {
+        assert!(
+            self.fresh.is_empty() && self.prepares.is_empty() && self.commits.is_empty(),
+            "between bursts"
+        );
+        assert!(
+            !self.transfer.is_coming() && !self.options.client_tags,
+            "no state travels, and nothing is tagged"
+        );
+        (self.view, self.active, self.executed, self.stamp, self.clock).hash(to);
+        (self.assigned, self.assigned_stamp, self.draining, self.unspoken.len()).hash(to);
+        self.waiting.iter().for_each(|proposal| digest(&proposal.entry).hash(to));
+        self.past.iter().for_each(|(digest, _)| digest.hash(to));
+        (self.slots.low(), self.slots.count()).hash(to);
+        for (slot, place) in self.slots.iter() {
+            slot.hash(to);
+            place.outline(to);
+        }
+        (self.suspicion_at().is_some(), self.changing.deadline.is_some(), self.complains()).hash(to);
+        self.changing.outline(to);
+        self.new_view.as_ref().map(|view| view.signature.0).hash(to);
+        self.checkpoints.outline(to);
+        self.requests.outline(to);
+        self.evidence.outline(to);
+    }
+}
+
+impl Place {
+    /// Also votes of a phase that has come to its end: whoever says something else later contradicts itself.
+    fn outline(&self, to: &mut impl Hasher) {
+        (self.assigned, self.accepted, self.prepared, self.committed, self.noted, self.p).hash(to);
+        [&self.prepares, &self.commits, &self.decided].iter().for_each(|votes| votes.outline(to));
+        (self.tagged, self.doubted, self.said.digest()).hash(to);
+        let mut values: Vec<_> =
+            self.values.iter().map(|(digest, value)| (*digest, value.signature.0)).collect();
+        values.sort_unstable();
+        let (mut stored, mut q) = (self.stored.clone(), self.q.clone());
+        stored.sort_unstable();
+        q.sort_unstable();
+        (values, stored, q).hash(to);
+    }
+}
