@@ -3,7 +3,7 @@
 use super::PEERS_MAX;
 use crate::base::ring::{Consumer, Producer};
 use crate::base::{Instant, NodeId};
-use crate::io::{Agent, Completion, Driver};
+use crate::io::{Agent, Driver};
 use crate::meter::{Metered, Report};
 use crate::wire::Opened;
 use crate::wire::frame::FrameError;
@@ -142,12 +142,6 @@ impl Open {
 impl Agent for Open {
     fn name(&self) -> &'static str {
         "open"
-    }
-    fn start(&mut self, _slot: u8, _driver: &mut dyn Driver) -> std::io::Result<()> {
-        Ok(())
-    }
-    fn complete(&mut self, _completion: Completion, _driver: &mut dyn Driver) {
-        unreachable!("this agent submits nothing");
     }
     fn work(&mut self, _driver: &mut dyn Driver) -> usize {
         self.turn()

@@ -7,7 +7,7 @@
 use super::PEERS_MAX;
 use crate::base::ring::{Consumer, Producer};
 use crate::base::{Instant, NodeId};
-use crate::io::{Agent, Completion, Driver};
+use crate::io::{Agent, Driver};
 use crate::meter::{Metered, Report};
 use crate::wire::frame::Lane;
 use crate::wire::hop::{LinkId, Outgoing, PeerNumbers, SealLink, SealedFrame};
@@ -237,12 +237,6 @@ impl Peer {
 impl Agent for Seal {
     fn name(&self) -> &'static str {
         "seal"
-    }
-    fn start(&mut self, _slot: u8, _driver: &mut dyn Driver) -> std::io::Result<()> {
-        Ok(())
-    }
-    fn complete(&mut self, _completion: Completion, _driver: &mut dyn Driver) {
-        unreachable!("this agent submits nothing");
     }
     fn work(&mut self, driver: &mut dyn Driver) -> usize {
         self.turn(driver.now())

@@ -3,7 +3,7 @@
 use super::core::{Core, Counters};
 use crate::base::ring::{Consumer, Producer};
 use crate::base::{Instant, Number};
-use crate::io::{Agent, Completion, Driver};
+use crate::io::{Agent, Driver};
 use crate::meter::{Metered, Report};
 use crate::wire::Message;
 use crate::wire::hop::{Answer, Demand, Opened, Outgoing};
@@ -100,12 +100,6 @@ impl ClientAgent {
 impl Agent for ClientAgent {
     fn name(&self) -> &'static str {
         "client"
-    }
-    fn start(&mut self, _slot: u8, _driver: &mut dyn Driver) -> std::io::Result<()> {
-        Ok(())
-    }
-    fn complete(&mut self, _completion: Completion, _driver: &mut dyn Driver) {
-        unreachable!("this agent submits nothing");
     }
     fn work(&mut self, driver: &mut dyn Driver) -> usize {
         self.turn(driver.now())

@@ -11,9 +11,13 @@ pub trait Agent: Send {
     /// For logs and metrics.
     fn name(&self) -> &'static str;
     /// Called once, on the agent's own thread, before anything else. `slot` is the `Token::agent` to submit with.
-    fn start(&mut self, slot: u8, driver: &mut dyn Driver) -> std::io::Result<()>;
-    /// An operation of this agent has completed. Take it in; heavy work belongs into `work`.
-    fn complete(&mut self, completion: Completion, driver: &mut dyn Driver);
+    fn start(&mut self, _slot: u8, _driver: &mut dyn Driver) -> std::io::Result<()> {
+        Ok(())
+    }
+    /// An operation of this agent has completed. Take it in; heavy work belongs into `work`. Whoever submits operations says this anew.
+    fn complete(&mut self, completion: Completion, _driver: &mut dyn Driver) {
+        unreachable!("{} submits nothing, and was told of {:?}", self.name(), completion.token);
+    }
     /// One bounded turn. Returns how much was done; 0 lets the core sleep.
     fn work(&mut self, driver: &mut dyn Driver) -> usize;
     /// When to be called although nothing has come.

@@ -31,8 +31,8 @@ use crate::log::superblock::{self, SuperblockError};
 use crate::log::{FORMAT_VERSION, LogError};
 use crate::meter::Board;
 use crate::protocol::Engine;
+use crate::protocol::Hole;
 use crate::protocol::pbft::liars::Liars;
-use crate::protocol::raft::Hole;
 use agent::NodeAgent;
 use boot::Booted;
 use crossbeam::channel::{Receiver, unbounded};
@@ -82,9 +82,6 @@ pub enum RunError {
     /// Log and snapshot do not fit together.
     #[error(transparent)]
     Hole(#[from] Hole),
-    /// The same, of a PBFT group.
-    #[error(transparent)]
-    PbftHole(#[from] crate::protocol::pbft::Hole),
     /// A record is whole, and says nothing that this version knows.
     #[error("the log's record at slot {slot}: {why}; start the version that wrote it, or replace this node")]
     Record {

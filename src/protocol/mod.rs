@@ -11,11 +11,13 @@
 //! 5. At start, replay what was stored (see the core's `recover`) before the first `step`.
 
 pub mod engine;
+pub mod hole;
 pub mod outbox;
 pub mod pbft;
 pub mod raft;
 
 pub use engine::Engine;
+pub use hole::Hole;
 pub use outbox::{
     Commit, Conviction, DigestAt, Fault, FaultKind, Fetch, Install, Outbox, ReadAt, Refusal, RefusalKind,
     Refused, Send, Ship, Target,

@@ -529,9 +529,6 @@ impl<E: Lead + Send> Agent for ReplicaAgent<E> {
         self.tell(driver.now());
         Ok(())
     }
-    fn complete(&mut self, _completion: Completion, _driver: &mut dyn Driver) {
-        unreachable!("the replica submits no operation");
-    }
     fn work(&mut self, driver: &mut dyn Driver) -> usize {
         let (now, clock) = (driver.now(), driver.clock());
         self.blocked_at = self.is_blocked().then_some(now);

@@ -9,7 +9,7 @@ use super::{Admission, Loading, Replies, Store};
 use crate::base::ring::{Consumer, Producer};
 use crate::base::{GROUP_ONE, Instant, Number, Origin, Slot, place};
 use crate::io::driver::Doorbell;
-use crate::io::{Agent, Completion, Driver};
+use crate::io::{Agent, Driver};
 use crate::meter::stages::Stage;
 use crate::meter::{Metered, Report, latencies};
 use crate::wire::Entry;
@@ -552,9 +552,6 @@ impl Agent for StoreAgent {
     fn start(&mut self, _slot: u8, driver: &mut dyn Driver) -> std::io::Result<()> {
         self.now = driver.now();
         Ok(())
-    }
-    fn complete(&mut self, _completion: Completion, _driver: &mut dyn Driver) {
-        // It submits nothing.
     }
     fn work(&mut self, driver: &mut dyn Driver) -> usize {
         self.turn_timed(driver.now(), &|| driver.fresh())

@@ -4,15 +4,19 @@ use super::harness::{Cluster, has, quorate};
 use std::path::Path;
 use std::process::Command;
 
+/// Runs `quorate` with these arguments to its end, in the cluster's directory: what it reports.
+fn bench(turn: &Cluster, args: &str) -> serde_json::Value {
+    let out = quorate().args(args.split(' ')).current_dir(&turn.dir).output().expect("quorate runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).expect("one JSON value")
+}
+
 #[test]
 fn a_bench_starts_its_own_cluster_and_reports() {
     // Held so that no other cluster runs meanwhile.
     let turn = Cluster::init("bench", 1);
     let args = "bench --nodes 3 --duration 2s --warm-up 1s --results results -o json";
-    let out = quorate().args(args.split(' ')).current_dir(&turn.dir).output().expect("quorate runs");
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{said}");
-    let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON value");
+    let report = bench(&turn, args);
     for name in [
         "protocol",
         "nodes",
@@ -59,10 +63,7 @@ fn decode_elsewhere(results: &Path) {
 fn a_verified_bench_with_reads_outlives_its_leader() {
     let turn = Cluster::init("bench-verify", 1);
     let args = "bench --nodes 3 --verify --reads 40 --kill-leader-at 1s --duration 4s --warm-up 500ms -c 12 -P 4 --keys 5000 -o json";
-    let out = quorate().args(args.split(' ')).current_dir(&turn.dir).output().expect("quorate runs");
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{said}");
-    let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON value");
+    let report = bench(&turn, args);
     let verified = &report["verified"];
     assert_eq!(verified["linearizable"], serde_json::json!(true), "{report}");
     let count = |name: &str| verified[name].as_u64().expect("a number");
@@ -77,10 +78,7 @@ fn a_verified_bench_with_reads_outlives_its_leader() {
 fn a_bench_through_a_native_client_loses_and_doubts_nothing() {
     let turn = Cluster::init("bench-native", 1);
     let args = "bench --native --nodes 4 --connections 8 --in-flight 4 --reads 20 --verify --duration 2s --warm-up 1s --no-results -o json";
-    let out = quorate().args(args.split(' ')).current_dir(&turn.dir).output().expect("quorate runs");
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{said}");
-    let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON value");
+    let report = bench(&turn, args);
     assert_eq!((report["protocol"].as_str(), report["errors"].as_u64()), (Some("pbft"), Some(0)), "{report}");
     assert!(0.0 < report["achieved_per_s"].as_f64().expect("a number"), "{report}");
 }

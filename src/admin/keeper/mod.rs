@@ -167,19 +167,33 @@ impl Tally {
     fn report(&self, group: GroupId, to: &mut dyn Report) {
         let group = group.to_string();
         let labels: &[(&str, &str)] = &[("group", &group)];
-        to.counter("quorate_snapshots_total", "Own snapshots made durable.", labels, self.snapshots);
-        let help = "Snapshots of a leader made durable.";
-        to.counter("quorate_snapshots_installed_total", help, labels, self.installed);
-        let help = "Snapshots that came to nothing.";
-        to.counter("quorate_snapshots_failed_total", help, labels, self.failed);
-        let help = "Bytes of snapshots taken from the store and from leaders.";
-        to.counter("quorate_snapshot_taken_bytes_total", help, labels, self.taken_bytes);
-        let help = "Bytes of snapshots read for followers.";
-        to.counter("quorate_snapshot_shipped_bytes_total", help, labels, self.shipped_bytes);
-        let help = "Bytes of ranges of a certified state that came from others, outlines included.";
-        to.counter("quorate_ranges_fetched_bytes_total", help, labels, self.ranges_fetched_bytes);
-        let help = "Bytes of ranges of a certified state that the own snapshot had.";
-        to.counter("quorate_ranges_had_bytes_total", help, labels, self.ranges_had_bytes);
+        for (name, help, count) in [
+            ("quorate_snapshots_total", "Own snapshots made durable.", self.snapshots),
+            ("quorate_snapshots_installed_total", "Snapshots of a leader made durable.", self.installed),
+            ("quorate_snapshots_failed_total", "Snapshots that came to nothing.", self.failed),
+            (
+                "quorate_snapshot_taken_bytes_total",
+                "Bytes of snapshots taken from the store and from leaders.",
+                self.taken_bytes,
+            ),
+            (
+                "quorate_snapshot_shipped_bytes_total",
+                "Bytes of snapshots read for followers.",
+                self.shipped_bytes,
+            ),
+            (
+                "quorate_ranges_fetched_bytes_total",
+                "Bytes of ranges of a certified state that came from others, outlines included.",
+                self.ranges_fetched_bytes,
+            ),
+            (
+                "quorate_ranges_had_bytes_total",
+                "Bytes of ranges of a certified state that the own snapshot had.",
+                self.ranges_had_bytes,
+            ),
+        ] {
+            to.counter(name, help, labels, count);
+        }
         let help = "Size of the newest durable snapshot.";
         to.gauge("quorate_snapshot_bytes", help, labels, self.newest_bytes as f64);
         let help = "Last slot of the newest durable snapshot.";

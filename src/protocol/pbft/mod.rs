@@ -41,7 +41,7 @@ mod view_change;
 pub use evidence::Rules;
 pub use options::Options;
 pub use quorum::Quorum;
-pub use recover::{Hole, Replay, Setup};
+pub use recover::{Replay, Setup};
 
 use crate::base::{Digest, GroupId, Instant, JobId, NodeId, NodeSet, Slot, Stamp, Ticket, View};
 use crate::crypto::Keyring;

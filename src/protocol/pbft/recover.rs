@@ -17,7 +17,7 @@ use super::{Pbft, set};
 use crate::base::canary::{self, Canary};
 use crate::base::{Body, Digest, GroupId, Instant, JobId, NodeId, NodeSet, Slot, Stamp, View};
 use crate::crypto::Keyring;
-use crate::protocol::Outbox;
+use crate::protocol::{Hole, Outbox};
 use crate::wire::pbft::{Change, NULL, NewView, Note, Proposal, Vote, digest};
 use crate::wire::{Entry, Record};
 use std::collections::{BTreeMap, VecDeque};
@@ -37,33 +37,6 @@ pub struct Setup {
     pub options: Options,
     /// Everybody's signing keys.
     pub keys: Keyring,
-}
-
-/// What was stored cannot be what this replica wrote.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Hole {
-    /// The log holds records of another protocol.
-    #[error(
-        "the log was written by a group of another protocol; a group keeps its protocol: set group.protocol back, or begin a new cluster"
-    )]
-    OtherProtocol,
-    /// The log says that a snapshot is durable which is not there.
-    #[error(
-        "the log was cut at slot {floor} for a snapshot that is not there (the newest is at {snapshot}); \
-         restore it, or replace this node"
-    )]
-    Snapshot {
-        /// Where the log begins.
-        floor: Slot,
-        /// The newest snapshot's slot.
-        snapshot: Slot,
-    },
-    /// The notes of a view hold what was never written.
-    #[error("the record of view {view} cannot be read: it was written by another version or a faulty one")]
-    View {
-        /// The view.
-        view: View,
-    },
 }
 
 /// What the notes add up to, as they are read.

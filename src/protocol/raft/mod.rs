@@ -37,7 +37,7 @@ mod writes;
 mod tests;
 
 pub use options::Options;
-pub use recover::{Hole, Replay, Setup};
+pub use recover::{Replay, Setup};
 pub use status::Status;
 pub use tail::Mark;
 

@@ -9,6 +9,7 @@ use super::writes::Writes;
 use super::{Raft, Role};
 use crate::base::canary::{self, Canary};
 use crate::base::{Instant, JobId, NodeId, NodeSet, Prng, Slot, Term};
+use crate::protocol::Hole;
 use crate::wire::{Entry, Record};
 
 /// What a replica is made of.
@@ -22,38 +23,6 @@ pub struct Setup {
     pub options: Options,
     /// Must differ from life to life and from replica to replica: time-outs and question numbers are drawn from it.
     pub seed: u64,
-}
-
-/// What was stored cannot be what this replica wrote.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Hole {
-    /// Entries are missing between the newest snapshot and the log.
-    #[error(
-        "the log goes on at slot {found} where {expected} is missing: entries above the newest snapshot are gone; \
-         restore the missing snapshot or log files, or replace this node"
-    )]
-    Entries {
-        /// The slot that should have come.
-        expected: Slot,
-        /// The slot that came.
-        found: Slot,
-    },
-    /// The log holds records of another protocol.
-    #[error(
-        "the log was written by a group of another protocol; a group keeps its protocol: set group.protocol back, or begin a new cluster"
-    )]
-    OtherProtocol,
-    /// The log says that a snapshot is durable which is not there.
-    #[error(
-        "the log was cut at slot {floor} for a snapshot that is not there (the newest is at {snapshot}); \
-         restore it, or replace this node"
-    )]
-    Snapshot {
-        /// Where the log begins.
-        floor: Slot,
-        /// The newest snapshot's slot.
-        snapshot: Slot,
-    },
 }
 
 /// What the records of a log add up to, told one at a time in the order of their writing: those that were cut or voided later too.

@@ -4,7 +4,7 @@ use super::*;
 #[cfg(feature = "canaries")]
 use crate::base::canary::{self, Canary};
 use crate::base::{Body, GROUP_ONE, Origin, Ticket};
-use crate::protocol::{Fault, Fetch, Send, Target};
+use crate::protocol::{Fault, Fetch, Hole, Send, Target};
 use crate::wire::raft::AppendOutcome;
 use bytes::Bytes;
 
