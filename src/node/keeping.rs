@@ -4,7 +4,7 @@ use super::boot::{evidence, snapshots, store_options};
 use super::sizes::Sizes;
 use crate::admin::keeper::{self, Check, Keeper, KeeperBell, Verify};
 use crate::admin::{EventSink, Status};
-use crate::config::Resolved;
+use crate::config::{ProtocolKind, Resolved};
 use crate::store;
 use crate::store::inspect::Inspection;
 use crate::wire::hop::SnapshotId;
@@ -29,6 +29,7 @@ pub fn keeper(
         write_bytes_per_second: config.raft.snapshot_bytes_per_s,
         read_bytes_per_second: config.raft.snapshot_bytes_per_s,
         received_bytes_max: RECEIVED_SNAPSHOT_MAX,
+        keep_previous: config.group.protocol == ProtocolKind::Pbft,
     };
     let verify = Arc::new(SnapshotCheck(store_options(config, &Sizes::NODE)));
     Keeper::new(options, ports, bell, snapshot.into_iter().collect(), verify, status.clone(), events.clone())

@@ -11,7 +11,7 @@ use super::shard::{Effects, Shard};
 use crate::base::ring::{Consumer, Producer};
 use crate::base::{GROUP_ONE, GroupId, Instant, NodeId, Number, Slot, Stamp, Ticket};
 use crate::io::driver::Doorbell;
-use crate::io::{Agent, Completion, Driver};
+use crate::io::{Agent, Driver};
 use crate::meter::stages::Stage;
 use crate::meter::{Metered, Report, latencies};
 use crate::protocol::{Fault, Fetched, FollowerStanding, Lead};

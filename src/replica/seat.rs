@@ -53,6 +53,8 @@ pub struct Seat<E> {
     pub(super) reads: Reads,
     guards: Guards,
     leader: Option<NodeId>,
+    /// The view in which `leader` is one, of a group that is watched: a view may end and the next begin within one burst.
+    view: u64,
     /// Invariant: slots rise.
     proposed: VecDeque<Proposed>,
     /// How many of `proposed` are committed.
@@ -77,6 +79,7 @@ impl<E: Lead> Seat<E> {
             reads: Reads::new(reads),
             guards,
             leader: None,
+            view: 0,
             proposed: VecDeque::new(),
             committed: 0,
             growth: 0,
@@ -101,6 +104,15 @@ impl<E: Lead> Seat<E> {
     /// Looks who leads. After a change the route and the reads begin anew.
     pub(super) fn follow(&mut self) {
         let leader = self.engine.leader();
+        let view = if self.engine.is_watched() { self.engine.standing().term } else { 0 };
+        if self.view != view {
+            // What was proposed in the last one may have come to nothing.
+            (self.view, self.leader) = (view, None);
+            self.route.follow(None);
+            self.trips.clear();
+            self.proposed.clear();
+            (self.committed, self.growth, self.bytes) = (0, 0, 0);
+        }
         if self.leader != leader {
             self.leader = leader;
             self.route.follow(leader);
@@ -142,6 +154,7 @@ impl<E: Lead> Seat<E> {
         while self.proposed.back().is_some_and(|p| slot <= p.slot)
             && let Some(void) = self.proposed.pop_back()
         {
+            self.trips.clear();
             self.growth = self.growth.saturating_sub(void.growth);
             self.bytes -= void.bytes;
             self.committed = self.committed.min(self.proposed.len());

@@ -157,11 +157,14 @@ impl Swarm {
         let mut often = |chances: &[u64]| often(prng, chances);
         let every = often(&[1, 2, 4, 16]);
         let request_timeout = Duration::from_millis(often(&[200, 400, 1000]));
+        let faulty_max = if often(&[0, 0, 1]) == 1 { Some((common.nodes - 1) / 3) } else { None };
+        let window = every * often(&[2, 3, 8]);
         common.pbft = pbft::Options {
-            faulty_max: if often(&[0, 0, 1]) == 1 { Some((common.nodes - 1) / 3) } else { None },
-            window: every * often(&[2, 3, 8]),
+            faulty_max,
+            window,
             checkpoint_every: every,
-            snapshot_every: every * often(&[1, 2, 8]),
+            // As in a node: at most one snapshot is not stable yet.
+            snapshot_every: 2 * window * often(&[1, 1, 2]),
             request_timeout,
             // Clocks are set by a minute and more, and drift: who relies on them is tested alone.
             clock_skew_max_ms: 1 << 40,
@@ -170,7 +173,7 @@ impl Swarm {
             message_bytes_max: often(&[1, 100, 256 << 10]) as usize,
             origin_batches_max: often(&[2, 40, 512]) as usize,
             // Whoever is behind the newest snapshot but one is given a state, whoever is not is given values.
-            cache_entries_max: 40 * every as usize,
+            cache_entries_max: 10 * window as usize,
             piece_bytes_max: often(&[8, 33, 4096]) as usize,
             ..pbft::Options::default()
         };

@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_request_is_executed_everywhere_and_again_after_every_restart() {
-        let options = Options { window: 8, checkpoint_every: 2, snapshot_every: 4, ..Options::default() };
+        let options = Options { window: 8, checkpoint_every: 2, snapshot_every: 16, ..Options::default() };
         let mut table = Table::of(4, &options);
         for round in 1..=12 {
             let batch = table.seats[1].batch(round, &[round as u8]);

@@ -106,11 +106,11 @@ impl Scenario {
     }
 
     fn options(&self) -> Options {
-        let every = self.checkpoint_every;
+        let (every, window) = (self.checkpoint_every, 2 * self.checkpoint_every.max(2));
         Options {
-            window: 2 * every.max(2),
+            window,
             checkpoint_every: every,
-            snapshot_every: 2 * every,
+            snapshot_every: 2 * window,
             request_timeout: Duration::from_millis(100),
             request_timeout_max: Duration::from_millis(800),
             status_every: Duration::from_millis(50),

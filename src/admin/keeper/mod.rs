@@ -80,6 +80,9 @@ pub struct Options {
     pub read_bytes_per_second: u64,
     /// Largest snapshot that is taken from a leader, in bytes.
     pub received_bytes_max: u64,
+    /// Holds the snapshot before the newest too, at the cost of its space: of a PBFT group the newest may not be stable yet, and then
+    /// nobody else may take it.
+    pub keep_previous: bool,
 }
 
 /// The ends of the rings.
@@ -468,6 +471,7 @@ impl Core {
             let mut shelves = self.shelves.borrow_mut();
             shelves.entry(id.group).or_default().place(
                 volume.clone(),
+                self.options.keep_previous,
                 &self.options.directory,
                 Instant::now(),
             )

@@ -1,4 +1,5 @@
-//! The durable snapshots of one group, open for reading: the newest, and older ones while somebody still ships them.
+//! The durable snapshots of one group, open for reading: the newest, the one before it where that is asked for, and older ones while
+//! somebody still ships them.
 
 use super::files::path_of;
 use super::pace::Pace;
@@ -122,6 +123,8 @@ fn name(directory: &Path, volume: &Volume) -> PathBuf {
 #[derive(Default)]
 pub(super) struct Shelf {
     newest: Option<Placed>,
+    /// The one before, where the newest may be of no use to others yet. Its file has no name any more either.
+    previous: Option<Placed>,
     /// Replaced while being shipped. Their files have no name any more; the open descriptor keeps the bytes.
     older: Vec<Placed>,
     /// Names of files that cannot be read any more. They stay until another snapshot is durable: a restart may fare better with them.
@@ -139,7 +142,13 @@ impl Shelf {
     }
 
     /// Puts a newer snapshot on the shelf. Returns the names of the files that it replaces, to be removed.
-    pub(super) fn place(&mut self, volume: Rc<Volume>, directory: &Path, now: Instant) -> Vec<PathBuf> {
+    pub(super) fn place(
+        &mut self,
+        volume: Rc<Volume>,
+        keep_previous: bool,
+        directory: &Path,
+        now: Instant,
+    ) -> Vec<PathBuf> {
         assert!(self.newest_slot() < volume.id.slot, "snapshots only become newer");
         let own = name(directory, &volume);
         let mut replaced = std::mem::take(&mut self.lost);
@@ -147,9 +156,8 @@ impl Shelf {
         replaced.retain(|path| *path != own);
         if let Some(before) = self.newest.replace(Placed { volume, asked_at: None }) {
             replaced.push(name(directory, &before.volume));
-            if before.asked_at.is_some() {
-                self.older.push(before);
-            }
+            let retired = if keep_previous { self.previous.replace(before) } else { Some(before) };
+            self.older.extend(retired.filter(|placed| placed.asked_at.is_some()));
             self.forget_idle(now);
         }
         replaced
@@ -158,6 +166,7 @@ impl Shelf {
     /// A snapshot cannot be read. True when it was the newest: then there is none, and another of the same slot may come.
     pub(super) fn lose(&mut self, slot: Slot, directory: &Path) -> bool {
         self.older.retain(|placed| placed.volume.id.slot != slot);
+        self.previous.take_if(|placed| placed.volume.id.slot == slot);
         let lost = self.newest.take_if(|placed| placed.volume.id.slot == slot);
         self.lost.extend(lost.iter().map(|placed| name(directory, &placed.volume)));
         lost.is_some()
@@ -165,7 +174,7 @@ impl Shelf {
 
     /// The snapshot of `slot`, or the newest.
     pub(super) fn ask(&mut self, slot: Option<Slot>, now: Instant) -> Option<Rc<Volume>> {
-        let mut all = self.newest.iter_mut().chain(self.older.iter_mut());
+        let mut all = self.newest.iter_mut().chain(&mut self.previous).chain(&mut self.older);
         let placed = all.find(|placed| slot.is_none_or(|slot| placed.volume.id.slot == slot))?;
         placed.asked_at = Some(now);
         Some(placed.volume.clone())

@@ -74,6 +74,10 @@ pub(super) struct Plane {
 }
 
 pub(super) fn plane(directory: &Path, newest: Vec<(SnapshotId, PathBuf)>) -> Plane {
+    plane_that(directory, newest, false)
+}
+
+fn plane_that(directory: &Path, newest: Vec<(SnapshotId, PathBuf)>, keep_previous: bool) -> Plane {
     let (store, from_store) = ring(8);
     let (replica, from_replica) = ring(8);
     let (to_replica, kept) = ring(2);
@@ -87,6 +91,7 @@ pub(super) fn plane(directory: &Path, newest: Vec<(SnapshotId, PathBuf)>) -> Pla
         write_bytes_per_second: 0,
         read_bytes_per_second: 0,
         received_bytes_max: 64 << 20,
+        keep_previous,
     };
     let status = Arc::new(Status::new(1, Duration::from_secs(3600), Facts::default()));
     let (events, _) = EventSink::new();
@@ -381,6 +386,21 @@ fn a_proof_is_durable_and_shown() {
     let path = scratch.path().join("node-3-two-proposals.proof");
     assert_eq!(proofs::survey(scratch.path()).unwrap(), [(path, proof.bytes().clone())]);
     assert_eq!(names(scratch.path()), ["node-3-two-proposals.proof"], "nothing unfinished is left");
+    plane.stop();
+}
+
+#[test]
+fn the_snapshot_before_the_newest_is_there_for_who_may_not_take_the_newest() {
+    let scratch = Scratch::new("keeper-previous");
+    let mut plane = plane_that(scratch.path(), Vec::new(), true);
+    let contents = [5, 6, 7].map(|seed| sealed(100_000, seed));
+    for (slot, content) in [10, 20, 30].into_iter().zip(&contents) {
+        plane.snapshot(slot, content);
+    }
+    assert_eq!(plane.ship(None), (id(30), contents[2].clone()));
+    assert_eq!(plane.ship(Some(20)), (id(20), contents[1].clone()));
+    assert_eq!(plane.fetch(Some(10), 0, 1), None);
+    assert_eq!(names(scratch.path()), ["snapshot-1-30.qs"], "its space is given back with its descriptor");
     plane.stop();
 }
 

@@ -139,7 +139,7 @@ impl Pbft {
         {
             self.say(Target::Others, Message::ViewChange(change.clone()), out);
         }
-        self.try_begin(now, out);
+        self.try_begin(now, Target::Others, out);
         let wanted = |(slot, place): (Slot, &Place)| {
             let digest = place.committed.or(place.assigned)?;
             (!place.knows(digest)).then_some(Vote { slot, digest })
@@ -219,15 +219,13 @@ impl Pbft {
     }
 
     fn answer_decided(&mut self, to: NodeId, executed: Slot, bodies: bool, out: &mut Outbox) {
-        let first = self.past.front().map_or(Slot(u64::MAX), |(_, entry)| entry.slot);
-        if executed.next() < first {
-            // Too far behind for single values: a state as a whole. It need not be here; whoever has it needs this voice.
-            for vote in self.checkpoints.kept(executed) {
-                self.say_checkpoint(Target::One(to), vote, out);
-            }
-            return;
+        // Perhaps too far behind for single values, at this replica or at another whose voice is needed: a state as a whole. It need not
+        // be here; whoever has it needs this voice.
+        for vote in self.checkpoints.kept(executed) {
+            self.say_checkpoint(Target::One(to), vote, out);
         }
-        let skip = (executed.next().0 - first.0) as usize;
+        let Some(first) = self.past.front().map(|(_, entry)| entry.slot) else { return };
+        let skip = (executed.next().0.saturating_sub(first.0)) as usize;
         let (mut entries, mut votes, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (digest, entry) in self.past.iter().skip(skip).take(ANSWER_MAX) {
             if !bodies || *digest == NULL {
@@ -243,11 +241,12 @@ impl Pbft {
         self.say(Target::One(to), Message::Decided { entries, votes }, out);
     }
 
-    /// Own votes of the view that a peer shares, on slots that it has not executed.
+    /// Own votes of the view that a peer shares, on slots that one of the two has not executed: who has may lack prepares, and the other
+    /// its commit.
     fn answer_votes(&mut self, to: NodeId, word: Word, out: &mut Outbox) {
         let (mut proposals, mut prepares, mut commits) = (Vec::<Proposal>::new(), Vec::new(), Vec::new());
         let is_primary = self.is_primary();
-        for (slot, place) in self.slots.above(word.executed.max(word.stable)) {
+        for (slot, place) in self.slots.above(word.executed.min(self.executed).max(word.stable)) {
             let Some(digest) = place.assigned.filter(|_| place.accepted) else { continue };
             let vote = Vote { slot, digest };
             // The new view itself has assigned what is null or older than the view.
@@ -338,13 +337,15 @@ impl Pbft {
         }
     }
 
-    pub(super) fn on_have(&mut self, now: Instant, entries: Vec<Entry>, out: &mut Outbox) {
+    pub(super) fn on_have(&mut self, now: Instant, from: NodeId, entries: Vec<Entry>, out: &mut Outbox) {
+        let mut learned = false;
         for entry in entries {
             let vote = Vote { slot: entry.slot, digest: pbft::digest(&entry) };
             let wanted = self.is_wanted(vote);
             let Some(place) = self.slots.get_mut(vote.slot) else {
                 // A value that a new view is about to begin with.
                 if wanted {
+                    learned = true;
                     let proposal = Proposal { entry, signature: Default::default() };
                     self.slots.at(vote.slot).keep(vote.digest, proposal, true);
                 }
@@ -354,12 +355,17 @@ impl Pbft {
             if !wanted && !is_awaited && place.committed != Some(vote.digest) {
                 continue;
             }
+            learned |= !place.knows(vote.digest);
             place.keep(vote.digest, Proposal { entry, signature: Default::default() }, true);
             if is_awaited && self.active {
                 self.accept(now, vote, None, out);
             }
             self.note_decision(vote, out);
         }
-        self.try_begin(now, out);
+        // Only news is followed by a question, and only to whom it came from: else each answer would bring a question to all, and each
+        // of those an answer.
+        if learned {
+            self.try_begin(now, Target::One(from), out);
+        }
     }
 }

@@ -182,8 +182,8 @@ impl Pbft {
         }
         let super::Options { window, snapshot_every, .. } = self.options;
         if vote.slot.0.is_multiple_of(snapshot_every) {
-            // As many as can be above the stable one, and that.
-            self.checkpoints.remember(from, vote, signature, window / snapshot_every + 2);
+            // As many as can be above the stable one, and as many below as others still vouch for: a snapshot may be long in the making.
+            self.checkpoints.remember(from, vote, signature, window / snapshot_every + 1 + KEPT_MAX as u64);
         }
         if is_within && self.checkpoints.stable.slot < vote.slot {
             self.count_checkpoint(from, vote, out);

@@ -42,8 +42,10 @@ fn above(checkpoint: Vote, changes: &[&Change], quorum: Quorum, window: u64) -> 
     if canary::on(Canary::HolesStayEmpty) {
         values.retain(|vote| vote.digest != NULL);
     }
-    // Nulls at the end assign nothing that a primary could not assign as well.
-    while values.last().is_some_and(|vote| vote.digest == NULL) {
+    // Holes at the end assign nothing that a primary could not assign as well. A null that somebody has prepared is no hole: it may be
+    // what is decided there.
+    let is_hole = |vote: &Vote| vote.digest == NULL && !claims().any(|claim| claim.vote == *vote);
+    while values.last().is_some_and(is_hole) {
         values.pop();
     }
     Some(Choice { checkpoint, values })
@@ -139,6 +141,16 @@ mod tests {
         let (p, q) = ([(3, 7, 2)], [(3, 7, 2)]);
         let changes = [change(1, 0, &p, &q), change(2, 0, &[], &q), change(3, 0, &[], &[])];
         assert_eq!(values(&changes), Some(vec![0, 0, 7]));
+    }
+
+    #[test]
+    fn a_null_that_prepared_stays_null() {
+        let (p, q) = ([(1, 7, 2), (2, 0, 2)], [(1, 7, 2), (2, 0, 2)]);
+        let changes = [change(1, 0, &p, &q), change(2, 0, &p[..1], &q), change(3, 0, &[], &[])];
+        assert_eq!(values(&changes), Some(vec![7, 0]), "slot 2 may be decided: nothing else can stand there");
+        let claimed =
+            [change(1, 0, &p[..1], &q), change(2, 0, &[(1, 7, 2), (2, 9, 1)], &q), change(3, 0, &[], &[])];
+        assert_eq!(values(&claimed), None, "two have no entry there");
     }
 
     fn fabricated() -> [Change; 3] {

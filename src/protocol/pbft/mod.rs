@@ -100,6 +100,8 @@ pub struct Pbft {
     /// Decided before this life, for the store to apply again; handed over in the first burst.
     replayed: Option<VecDeque<(Digest, Entry)>>,
 
+    /// The last slot that the present view's own beginning assigned.
+    begun: Slot,
     /// While primary: the last slot assigned.
     assigned: Slot,
     /// While primary: the last stamp assigned.
@@ -222,7 +224,7 @@ impl Pbft {
             }
             Message::Decided { entries, votes } => self.on_decided(now, from, entries, votes, out),
             Message::Want { votes } => self.on_want(from, votes, out),
-            Message::Have { entries } => self.on_have(now, entries, out),
+            Message::Have { entries } => self.on_have(now, from, entries, out),
             Message::Request { batch } => self.heard(now, from, batch, out),
             Message::PieceWant { slot, offset, round, ranges } => {
                 self.on_piece_want(from, (slot, offset, round), ranges, out);

@@ -11,7 +11,8 @@ pub struct Options {
     pub window: u64,
     /// Slots between checkpoints (K). Each costs a digest of what the store has changed since the last.
     pub checkpoint_every: u64,
-    /// Slots between snapshots, a multiple of `checkpoint_every`: what a replica that was away needs one for.
+    /// Slots between snapshots, a multiple of `checkpoint_every` and at least two windows, so that at most the newest is not stable yet:
+    /// what a replica that was away needs one for.
     pub snapshot_every: u64,
     /// After which wait for the execution of a request the primary is suspected; doubles with each view that fails.
     pub request_timeout: Duration,
@@ -73,6 +74,7 @@ impl Options {
         assert!(1 <= self.checkpoint_every);
         assert!(2 * self.checkpoint_every <= self.window, "the window moves from checkpoint to checkpoint");
         assert!(self.snapshot_every.is_multiple_of(self.checkpoint_every) && 0 < self.snapshot_every);
+        assert!(2 * self.window <= self.snapshot_every, "all snapshots but the newest are of stable states");
         assert!(Duration::ZERO < self.request_timeout && self.request_timeout <= self.request_timeout_max);
         assert!(Duration::ZERO < self.stall_after && self.stall_after <= self.status_every);
         assert!(1 <= self.proposals_max && 1 <= self.message_bytes_max);

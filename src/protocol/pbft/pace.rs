@@ -147,8 +147,9 @@ impl Pbft {
     /// only that node's trouble.
     pub(super) fn look_after_requests(&mut self, now: Instant, out: &mut Outbox) {
         self.pace.judge(now, self.options.request_timeout);
-        // A decision that one correct replica alone can tell of is believed only when a view has agreed on it anew.
-        let is_still = self.options.request_timeout <= now.since(self.peers.executed_at);
+        // A decision that one correct replica alone can tell of is believed only when a view has agreed on it anew. That takes its time:
+        // a view that is left before would be followed by one that is left as well.
+        let is_still = self.changing.patience <= now.since(self.peers.executed_at.max(self.changing.entered));
         let is_alone = self.peers.vouched_executed(self.quorum.weak()) <= self.executed;
         self.falls_behind = is_still && is_alone && self.peers.is_ahead(self.executed);
         if self.active && !self.is_primary() {

@@ -170,6 +170,9 @@ impl Pbft {
             pbft.rebase(base.ok_or(hole)?);
             pbft.changing.restore(change);
         }
+        // The log still has what the last life had dropped.
+        let decided = pbft.replayed.iter().flatten().next_back().map_or(pbft.executed, |(_, entry)| entry.slot);
+        pbft.slots.drop_far(decided);
         pbft.resume();
         pbft.bind(&begun);
         Ok(pbft)
@@ -194,10 +197,12 @@ impl Pbft {
             Some(f) => Quorum::new(members.len(), f).expect("config has checked that so many bear f liars"),
             None => Quorum::most(members.len()),
         };
+        // Of what the snapshot holds already others may want the values that the log still has.
+        let mut past = replay.decided(replay.decided_since(slot));
+        let replayed = past.split_off(past.iter().take_while(|(_, entry)| entry.slot <= slot).count());
         replay.restore_view();
         replay.slots.raise(replay.stable.slot);
         replay.slots.collect(slot);
-        let replayed = replay.decided(slot);
         let mut checkpoints = Checkpoints::new(replay.stable, slot.min(replay.stable.slot));
         for (slot, digest) in std::mem::take(&mut replay.states) {
             checkpoints.know(Vote { slot, digest }, Stamp::ZERO, options.snapshot_every);
@@ -216,9 +221,10 @@ impl Pbft {
             slots: replay.slots,
             executed: slot,
             stamp,
-            past: VecDeque::new(),
-            past_bytes: 0,
+            past_bytes: past.iter().map(|(_, entry)| entry.body.len()).sum(),
+            past,
             replayed: Some(replayed),
+            begun: Slot::ZERO,
             assigned: Slot::ZERO,
             assigned_stamp: stamp,
             waiting: VecDeque::new(),
@@ -268,6 +274,7 @@ impl Pbft {
     /// a primary that comes back would assign those slots a second time, and a backup would let it.
     fn bind(&mut self, begun: &[Vote]) {
         let low = self.slots.low();
+        self.begun = begun.last().map_or(low, |vote| vote.slot);
         for vote in begun.iter().filter(|vote| low < vote.slot) {
             let place = self.slots.at(vote.slot);
             if place.committed.is_none_or(|digest| digest == vote.digest) {
@@ -277,7 +284,9 @@ impl Pbft {
                 );
                 place.assigned = Some(vote.digest);
             }
+            let stamp = place.value(vote.digest).map_or(Stamp::ZERO, |proposal| proposal.entry.stamp);
             self.assigned = self.assigned.max(vote.slot);
+            self.assigned_stamp = self.assigned_stamp.max(stamp);
         }
     }
 
@@ -338,13 +347,25 @@ impl Replay {
         }
     }
 
-    /// Decided slots above the snapshot, as far as there is no hole.
-    fn decided(&self, snapshot: Slot) -> VecDeque<(Digest, Entry)> {
+    /// What is decided at a slot, if that is known and its value as well.
+    fn decision(&self, slot: Slot) -> Option<(Digest, &Place)> {
+        let place = self.slots.get(slot)?;
+        Some((place.committed.filter(|digest| place.knows(*digest))?, place))
+    }
+
+    /// The slot behind which all that is decided is known, up to and including `slot`.
+    fn decided_since(&self, mut slot: Slot) -> Slot {
+        while slot != Slot::ZERO && self.decision(slot).is_some() {
+            slot = slot.prev();
+        }
+        slot
+    }
+
+    /// Decided slots above `after`, as far as there is no hole.
+    fn decided(&self, after: Slot) -> VecDeque<(Digest, Entry)> {
         let mut decided = VecDeque::new();
-        let mut slot = snapshot.next();
-        while let Some(place) = self.slots.get(slot)
-            && let Some(digest) = place.committed.filter(|digest| place.knows(*digest))
-        {
+        let mut slot = after.next();
+        while let Some((digest, place)) = self.decision(slot) {
             let null = || Entry { slot, ..Entry::default() };
             let value = if digest == NULL { None } else { place.value(digest) };
             decided.push_back((digest, value.map_or_else(null, |proposal| proposal.entry.clone())));

@@ -97,21 +97,23 @@ impl Pbft {
         let patience = 4 * self.options.status_every;
         match &self.transfer.coming {
             Some(coming) if coming.target.slot <= self.executed => self.transfer.coming = None,
-            Some(coming) if patience <= now.since(coming.moved_at) => self.fetch_state(now, out),
+            Some(coming) if patience <= now.since(coming.moved_at) => self.fetch_state(now, None, out),
             Some(coming) if coming.total.is_none_or(|total| coming.next < total) => coming.ask(out),
             // The keeper has all of it, and will say what is wanted next.
             Some(_) => (),
-            None if patience <= now.since(self.peers.executed_at) => self.fetch_state(now, out),
+            None if patience <= now.since(self.peers.executed_at) => self.fetch_state(now, None, out),
             None => (),
         }
     }
 
-    /// Asks the next replica for the newest certified state.
-    fn fetch_state(&mut self, now: Instant, out: &mut Outbox) {
+    /// Asks the next replica for the newest certified state. The last one gave none, and `has` another at most.
+    fn fetch_state(&mut self, now: Instant, has: Option<Slot>, out: &mut Outbox) {
+        let certified = self.certified();
         if let Some(coming) = self.transfer.coming.take() {
             self.transfer.vain.insert((coming.target.slot, coming.source));
+            let other = |(vote, node): &&(Vote, NodeId)| *node == coming.source && Some(vote.slot) != has;
+            self.transfer.vain.extend(certified.iter().filter(other).map(|(vote, node)| (vote.slot, *node)));
         }
-        let certified = self.certified();
         let is_asked =
             |(slot, node): &(Slot, NodeId)| certified.iter().any(|(v, n)| (v.slot, n) == (*slot, node));
         self.transfer.vain.retain(is_asked);
@@ -144,7 +146,7 @@ impl Pbft {
         let of = self.transfer.coming.as_ref().filter(|coming| coming.target.slot == slot);
         if let Some(source) = of.map(|coming| coming.source) {
             out.fault(source, FaultKind::PoisonedState { slot });
-            self.fetch_state(now, out);
+            self.fetch_state(now, None, out);
         }
     }
 
@@ -189,8 +191,7 @@ impl Pbft {
         let asked = |coming: &&mut Coming| (coming.source, coming.round) == (from, round);
         let Some(coming) = self.transfer.coming.as_mut().filter(asked) else { return };
         if body.is_empty() {
-            // It no longer has that one.
-            return self.fetch_state(now, out);
+            return self.fetch_state(now, Some(slot), out);
         }
         let fits = slot == coming.target.slot
             && offset == coming.next

@@ -179,11 +179,11 @@ impl Pbft {
         if self.changing.deadline.is_none() {
             self.changing.deadline = Some(now.after(self.changing.patience));
         }
-        self.try_begin(now, out);
+        self.try_begin(now, Target::Others, out);
     }
 
-    /// Begins the own view if the view-changes at hand decide it, and if every value is at hand (A3).
-    pub(super) fn try_begin(&mut self, now: Instant, out: &mut Outbox) {
+    /// Begins the own view if the view-changes at hand decide it, and if every value is at hand (A3); else asks for them.
+    pub(super) fn try_begin(&mut self, now: Instant, ask: Target, out: &mut Outbox) {
         if self.active || self.primary() != self.me || self.changing.own(self.me).is_none() {
             return;
         }
@@ -191,7 +191,7 @@ impl Pbft {
         let Some(choice) = choose(&changes, self.quorum, self.options.window) else { return };
         let missing: Vec<Vote> = self.missing(&choice);
         if !missing.is_empty() {
-            self.say(Target::Others, Message::Want { votes: missing }, out);
+            self.say(ask, Message::Want { votes: missing }, out);
             return;
         }
         let changes = changes.into_iter().cloned().collect();
@@ -268,6 +268,7 @@ impl Pbft {
         (self.active, self.new_view) = (true, Some(new_view));
         self.changing.deadline = None;
         self.changing.entered = now;
+        self.falls_behind = false;
         self.pace.begin(now, self.members.len());
         let view = self.view;
         self.changing.changes.retain(|_, change| view < change.view);
@@ -281,7 +282,8 @@ impl Pbft {
             self.slots.collect(self.executed);
             self.slots.drop_far(self.executed);
         }
-        self.assigned = values.last().map_or(checkpoint.slot, |vote| vote.slot).max(self.slots.low());
+        self.begun = values.last().map_or(checkpoint.slot, |vote| vote.slot);
+        self.assigned = self.begun.max(self.slots.low());
         self.assigned_stamp = self.stamp;
         let mut missing = Vec::new();
         for vote in values {
