@@ -19,7 +19,7 @@ pub fn options() -> Options {
     Options {
         window: 16,
         checkpoint_every: 4,
-        snapshot_every: 8,
+        snapshot_every: 32,
         request_timeout: Duration::from_millis(100),
         request_timeout_max: Duration::from_millis(1_600),
         status_every: Duration::from_millis(50),

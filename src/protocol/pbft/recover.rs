@@ -171,7 +171,8 @@ impl Pbft {
             pbft.changing.restore(change);
         }
         // The log still has what the last life had dropped.
-        let decided = pbft.replayed.iter().flatten().next_back().map_or(pbft.executed, |(_, entry)| entry.slot);
+        let decided =
+            pbft.replayed.iter().flatten().next_back().map_or(pbft.executed, |(_, entry)| entry.slot);
         pbft.slots.drop_far(decided);
         pbft.resume();
         pbft.bind(&begun);
