@@ -74,9 +74,12 @@ impl Peers {
         let before = |node| self.disbelieved.get(node).copied().unwrap_or(Slot::ZERO).max(executed);
         self.words.iter().any(|(node, word)| before(node) < word.executed)
     }
-    /// A view is left because of what they say: the same claim shall not end the next one as well.
+    /// A view is left because of what they say: the same claim shall not end the next one as well, nor one that has shrunk meanwhile.
     pub fn disbelieve(&mut self) {
-        self.disbelieved = self.words.iter().map(|(node, word)| (*node, word.executed)).collect();
+        for (node, word) in &self.words {
+            let before = self.disbelieved.entry(*node).or_default();
+            *before = word.executed.max(*before);
+        }
     }
     /// The highest view that at least one correct replica says has begun.
     pub fn vouched_view(&self, weak: usize) -> Option<View> {

@@ -152,7 +152,8 @@ impl Pbft {
         let is_still = self.changing.patience <= now.since(self.peers.executed_at.max(self.changing.entered));
         let is_alone = self.peers.vouched_executed(self.quorum.weak()) <= self.executed;
         self.falls_behind = is_still && is_alone && self.peers.is_ahead(self.executed);
-        if self.active && !self.is_primary() {
+        // Also while this replica has left the view alone: the others have a reason to follow only if they hear who waits.
+        if !self.is_primary() {
             let (me, after, most) = (self.me, self.changing.patience / 4, self.passed_max());
             for batch in self.requests.share(me, now, after, most) {
                 out.send(Target::Others, Message::Request { batch });

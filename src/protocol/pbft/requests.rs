@@ -33,8 +33,8 @@ struct Heard {
     at: Instant,
     /// Assignments to other nodes' batches before, in this view.
     others: u64,
-    /// The other replicas were told of it.
-    shared: bool,
+    /// When the other replicas were told of it last.
+    shared: Option<Instant>,
 }
 
 /// The batches of one node.
@@ -185,7 +185,7 @@ impl Requests {
         }
         queue.bytes = bytes;
         let others = self.assignments - queue.assignments;
-        queue.heard.push_back(Heard { batch, at, others, shared: false });
+        queue.heard.push_back(Heard { batch, at, others, shared: None });
         true
     }
     /// Whether more than `most` slots were assigned to other nodes' batches while one of this node's waited for the first.
@@ -196,17 +196,19 @@ impl Requests {
         };
         self.queues.values().any(over)
     }
-    /// Batches of node `me` that have waited for so long, or were passed over so often, that others should hear of them; once each.
+    /// Batches of node `me` that have waited for so long, or were passed over so often, that others should hear of them, and again
+    /// after four times as long: they may have missed it.
     pub fn share(&mut self, me: NodeId, now: Instant, after: Duration, most: u64) -> Vec<Batch> {
         let Some(queue) = self.queues.get_mut(&me) else { return Vec::new() };
         let others = self.assignments - queue.assignments;
         let is_due = |heard: &&mut Heard| {
             let waits = after <= now.since(heard.at) || most < others - heard.others;
-            waits && !heard.shared && heard.batch.origin.lane != READ_LANE
+            let is_new = heard.shared.is_none_or(|at| 4 * after <= now.since(at));
+            waits && is_new && heard.batch.origin.lane != READ_LANE
         };
         let due = queue.heard.iter_mut().filter(is_due).take(SHARED_MAX);
         due.map(|heard| {
-            heard.shared = true;
+            heard.shared = Some(now);
             heard.batch.clone()
         })
         .collect()

@@ -33,7 +33,8 @@ impl Lie for Parting {
             Message::Decided { .. } => (scene.view, 6),
             _ => return Fate::Pass,
         };
-        let drawn = (view.0 * 8 + phase + 1).wrapping_mul(self.salt | 1).rotate_left(29);
+        let drawn =
+            view.0.wrapping_mul(8).wrapping_add(phase + 1).wrapping_mul(self.salt | 1).rotate_left(29);
         let is_hunted = drawn & 3 == 0;
         if is_hunted && drawn >> (8 + to.0 % 32) & 1 == 1 {
             let nanos = scene.prng.below(self.late.as_nanos() as u64);
