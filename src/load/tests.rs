@@ -342,8 +342,7 @@ fn a_node_that_ends_before_it_is_ready_is_reported_with_its_last_lines() {
     use std::os::unix::fs::PermissionsExt;
     let place = super::place::Place::choose(None, true).unwrap();
     let program = place.path().join("node.sh");
-    let layout =
-        r#"{"nodes":[{"id":1,"config":"/nowhere/node-1.toml","client":"127.0.0.1:1","peer":"127.0.0.1:2"}]}"#;
+    let layout = r#"{"nodes":[{"id":1,"config":"/nowhere/node-1.toml","client":"127.0.0.1:1","peer":"127.0.0.1:2","admin":"127.0.0.1:3"}]}"#;
     let script = format!(
         "#!/bin/sh\nif [ $1 = init ]; then echo '{layout}'; else echo 'the disk is gone' >&2; exit 6; fi\n"
     );
