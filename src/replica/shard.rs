@@ -170,9 +170,10 @@ impl<E: Lead> Shard<E> {
     pub fn room(&mut self, bytes: u64) {
         let was_short = self.is_short();
         self.room = bytes;
-        if was_short != self.is_short() {
-            for (&group, seat) in &mut self.seats {
-                seat.engine.set_short(!was_short);
+        let (is_short, is_free) = (self.is_short(), bytes == u64::MAX);
+        for (&group, seat) in &mut self.seats {
+            if was_short != is_short || (is_free && seat.passes_on) {
+                seat.set_short(is_short);
                 self.touched.push(group);
             }
         }
@@ -388,7 +389,13 @@ impl<E: Lead> Shard<E> {
     /// Lets the core append a batch, if this node leads and its bounds allow.
     fn propose(&mut self, now: Instant, clock: Stamp, group: GroupId, batch: Batch) -> Result<(), Refusal> {
         let seat = self.seats.get_mut(&group).ok_or(Refusal::NotLeader)?;
-        seat.admit(&batch, self.room)?;
+        if let Err(why) = seat.admit(&batch, self.room) {
+            if matches!(why, Refusal::DiskFull) {
+                seat.pass_on();
+                self.touched.push(group);
+            }
+            return Err(why);
+        }
         let (growth, bytes) = (batch.growth, batch.body.len());
         self.out.enter(group);
         self.touched.push(group);
