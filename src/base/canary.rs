@@ -120,6 +120,8 @@ canaries! {
     LastRepliesForgotten = "last-replies-forgotten", "hazard B15; Berger, Reiser and Bessani, SRDS 2021";
     /// A snapshot holds effects of entries above its slot.
     SaveAfterChange = "save-after-change", "hazard R28; etcd#13766";
+    /// The digest of a checkpoint holds effects of entries above its slot.
+    DigestAfterChange = "digest-after-change", "hazard R28; Castro and Liskov, TOCS 2002, 4.3 (a checkpoint is the state after its request)";
 
     // The log on disk.
     /// Batches are written without waiting for stable storage.

@@ -1,7 +1,7 @@
 //! The store as an agent: the one file of this room that knows of drivers and metrics.
 //!
 //! A turn applies a bounded number of entries, answers reads whose slot has come, and does a piece of whatever goes on beside the
-//! traffic: a snapshot, a load, the dropping of old memory, the digest when nothing is written.
+//! traffic: a snapshot, a load, the dropping of old memory, a digest.
 
 use super::load::Damage;
 use super::vouch::Vouching;
@@ -29,8 +29,10 @@ const REPLY_BYTES_PER_TURN: usize = 2 << 20;
 const REPLIES_HINT_MAX: usize = 256 << 10;
 /// Chunks of a load that are read in a turn.
 const LOADED_PER_TURN: usize = 2;
-/// Bytes of buckets that are saved in a turn, and hashed in one.
+/// Bytes of buckets that are saved in a turn, and hashed in one in which nothing is applied.
 const SAVED_BYTES_PER_TURN: usize = 64 << 10;
+/// Bytes of buckets that are hashed in a turn in which something is applied.
+const HASHED_BYTES_PER_TURN: usize = 16 << 10;
 /// Things that are dropped in a turn.
 const DROPPED_PER_TURN: usize = 1024;
 /// For how long nothing is applied before the digest is made.
@@ -139,8 +141,10 @@ pub struct StoreAgent {
     now: Instant,
     /// A decision that leaves a gap after what is applied: a load will fill it.
     held: Option<(Entry, Instant)>,
-    /// A digest that was asked for: after which slot, and whether a snapshot is to be made of it.
-    digesting: Option<(Slot, bool)>,
+    /// A digest that was asked for and is not begun: after which slot, and whether a snapshot is to be made of it.
+    asked: Option<(Slot, bool)>,
+    /// The core waits for the digest in the making.
+    is_owed: bool,
     /// Reads whose slot is not yet applied, and those that came behind them: answered in the order in which they came, lest a read
     /// see an older state than one that its connection sent before. Any comes behind the entry that it
     /// waits for, unless a load brings that.
@@ -175,7 +179,8 @@ impl StoreAgent {
             triggers,
             now: Instant::ZERO,
             held: None,
-            digesting: None,
+            asked: None,
+            is_owed: false,
             waiting: VecDeque::new(),
             loading: None,
             damage: None,
@@ -220,8 +225,9 @@ impl StoreAgent {
         let mut done = loaded + applied + self.answer_waiting();
         done += self.ports.vouching.as_mut().map_or(0, Vouching::say);
         done += self.save();
+        done += self.digest(if applied == 0 { SAVED_BYTES_PER_TURN } else { HASHED_BYTES_PER_TURN });
         done += self.store.drop_step(DROPPED_PER_TURN);
-        if done == 0 { self.digest() } else { done }
+        if done == 0 { self.begin_idle_digest() } else { done }
     }
 
     /// When to be called although nothing has come.
@@ -235,11 +241,11 @@ impl StoreAgent {
     fn decide(&mut self, fresh: &dyn Fn() -> Instant) -> usize {
         let (mut count, mut bytes) = (0, 0);
         while count < DECIDED_PER_TURN && bytes < BODY_BYTES_PER_TURN && self.may_answer() {
-            if let Some((slot, keep)) = self.digesting {
-                count += 1;
-                if !self.digest_at(slot, keep) {
+            if let Some((slot, keep)) = self.asked {
+                if !self.begin_digest(slot, keep) {
                     break;
                 }
+                count += 1;
                 continue;
             }
             if let Some((entry, at)) = self.held.take() {
@@ -262,7 +268,7 @@ impl StoreAgent {
                     let kept = self.store.sessions().reply(origin, sequence);
                     self.ports.vouching.iter_mut().for_each(|v| v.again(origin, sequence, kept));
                 }
-                Some(Decided::Digest { slot, keep, .. }) => self.digesting = Some((slot, keep)),
+                Some(Decided::Digest { slot, keep, .. }) => self.asked = Some((slot, keep)),
                 Some(Decided::Read { id, slot, body, .. }) => {
                     count += 1;
                     if slot <= self.store.applied() && self.waiting.is_empty() {
@@ -319,24 +325,40 @@ impl StoreAgent {
         bytes
     }
 
-    /// Goes on with a digest that was asked for; nothing is applied until it is made. True when it is done.
-    fn digest_at(&mut self, slot: Slot, keep: bool) -> bool {
+    /// Begins a digest that was asked for, at its slot. False while something has to come before: nothing more is applied till then.
+    fn begin_digest(&mut self, slot: Slot, keep: bool) -> bool {
         let applied = self.store.applied();
-        if applied < slot {
-            // A gap before it: a load will fill that.
+        // A gap before it, which a load will fill; or the last digest is still being made, and who asks must not run away from it.
+        if applied < slot || self.store.digesting().is_some() {
             return false;
         }
+        self.asked = None;
         if slot == applied {
             if keep && self.snapshot == Snapshot::None {
                 self.snapshot = Snapshot::Begin(self.store.begin_snapshot());
                 (self.entries_since, self.bytes_since) = (0, 0);
             }
-            let Some(digest) = self.store.digest_step(SAVED_BYTES_PER_TURN) else { return false };
-            let told = self.ports.digests.push(Digested { group: GROUP_ONE, slot, digest });
-            assert!(told.is_ok(), "the core asks for fewer digests than the ring holds");
+            self.store.begin_digest();
+            self.is_owed = true;
         }
-        self.digesting = None;
         true
+    }
+
+    /// Goes on with the digest in the making.
+    fn digest(&mut self, budget: usize) -> usize {
+        if self.store.digesting().is_none() {
+            return 0;
+        }
+        if let Some((slot, digest)) = self.store.digest_step(budget) {
+            let first = digest.0.first_chunk().expect("32 bytes begin with eight");
+            self.told.digest.set(u64::from_be_bytes(*first));
+            self.told.digest_slot.set(slot.0);
+            if std::mem::take(&mut self.is_owed) {
+                let told = self.ports.digests.push(Digested { group: GROUP_ONE, slot, digest });
+                assert!(told.is_ok(), "the core asks for fewer digests than the ring holds");
+            }
+        }
+        1
     }
 
     fn read(&mut self, id: u64, commands: &[u8]) {
@@ -418,6 +440,7 @@ impl StoreAgent {
             Ok(true) => {
                 // What was saved so far is of a state that is no more; the keeper drops it at the next `Begin`.
                 self.snapshot = Snapshot::None;
+                self.is_owed = false;
                 (self.entries_since, self.bytes_since) = (0, 0);
                 self.damage = None;
                 self.told.damaged.set(0);
@@ -518,16 +541,12 @@ impl StoreAgent {
         self.told.digest_slot.get() < self.store.applied().0
     }
 
-    /// Brings the digest up to date once nothing has been applied for a while.
-    fn digest(&mut self) -> usize {
+    /// Begins a digest once nothing has been applied for a while.
+    fn begin_idle_digest(&mut self) -> usize {
         if !self.wants_digest() || self.now < self.last_change.after(DIGEST_AFTER) {
             return 0;
         }
-        if let Some(digest) = self.store.digest_step(SAVED_BYTES_PER_TURN) {
-            let first = digest.0.first_chunk().expect("32 bytes begin with eight");
-            self.told.digest.set(u64::from_be_bytes(*first));
-            self.told.digest_slot.set(self.store.applied().0);
-        }
+        self.store.begin_digest();
         1
     }
 

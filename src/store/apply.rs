@@ -30,8 +30,9 @@ pub struct Options {
     pub bucket_bits: u32,
 }
 
-/// Buckets of a store, as a power of two: 16,384 of them cost 1.2 MB when empty and hold 60 keys each at a million.
-pub const BUCKET_BITS: u32 = 14;
+/// Buckets of a store, as a power of two: 65,536 of them cost 4.5 MB when empty and hold 15 keys each at a million. A digest hashes a
+/// changed record's whole bucket.
+pub const BUCKET_BITS: u32 = 16;
 
 /// Replies to the commands of a batch, one after another; `ends[i]` is where the i-th ends.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -49,6 +50,8 @@ pub struct Store {
     sessions: Sessions,
     applied: Slot,
     term: Term,
+    /// Of the digest in the making: after which slot, and the digest of that state's head.
+    digesting: Option<(Slot, Digest)>,
 }
 
 impl Store {
@@ -56,7 +59,14 @@ impl Store {
     pub fn new(options: Options) -> Store {
         let table = Table::new(options.key, options.bucket_bits);
         let state = State { table, now: Stamp::ZERO, prng: Prng::from_seed(0) };
-        Store { options, state, sessions: Sessions::default(), applied: Slot::ZERO, term: Term::ZERO }
+        Store {
+            options,
+            state,
+            sessions: Sessions::default(),
+            applied: Slot::ZERO,
+            term: Term::ZERO,
+            digesting: None,
+        }
     }
 
     /// Whose entries it applies.
@@ -150,19 +160,29 @@ impl Store {
         }
     }
 
-    /// Hashes about `budget` bytes of what has changed. When all is up to date: the digest of the state, which is equal on all replicas
-    /// that have applied the same entries.
-    pub fn digest_step(&mut self, budget: usize) -> Option<Digest> {
+    /// Begins a digest of the present state, which is equal on all replicas that have applied the same entries. One that was in the making
+    /// has been made.
+    pub fn begin_digest(&mut self) {
+        assert!(self.digesting.is_none(), "one digest at a time");
+        self.digesting = Some((self.applied, head_digest(self.state.now, &self.sessions)));
+        self.state.table.begin_digest();
+    }
+    /// The slot whose state's digest is in the making.
+    pub fn digesting(&self) -> Option<Slot> {
+        self.digesting.map(|(slot, _)| slot)
+    }
+    /// Hashes about `budget` bytes for the digest in the making. The digest and its slot, once it is made.
+    pub fn digest_step(&mut self, budget: usize) -> Option<(Slot, Digest)> {
+        let (slot, head) = self.digesting?;
         let records = self.state.table.digest_step(budget)?;
-        Some(state_digest(self.state.now, records, &self.sessions))
+        self.digesting = None;
+        Some((slot, state_digest(head, records)))
     }
-    /// Whether `digest_step` has nothing to hash.
-    pub fn is_digested(&mut self) -> bool {
-        self.state.table.is_digested()
-    }
-    /// The digest of the state, whatever it costs.
+    /// The digest of the present state, whatever it costs. One that was in the making is not made.
     pub fn digest(&mut self) -> Digest {
-        self.digest_step(usize::MAX).expect("the budget is without limit")
+        self.digest_step(usize::MAX);
+        self.begin_digest();
+        self.digest_step(usize::MAX).expect("the budget is without limit").1
     }
     /// Drops about `count` things that are no longer part of the state; how many.
     pub fn drop_step(&mut self, count: usize) -> usize {
@@ -216,6 +236,7 @@ impl Store {
             self.state.table.inherit(old);
             (self.applied, self.term, self.state.now) = (id.slot, id.term, id.stamp);
             self.sessions = sessions;
+            self.digesting = None;
             if canary::on(Canary::LastRepliesForgotten) {
                 self.sessions.set_last_replies(Default::default());
             }
@@ -239,13 +260,20 @@ impl Store {
     }
 }
 
-/// The digest of a state at `stamp`, of that of its records and its sessions.
-pub(super) fn state_digest(stamp: Stamp, records: Digest, sessions: &Sessions) -> Digest {
-    let mut bytes = b"quorate state".to_vec();
+/// The digest of what a state has beside records: its stamp and its sessions.
+pub(super) fn head_digest(stamp: Stamp, sessions: &Sessions) -> Digest {
+    let mut bytes = b"quorate head".to_vec();
     bytes.extend_from_slice(&stamp.0.to_le_bytes());
-    bytes.extend_from_slice(&records.0);
     sessions.encode(&mut bytes);
     sessions.last_replies().outline(&mut bytes);
+    Digest::of(&bytes)
+}
+
+/// The digest of a state, of those of its head and its records.
+pub(super) fn state_digest(head: Digest, records: Digest) -> Digest {
+    let mut bytes = b"quorate state".to_vec();
+    bytes.extend_from_slice(&head.0);
+    bytes.extend_from_slice(&records.0);
     Digest::of(&bytes)
 }
 

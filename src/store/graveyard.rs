@@ -4,6 +4,7 @@ use super::deadlines::Deadlines;
 use super::fields::Fields;
 use super::record::Record;
 use super::table::Bucket;
+use std::sync::Arc;
 
 /// A hash with more fields than this is dropped in steps.
 const FIELDS_AT_ONCE: usize = 64;
@@ -30,8 +31,9 @@ impl Graveyard {
             self.fields.push(fields);
         }
     }
-    pub fn bury_buckets(&mut self, buckets: Vec<Bucket>) {
-        self.buckets.push(buckets);
+    /// Whoever is the last to need these buckets gives them here.
+    pub fn bury_buckets(&mut self, buckets: Arc<Vec<Bucket>>) {
+        self.buckets.extend(Arc::into_inner(buckets));
     }
     pub fn bury_deadlines(&mut self, deadlines: Deadlines) {
         self.deadlines.push(deadlines);

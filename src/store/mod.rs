@@ -10,6 +10,7 @@ pub mod agent;
 mod apply;
 mod bits;
 mod deadlines;
+mod digesting;
 mod error;
 mod execute;
 mod expiry;

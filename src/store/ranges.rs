@@ -5,7 +5,7 @@
 //! vouches for every bucket in it; no bucket need be believed, and no whole state made to compare its digest. An [`Index`] says where
 //! each bucket lies in a snapshot's file. An [`Assembly`] makes such a file of an outline and buckets from anywhere.
 
-use super::apply::{Options, state_digest};
+use super::apply::{Options, head_digest, state_digest};
 use super::format::{self, Header};
 use super::inspect::Counter;
 use super::load::{Damage, Parser, Sink};
@@ -63,9 +63,9 @@ impl Outline {
             self.buckets.iter().map(|(number, digest)| (*number as usize, *digest)).collect();
         let mut tree = Tree::new(1 << self.head.header.bits);
         digests.keys().for_each(|at| tree.mark(*at));
-        let is_done = tree.step(usize::MAX, |at| (digests[&at], 1));
-        assert!(is_done, "the budget is without limit");
-        state_digest(self.head.header.id.stamp, tree.root(), &self.head.sessions)
+        tree.begin();
+        let records = tree.step(usize::MAX, |at| (digests[&at], 1)).expect("the budget is without limit");
+        state_digest(head_digest(self.head.header.id.stamp, &self.head.sessions), records)
     }
     /// The digest of a bucket, if it has one.
     pub fn bucket(&self, number: u32) -> Option<Digest> {

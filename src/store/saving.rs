@@ -10,6 +10,7 @@ use super::table::Bucket;
 use crate::base::canary::{self, Canary};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Bytes of a chunk; the last may be shorter.
 pub(super) const CHUNK_BYTES: usize = 128 << 10;
@@ -21,7 +22,7 @@ pub(super) struct Saving {
     next: usize,
     buckets: usize,
     /// The buckets to be saved, once they are no longer those of the state.
-    frozen: Option<Vec<Bucket>>,
+    frozen: Option<Arc<Vec<Bucket>>>,
     records: u64,
     memory: u64,
     complete: bool,
@@ -62,18 +63,16 @@ impl Saving {
             self.write(at, bucket);
         }
     }
-    /// The state drops all its buckets. Gives them back if they are not what is being saved.
-    pub fn freeze(&mut self, buckets: Vec<Bucket>) -> Option<Vec<Bucket>> {
-        if self.frozen.is_some() || self.complete {
-            return Some(buckets);
+    /// The state drops all its buckets: keeps them if they are what is being saved.
+    pub fn freeze(&mut self, buckets: &Arc<Vec<Bucket>>) {
+        if self.frozen.is_none() && !self.complete {
+            self.frozen = Some(buckets.clone());
         }
-        self.frozen = Some(buckets);
-        None
     }
     /// Saves about `budget` bytes of what is left; true when all is saved. `live` are the state's buckets.
     pub fn step(&mut self, live: &[Bucket], budget: usize) -> bool {
         let frozen = self.frozen.take();
-        let buckets = frozen.as_deref().unwrap_or(live);
+        let buckets = frozen.as_ref().map_or(live, |frozen| frozen.as_slice());
         let mut done = 0;
         while self.next < self.buckets && done < budget {
             let at = self.next;
@@ -99,8 +98,8 @@ impl Saving {
     pub fn ready_bytes(&self) -> usize {
         self.chunk_bytes
     }
-    /// Gives back buckets that nobody else has.
-    pub fn into_frozen(self) -> Option<Vec<Bucket>> {
+    /// Gives back buckets that the state no longer has.
+    pub fn into_frozen(self) -> Option<Arc<Vec<Bucket>>> {
         self.frozen
     }
 

@@ -2,18 +2,18 @@
 //!
 //! A key never moves to another bucket, so a bucket's number is a cursor that SCAN can hand out, a leaf that the digest can name, and
 //! a piece that a snapshot can save. Every change of a record goes through [`Table`], which keeps what depends on the records in step:
-//! counts, deadlines, the digest's marks, and the snapshot in the making, which saves a bucket before its first change.
+//! counts, deadlines, and the digest and the snapshot in the making, which take in a bucket before its first change.
 
 use super::deadlines::Deadlines;
+use super::digesting::Digesting;
 use super::fields::{Fields, spread};
-use super::format;
 use super::graveyard::Graveyard;
-use super::merkle::Tree;
 use super::record::Record;
 use super::saving::Saving;
 use crate::base::{Digest, Stamp};
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
+use std::sync::Arc;
 
 /// Some of the records.
 pub(super) type Bucket = HashTable<Record>;
@@ -79,11 +79,9 @@ pub(super) struct Table {
     extent: Extent,
     /// Invariant: the deadlines of all records that have one.
     deadlines: Deadlines,
-    tree: Tree,
+    digesting: Digesting,
     saving: Option<Saving>,
     graveyard: Graveyard,
-    /// Bytes of the bucket whose digest is being made.
-    scratch: Vec<u8>,
 }
 
 impl Table {
@@ -98,10 +96,9 @@ impl Table {
             memory: 0,
             extent: Extent::default(),
             deadlines: Deadlines::default(),
-            tree: Tree::new(1 << bits),
+            digesting: Digesting::new(1 << bits),
             saving: None,
             graveyard: Graveyard::default(),
-            scratch: Vec::new(),
         }
     }
 
@@ -201,18 +198,14 @@ impl Table {
     /// Takes all records out. They are dropped in later steps.
     pub fn clear(&mut self) {
         let empty = empty_buckets(self.bits());
-        let buckets = std::mem::replace(&mut self.buckets, empty);
-        match &mut self.saving {
-            Some(saving) => {
-                if let Some(buckets) = saving.freeze(buckets) {
-                    self.graveyard.bury_buckets(buckets);
-                }
-            }
-            None => self.graveyard.bury_buckets(buckets),
+        let buckets = Arc::new(std::mem::replace(&mut self.buckets, empty));
+        if let Some(saving) = &mut self.saving {
+            saving.freeze(&buckets);
         }
+        self.digesting.freeze(&buckets);
+        self.graveyard.bury_buckets(buckets);
         self.graveyard.bury_deadlines(std::mem::take(&mut self.deadlines));
         (self.len, self.memory, self.extent) = (0, 0, Extent::default());
-        self.tree.clear();
     }
 
     /// Drops fields that a string has replaced, in later steps.
@@ -223,6 +216,9 @@ impl Table {
     pub fn inherit(&mut self, mut other: Table) {
         other.abandon_saving();
         other.clear();
+        if let Some(buckets) = other.digesting.thaw() {
+            other.graveyard.bury_buckets(buckets);
+        }
         self.graveyard.join(other.graveyard);
     }
     /// Drops about `count` things that are no longer part of the state; how many.
@@ -230,24 +226,17 @@ impl Table {
         if self.graveyard.is_empty() { 0 } else { self.graveyard.step(count) }
     }
 
-    /// Hashes about `budget` bytes of what has changed. The digest over all records, when it is up to date.
-    pub fn digest_step(&mut self, budget: usize) -> Option<Digest> {
-        let (buckets, scratch) = (&self.buckets, &mut self.scratch);
-        let done = self.tree.step(budget, |at| {
-            let bucket = &buckets[at];
-            if bucket.is_empty() {
-                return (Digest::default(), 1);
-            }
-            scratch.clear();
-            format::bucket(scratch, at as u32, bucket);
-            (Digest::of(scratch), scratch.len())
-        });
-        scratch.shrink_to(1 << 20);
-        done.then(|| self.tree.root())
+    /// Begins a digest of the present records. The last has been made or abandoned.
+    pub fn begin_digest(&mut self) {
+        self.digesting.begin();
     }
-    /// Whether the digest is up to date.
-    pub fn is_digested(&mut self) -> bool {
-        self.tree.is_clean()
+    /// Hashes about `budget` bytes of what the digest in the making lacks. The digest, when it is made.
+    pub fn digest_step(&mut self, budget: usize) -> Option<Digest> {
+        let digest = self.digesting.step(&self.buckets, budget)?;
+        if let Some(buckets) = self.digesting.thaw() {
+            self.graveyard.bury_buckets(buckets);
+        }
+        Some(digest)
     }
 
     /// Begins a snapshot of the present records.
@@ -297,7 +286,7 @@ impl Table {
         if let Some(saving) = &mut self.saving {
             saving.before_change(at, &self.buckets[at]);
         }
-        self.tree.mark(at);
+        self.digesting.before_change(at, &self.buckets[at]);
     }
 
     fn remove_where(&mut self, place: Place, which: impl FnMut(&Record) -> bool) -> bool {

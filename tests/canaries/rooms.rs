@@ -187,6 +187,22 @@ pub fn a_snapshot_holds_its_slot_and_nothing_above() {
     assert_eq!(old.store.digest(), new.store.digest(), "an entry took effect twice");
 }
 
+/// Entries are applied while the digest of a checkpoint is made.
+pub fn a_digest_is_of_its_slot_and_nothing_above() {
+    let (mut busy, mut quiet) = (Shelf::new(4), Shelf::new(4));
+    let keys: Vec<Vec<u8>> = (0..100).map(|n| format!("key{n}").into_bytes()).collect();
+    keys.iter().for_each(|key| {
+        busy.call(Op::Incr, &[key]);
+        quiet.call(Op::Incr, &[key]);
+    });
+    busy.store.begin_digest();
+    assert_eq!(busy.store.digest_step(1), None, "made in steps");
+    keys.iter().for_each(|key| busy.call(Op::Incr, &[key]));
+    let (slot, digest) = busy.store.digest_step(usize::MAX).unwrap();
+    assert_eq!(slot, quiet.store.applied());
+    assert_eq!(digest, quiet.store.digest(), "a digest of another state");
+}
+
 /// A source offers a state that is whole in itself, and not the one that a quorum has signed.
 pub fn a_state_that_nobody_certified_is_not_taken_in() {
     let (mut shelf, mut other) = (Shelf::new(4), Shelf::new(4));

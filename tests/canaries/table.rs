@@ -54,6 +54,7 @@ pub const FINDERS: &[(Canary, Finder)] = &[
     (Canary::SnapshotWithoutSessions, room!(rooms::a_repeated_batch_has_no_effect_after_a_snapshot)),
     (Canary::LastRepliesForgotten, room!(rooms::the_last_replies_outlive_a_snapshot)),
     (Canary::SaveAfterChange, room!(rooms::a_snapshot_holds_its_slot_and_nothing_above)),
+    (Canary::DigestAfterChange, room!(rooms::a_digest_is_of_its_slot_and_nothing_above)),
     (Canary::SyncSkipped, room!(disk::what_is_called_durable_outlives_the_power)),
     (Canary::WriteErrorIgnored, room!(disk::a_write_that_failed_is_not_durable)),
     (Canary::TornTailValid, room!(disk::a_torn_write_is_cut)),

@@ -48,8 +48,8 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             faulty_max: None,
-            window: 512,
-            checkpoint_every: 128,
+            window: 2048,
+            checkpoint_every: 512,
             snapshot_every: 8192,
             request_timeout: Duration::from_millis(400),
             request_timeout_max: Duration::from_secs(8),

@@ -102,6 +102,9 @@ fn equal_logs_make_equal_states_whatever_snapshots_came_between() {
                 winding = restored(id, &chunks);
             }
             if prng.chance(1, 10) {
+                if straight.digesting().is_none() {
+                    straight.begin_digest();
+                }
                 straight.digest_step(prng.below(3_000) as usize);
                 winding.drop_step(prng.below(50) as usize);
             }
