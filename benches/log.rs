@@ -122,7 +122,7 @@ fn main() {
     superblock::create(&data, IDENTITY, 1).expect("a directory for the bench");
     let mut driver = Uring::new(UringOptions::NODE).expect("io_uring");
     let mut recover = || {
-        let block = Superblock::open(&mut driver, &data, IDENTITY).expect("a superblock");
+        let block = Superblock::open(&mut driver, &data, IDENTITY, [1; 32]).expect("a superblock");
         let options = Options::usual(data.join("wal"), IDENTITY, block.generation, false);
         let (mut records, mut bytes) = (0u64, 0u64);
         let began = Instant::now();

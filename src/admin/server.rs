@@ -2,7 +2,6 @@
 
 use super::http::{self, BODY_BYTES_MAX, HEAD_BYTES_MAX, Malformed, Method, Request, Response};
 use super::routes::{Context, answer};
-use crate::io::patience::patiently;
 use crate::meter::{Metered, Report};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::GlommioError;
@@ -10,7 +9,7 @@ use glommio::net::{TcpListener, TcpStream};
 use glommio::timer::{sleep, timeout};
 use std::cell::Cell;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,9 +36,6 @@ impl Default for Limits {
     }
 }
 
-/// How long an address that seems taken may think about a connection.
-const KNOCK_WAIT: Duration = Duration::from_millis(200);
-
 /// What the server counts. Touched by the service thread alone; atomic, so that it can be handed around.
 #[derive(Default)]
 pub struct Counts {
@@ -59,26 +55,6 @@ impl Metered for Counts {
         to.counter("quorate_admin_turned_away_total", help, &[], read(&self.turned_away));
         let open = read(&self.connections) as f64;
         to.gauge("quorate_admin_connections", "Connections of the service plane.", &[], open);
-    }
-}
-
-/// Starts listening. glommio shares ports (`SO_REUSEPORT`), which would let two nodes take turns on one address without a word;
-/// so the address is first bound without sharing, which fails if anybody has it.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    patiently(|| check_free(address))?;
-    TcpListener::bind(address).map_err(io::Error::from)
-}
-
-/// Connections that an earlier life closed first hold the address for a minute (`TIME_WAIT`); that is no reason to wait for them, for
-/// nobody answers there.
-fn check_free(address: SocketAddr) -> io::Result<()> {
-    match std::net::TcpListener::bind(address) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let knock = std::net::TcpStream::connect_timeout(&address, KNOCK_WAIT);
-            let is_deaf = knock.is_err_and(|knock| knock.kind() == io::ErrorKind::ConnectionRefused);
-            if is_deaf { Ok(()) } else { Err(error) }
-        }
-        bound => bound.map(drop),
     }
 }
 

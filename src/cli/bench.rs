@@ -6,6 +6,7 @@ use super::verify::Book;
 use crate::load::LoadError;
 use crate::load::attack::Endured;
 use crate::load::cli::{self, BenchArgs, LimitNodeArgs};
+use crate::load::run::Outcome;
 
 /// Runs the command.
 pub fn run(args: &BenchArgs, output: Output) -> Result<(), Failure> {
@@ -41,7 +42,19 @@ fn run_one(args: &BenchArgs, output: Output) -> Result<(), Failure> {
         cli::write_files(dir, &outcome)?;
     }
     output.print(|| outcome.report.to_text(), || outcome.report.to_json());
+    some_succeeded(&outcome)?;
     judgement.map_or(Ok(()), |judgement| judgement.outcome())
+}
+
+/// Latencies of nothing are no result.
+fn some_succeeded(outcome: &Outcome) -> Result<(), Failure> {
+    if 0 < outcome.measured.ok {
+        return Ok(());
+    }
+    let most = outcome.measured.texts.iter().max_by_key(|(_, count)| **count);
+    let what =
+        most.map_or("nothing was answered".to_string(), |(text, count)| format!("{count} times: {text}"));
+    Err(Failure::new(Exit::ServerError, format!("no command succeeded; {what}")))
 }
 
 /// Runs one process of the bare machine, which `bench --limit` starts.

@@ -37,7 +37,7 @@ fn check(settings: &Settings, output: Output) -> Result<(), Failure> {
         Exit::Usage => Failure { exit: Exit::CheckFailed, ..failure },
         _ => failure,
     })?;
-    let fingerprint = config.cluster.fingerprint();
+    let fingerprint = config.fingerprint();
     output.print(
         || {
             let count = config.cluster.members.len();

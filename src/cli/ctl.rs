@@ -8,7 +8,7 @@ use crate::admin::{Facts, Token};
 use crate::config::{Layers, Resolved};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Whom to ask, and what.
@@ -95,7 +95,7 @@ type Answered = (String, Result<Facts, ClientError>);
 impl Nodes {
     fn of(args: &CtlArgs) -> Result<Nodes, Failure> {
         let mut addresses = args.endpoints.clone();
-        let config = args.config.as_ref().map(|path| Layers::from_file(path)?.resolve()).transpose()?;
+        let config = args.config.as_ref().map(|path| read(path)).transpose()?;
         if let Some(config) = config.as_ref().filter(|_| addresses.is_empty()) {
             addresses = config.cluster.members.iter().filter_map(|m| m.admin.clone()).collect();
         }
@@ -124,6 +124,16 @@ impl Nodes {
         }
         Err(last.expect("at least one address is known").into())
     }
+}
+
+/// A node's configuration as its `start` sees it, but for what only a node that serves clients needs.
+fn read(path: &Path) -> Result<Resolved, Failure> {
+    let mut layers = Layers::from_file(path)?;
+    layers.add_environment(
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
+    )?;
+    layers.add_flag("ctl", "client.insecure", "true")?;
+    Ok(layers.resolve()?)
 }
 
 /// Whom a majority of the nodes asked takes for the leader.

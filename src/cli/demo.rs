@@ -5,6 +5,7 @@ use super::exit::{Exit, Failure};
 use super::init::{self, InitArgs, Layout};
 use super::output::Output;
 use super::scratch::Scratch;
+use crate::config::Layers;
 use clap::Args;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -16,18 +17,18 @@ use std::time::Duration;
 /// How large, and where.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
-    /// How many nodes
-    #[arg(long, default_value_t = 5)]
-    nodes: usize,
+    /// How many nodes [default: 5]
+    #[arg(long)]
+    nodes: Option<usize>,
     /// Where to keep it; a cluster that is there already is started again. Without it a temporary directory is removed at the end
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Ports count from here
-    #[arg(long, value_name = "P", default_value_t = 7000)]
-    base_port: u16,
-    /// Which rules the group obeys: raft or pbft
-    #[arg(long, value_name = "NAME", default_value = "raft", value_parser = ["raft", "pbft"])]
-    protocol: String,
+    /// Ports count from here [default: 7000]
+    #[arg(long, value_name = "P")]
+    base_port: Option<u16>,
+    /// Which rules the group obeys: raft or pbft [default: raft]
+    #[arg(long, value_name = "NAME", value_parser = ["raft", "pbft"])]
+    protocol: Option<String>,
     /// How many nodes of a pbft group may lie [default: as many as it bears]
     #[arg(long = "f", value_name = "F")]
     faulty: Option<usize>,
@@ -67,7 +68,7 @@ pub fn run(args: &DemoArgs, output: Output) -> Result<(), Failure> {
         0 => Ok(()),
         count => Err(Failure::new(
             Exit::Unhealthy,
-            format!("{count} of {} nodes died; their last lines say why", args.nodes),
+            format!("{count} of {} nodes died; their last lines say why", layout.nodes.len()),
         )),
     }
 }
@@ -76,18 +77,44 @@ pub fn run(args: &DemoArgs, output: Output) -> Result<(), Failure> {
 fn layout(args: &DemoArgs, dir: PathBuf) -> Result<Layout, Failure> {
     let wanted = InitArgs {
         dir,
-        nodes: args.nodes,
-        base_port: args.base_port,
+        nodes: args.nodes.unwrap_or(5),
+        base_port: args.base_port.unwrap_or(7000),
         hosts: Vec::new(),
-        protocol: args.protocol.clone(),
+        protocol: args.protocol.clone().unwrap_or_else(|| "raft".into()),
         faulty: args.faulty,
         clients: 0,
         segment_bytes: "4MiB".into(),
     };
     match wanted.dir.join("node-1.toml").exists() {
-        true => init::open(&wanted.dir),
+        true => init::open(&wanted.dir).and_then(|found| same(args, found)),
         false => init::create(&wanted),
     }
+}
+
+/// A cluster stays what it was made as: what was typed and differs is refused, not left out.
+fn same(args: &DemoArgs, found: Layout) -> Result<Layout, Failure> {
+    let first = &found.nodes[0];
+    let config = Layers::from_file(&first.config)?.resolve()?;
+    let port = first.client.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+    let base_port = port.map(|port| port.saturating_sub(first.id.0.into()));
+    let rows = [
+        ("--nodes", args.nodes.map(|n| n.to_string()), Some(found.nodes.len().to_string())),
+        ("--base-port", args.base_port.map(|p| p.to_string()), base_port.map(|p| p.to_string())),
+        ("--protocol", args.protocol.clone(), Some(config.group.protocol.name().into())),
+        ("--f", args.faulty.map(|f| f.to_string()), Some(config.group.faulty.to_string())),
+    ];
+    for (flag, typed, is) in rows {
+        if let (Some(typed), Some(is)) = (typed, is)
+            && typed != is
+        {
+            let dir = found.dir.display();
+            let message = format!(
+                "{flag} is {typed}, but the cluster in {dir} was made with {is}; leave {flag} out, or name another --dir"
+            );
+            return Err(Failure::new(Exit::Usage, message));
+        }
+    }
+    Ok(found)
 }
 
 /// Waits for a signal, telling of each node that dies meanwhile; returns how many did.

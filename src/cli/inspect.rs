@@ -162,7 +162,7 @@ fn snapshots(dir: &Path, output: Output) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::new(
             Exit::CheckFailed,
-            format!("{}; remove the file if an older one is whole, or replace the node", damaged.join("; ")),
+            format!("{}; remove the file if an older one is whole, or leave this node down: the others go on", damaged.join("; ")),
         )),
     }
 }

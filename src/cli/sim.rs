@@ -6,7 +6,7 @@ use super::sim_runs::Runs;
 use crate::base::canary::Canary;
 use crate::sim::sweep::Run;
 use crate::sim::sweep::{self, Finding, Sweep, Tally};
-use crate::sim::{self, Faults, Level, Options, ProtocolName, Reached, Violation, shrink, violation};
+use crate::sim::{self, Fault, Faults, Level, Options, ProtocolName, Reached, Violation, shrink, violation};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
@@ -110,7 +110,20 @@ pub fn run(args: &SimArgs, output: Output) -> Result<(), Failure> {
         let why = "twins are replicas of PBFT at level 1, and have no trace: --protocol pbft --twins";
         return Err(Failure::new(Exit::Usage, why));
     }
+    happens(args)?;
     if args.trace { trace(args, output) } else { sweep(args, output) }
+}
+
+/// A fault that was named and cannot happen would make a run look clean.
+fn happens(args: &SimArgs) -> Result<(), Failure> {
+    let is_named = args.faults != Faults::ALL;
+    let stranger = args.faults.iter().find(|fault| is_named && !fault.happens_at(args.level));
+    stranger.map_or(Ok(()), |fault| {
+        let (name, known) = (fault.name(), Fault::ALL.iter().filter(|f| f.happens_at(args.level)));
+        let known = known.map(|fault| fault.name()).collect::<Vec<_>>().join(", ");
+        let message = format!("--faults: {name} does not happen at this level; what does is {known}");
+        Err(Failure::new(Exit::Usage, message))
+    })
 }
 
 /// Whether a build runs this bug: only one that has canaries can.

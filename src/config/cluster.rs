@@ -1,8 +1,7 @@
 //! What is equal on every node of a cluster.
 
-use super::limits;
 use crate::base::{NodeId, NodeSet};
-use crate::crypto::{ClusterId, Fingerprint, PublicKey, VerifyingKey};
+use crate::crypto::{ClusterId, PublicKey, VerifyingKey};
 
 /// Changes when a node of the old format could not read what a node of the new one writes or sends.
 pub const FORMAT_VERSION: u32 = 1;
@@ -59,22 +58,6 @@ impl Cluster {
     pub fn majority(&self) -> usize {
         self.members.len() / 2 + 1
     }
-    /// What two nodes must have in common to talk at all. It covers only what never changes in place: members, keys and protocol
-    /// parameters may differ for a while, and are checked by whoever uses them.
-    pub fn fingerprint(&self) -> Fingerprint {
-        let mut settings = self.id.0.to_vec();
-        settings.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        for limit in [
-            limits::BATCH_BYTES_MAX,
-            limits::FRAME_BYTES_MAX,
-            limits::FRAME_MESSAGES_MAX,
-            limits::FRAME_BODIES_MAX,
-            limits::PIECE_BYTES_MAX,
-        ] {
-            settings.extend_from_slice(&(limit as u64).to_le_bytes());
-        }
-        Fingerprint::of(&settings)
-    }
 }
 
 #[cfg(test)]
@@ -91,12 +74,6 @@ mod tests {
             signing_key: None,
         };
         Cluster { id: ClusterId([id; 16]), members: (1..=members).map(member).collect(), clients: Vec::new() }
-    }
-
-    #[test]
-    fn the_fingerprint_knows_the_cluster_and_not_its_members() {
-        assert_eq!(cluster(1, 3).fingerprint(), cluster(1, 5).fingerprint());
-        assert_ne!(cluster(1, 3).fingerprint(), cluster(2, 3).fingerprint());
     }
 
     #[test]

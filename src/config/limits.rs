@@ -1,7 +1,7 @@
 //! Every maximum of the house, in one place: what bounds memory, and what a peer or client may ask for.
 //!
 //! Derived limits are sums with a reason a line. Relations that other code relies on are asserted at compile time, below.
-//! Limits that both sides of a link must agree on are part of the fingerprint (`Cluster::fingerprint`).
+//! Limits that both sides of a link must agree on are part of the fingerprint (`Resolved::fingerprint`).
 
 /// 1 KiB.
 pub const KIB: usize = 1024;

@@ -6,6 +6,7 @@
 //!
 //! Whoever runs with a [`Resolved`] never meets a missing or contradictory value.
 
+mod agreement;
 pub mod cluster;
 pub mod error;
 pub mod knobs;

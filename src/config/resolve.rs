@@ -184,7 +184,9 @@ impl Layers {
         let above =
             || node.dir.parent().map(|p| p.join("admin.token")).unwrap_or_else(|| "admin.token".into());
         Ok(Admin {
-            listen: self.address("admin.listen")?.unwrap_or_else(default),
+            listen: self
+                .address("admin.listen")?
+                .map_or_else(|| Ok(default()), |listen| self.not_a_path("admin.listen", listen))?,
             token_file: self.path("admin.token_file")?.unwrap_or_else(above),
         })
     }
@@ -206,7 +208,14 @@ impl Layers {
             snapshot_piece_bytes: self.size("raft.snapshot_piece_bytes")? as usize,
             snapshot_bytes_per_s: self.size("raft.snapshot_bytes_per_s")?,
         };
-        self.at_most("raft.election_min", raft.election_min, "raft.election_max", raft.election_max)?;
+        if raft.election_max <= raft.election_min {
+            let maximum = units::show_duration(raft.election_max);
+            return Err(self.bad(
+                "raft.election_min",
+                format!("it must be below raft.election_max ({maximum}): time-outs are drawn between the two, lest votes split"),
+                "lower it or raise the other",
+            ));
+        }
         // One lost heartbeat must not cost an election (thesis 3.9: broadcast time << election time-out).
         if raft.election_min <= 2 * raft.heartbeat {
             let minimum = units::show_duration(raft.election_min);
@@ -399,6 +408,16 @@ impl Layers {
         let Some(setting) = self.settings.get(key) else { return Ok(None) };
         check_address(key, setting, 0).map(Some)
     }
+    /// The service plane speaks HTTP over TCP only.
+    fn not_a_path(&self, key: &str, address: String) -> Result<String, ConfigError> {
+        match address.contains('/') {
+            false => Ok(address),
+            true => {
+                Err(self.bad(key, "it must be host:port, not a path".into(), "write it like 127.0.0.1:7201"))
+            }
+        }
+    }
+
     fn at_most(
         &self,
         low: &str,

@@ -33,6 +33,15 @@ fn complaint(text: &str) -> String {
 }
 
 #[test]
+fn nodes_of_one_group_agree_on_members_and_rules_and_on_nothing_that_is_their_own() {
+    let one = load(&file(), &[], &[]).unwrap();
+    let own = load(&file(), &[], &[("client.listen", "127.0.0.1:9")]).unwrap();
+    assert_eq!((one.fingerprint(), one.membership()), (own.fingerprint(), own.membership()));
+    let alone = load(&[HEAD, &member(2, 7000)].concat(), &[], &[]).unwrap();
+    assert!(alone.fingerprint() != one.fingerprint() && alone.membership() != one.membership());
+}
+
+#[test]
 fn defaults_fill_in_and_relative_paths_start_at_the_file() {
     let config = load(&file(), &[], &[]).unwrap();
     assert_eq!(config.node.dir, Path::new("/etc/q/node-2"));
@@ -111,7 +120,7 @@ fn a_bad_value_names_the_value_the_limit_and_the_cure() {
         ("[raft]\nheartbeat = 75", ["is 75,", "from 1ms to 30s", "choose a value in that range"]),
         (
             "[raft]\nelection_min = \"400ms\"",
-            ["is 400ms", "exceed raft.election_max (300ms)", "raise the other"],
+            ["is 400ms", "be below raft.election_max (300ms)", "raise the other"],
         ),
         ("[raft]\nmax_log_entries_per_append = 0", ["is 0", "from 1 to 512", "choose"]),
         ("[log]\nsegment_bytes = \"1MiB\"", ["is 1MiB", "from 4MiB to 1GiB", "choose"]),

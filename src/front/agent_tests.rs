@@ -479,6 +479,11 @@ fn unfinished_commands_of_all_have_a_bound() {
     front.say(a, format!("*2\r\n$4\r\nECHO\r\n$2000\r\n{}", "x".repeat(900)).as_bytes());
     front.say(b, format!("*2\r\n$4\r\nECHO\r\n$2000\r\n{}", "x".repeat(900)).as_bytes());
     assert!(front.heard(b).starts_with("-OVERLOADED "));
+    assert!(!front.driver.at(b).closed, "more of what it says may be on its way");
+    front.say(b, "x".repeat(1100).as_bytes());
+    assert_eq!(front.heard(b), "", "nobody listens to it");
+    front.driver.now = front.take.deadline().expect("it will be closed");
+    front.run();
     assert!(front.driver.at(b).closed && !front.driver.at(a).closed);
     front.say(a, format!("{}\r\n", "x".repeat(1100)).as_bytes());
     assert!(front.heard(a).starts_with("-OVERLOADED "), "one alone can pass it too");

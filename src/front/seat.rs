@@ -37,6 +37,9 @@ pub(super) struct Seat {
     pub finished: bool,
     /// The seat stands in the list of those that take looks at every turn.
     pub watched: bool,
+    /// Until when what still comes is read and dropped, of a connection that is given up: were it closed at once, what its client is still
+    /// sending would reset it, and the client would never read why.
+    pub linger: Option<Instant>,
     /// Bytes sent, and since when there were no more. Running while the connection has more unsent bytes than it may.
     pub stall: Option<(u64, Instant)>,
 }
@@ -66,6 +69,7 @@ impl Seat {
             ended: false,
             finished: false,
             watched: false,
+            linger: None,
             stall: None,
         }
     }
@@ -83,8 +87,9 @@ impl Seat {
     }
 
     /// Whether the connection has said all that it will be heard to say.
-    pub fn is_at_its_end(&self) -> bool {
-        self.session.closing || (self.ended && self.stop == Stop::Starved)
+    pub fn is_at_its_end(&self, now: Instant) -> bool {
+        let lingers = !self.ended && self.linger.is_some_and(|until| now < until);
+        (self.session.closing && !lingers) || (self.ended && self.stop == Stop::Starved)
     }
 
     /// Why this connection should not be read from, if so. `unsent` is that of all connections.

@@ -209,6 +209,8 @@ pub(super) struct Session {
     last_command: &'static str,
     /// No further command is taken: QUIT, or the stream has lost its place.
     pub closing: bool,
+    /// Its stream has lost its place: more may be on its way.
+    pub astray: bool,
     /// Commands planned; `flow` counts those answered. Invariant: `flow.answered() <= planned`.
     pub planned: u64,
     /// For each run whose commands are not all answered: `planned` at its end, and the bytes of the replies to them, at most.
@@ -243,6 +245,7 @@ impl Session {
             replies: Replies::On,
             last_command: "",
             closing: false,
+            astray: false,
             planned: 0,
             promises: VecDeque::new(),
             promised: 0,
@@ -504,7 +507,7 @@ impl Session {
     pub fn give_up(&mut self, desk: &mut Desk, text: &str) {
         self.replies = Replies::On;
         self.error(desk, text);
-        self.closing = true;
+        (self.closing, self.astray) = (true, true);
     }
 
     /// Answers a command with an error.

@@ -62,6 +62,8 @@ pub struct Take {
 
 /// Of the accept.
 const LISTEN: u64 = u64::MAX;
+/// How long a connection that is given up is still read from.
+const LINGER: Duration = Duration::from_secs(1);
 /// Of sends to connections that are refused; the socket stands below.
 const REFUSAL: u64 = 1 << 63;
 const LIVES: u32 = REFUSAL.wrapping_shr(32) as u32 - 1;
@@ -203,6 +205,9 @@ impl Take {
             self.rest_bytes -= seat.rest.len();
             seat.rest.clear();
         }
+        if seat.session.astray {
+            seat.linger.get_or_insert(self.desk.now.after(LINGER));
+        }
     }
 
     fn hand_plans(&mut self, index: u32) {
@@ -223,7 +228,7 @@ impl Take {
         if seat.session.flow.is_broken() && !seat.finished {
             seat.ended = true;
             self.finish(index, Plan::Abandon);
-        } else if seat.is_at_its_end() && !seat.finished {
+        } else if seat.is_at_its_end(self.desk.now) && !seat.finished {
             self.finish(index, Plan::Close);
         }
         let Some(seat) = self.seats[place].as_mut() else { return };
@@ -240,9 +245,18 @@ impl Take {
             driver.submit(Op::StopReceive { fd }, token);
         }
         self.stall(index, hold);
+        if let Some(until) =
+            self.seats[place].as_ref().and_then(|seat| seat.linger.filter(|_| !seat.finished))
+        {
+            self.wake_by(until);
+        }
         if let Some(seat) = self.seats[place].as_mut()
             && !seat.watched
-            && (seat.finished || seat.stop != Stop::Starved || hold.is_some() || seat.is_at_its_end())
+            && (seat.finished
+                || seat.stop != Stop::Starved
+                || hold.is_some()
+                || seat.session.closing
+                || seat.ended)
         {
             seat.watched = true;
             self.watched.push(index);
@@ -300,7 +314,7 @@ impl Take {
         let (options, unsent) = (&self.desk.options, self.ports.settled.unsent.get());
         self.watched.retain(|index| {
             let Some(seat) = seats[*index as usize].as_mut() else { return false };
-            let waits = seat.finished || seat.stop != Stop::Starved || seat.is_at_its_end();
+            let waits = seat.finished || seat.stop != Stop::Starved || seat.session.closing || seat.ended;
             seat.watched = waits || seat.hold(options, unsent).is_some();
             seat.watched
         });

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod clock;
 pub mod driver;
 pub mod entropy;
+pub mod listener;
 pub mod memory;
 pub mod patience;
 pub mod process;

@@ -15,8 +15,12 @@ use crate::protocol::pbft::liars::Attack;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What to measure, and how.
@@ -298,6 +302,8 @@ fn write_file(
 /// A bar on a terminal; nothing elsewhere.
 struct Progress {
     bar: ProgressBar,
+    /// Raised by the first Ctrl-C or SIGTERM, so that the own cluster and its files go too. The second one ends the process.
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Progress {
@@ -306,7 +312,13 @@ impl Progress {
             if std::io::stderr().is_terminal() { ProgressBar::new(1000) } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template("{msg:>12} [{bar:40}] {percent:>3} %  {prefix}/s");
         bar.set_style(style.expect("the template is a constant"));
-        Progress { bar }
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // Where a signal cannot be handled it ends the process, as it does without us.
+            let _ = flag::register_conditional_default(signal, interrupted.clone());
+            let _ = flag::register(signal, interrupted.clone());
+        }
+        Progress { bar, interrupted }
     }
 }
 
@@ -325,6 +337,10 @@ impl Observer for Progress {
     fn progress(&mut self, thousandths: u64, per_second: u64) {
         self.bar.set_prefix(super::report::grouped(per_second as f64));
         self.bar.set_position(thousandths);
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 }
 

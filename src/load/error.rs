@@ -55,9 +55,10 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The process's exit code: 2 usage, 3 no connection, 4 the server's error, 5 unhealthy, 6 machine and files.
+    /// The process's exit code: 1 interrupted, 2 usage, 3 no connection, 4 the server's error, 5 unhealthy, 6 machine and files.
     pub fn exit_code(&self) -> u8 {
         match self {
+            LoadError::Generate(GenerateError::Interrupted) => 1,
             LoadError::Usage(_) | LoadError::NoDisk { .. } => 2,
             LoadError::Generate(GenerateError::Connect { .. }) => 3,
             LoadError::Generate(GenerateError::Password { .. } | GenerateError::Reply { .. }) => 4,

@@ -59,6 +59,9 @@ pub enum GenerateError {
         /// What is wrong.
         source: super::reply::NotResp,
     },
+    /// Ctrl-C, or the process was told to end.
+    #[error("interrupted: there is no result")]
+    Interrupted,
 }
 
 /// Where a load stands; an observer hears of each once, in this order.
@@ -80,6 +83,10 @@ pub trait Observer {
     fn phase(&mut self, phase: Phase);
     /// Part of the measured time is over, in thousandths, and this many commands a second were answered in the last tick.
     fn progress(&mut self, thousandths: u64, per_second: u64);
+    /// Whether the user wants it to end: asked at least once a tick.
+    fn is_interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// When the leader was killed (nanoseconds of the monotonic clock); zero while it lives.
@@ -229,6 +236,9 @@ impl<'a> Generator<'a> {
             self.driver.park(Some(self.wake_at(phase)));
             self.driver.reap(&mut completions);
             let now = self.driver.now();
+            if observer.is_interrupted() {
+                return Err(GenerateError::Interrupted);
+            }
             phase = self.advance(phase, now, observer);
             self.take(&mut completions)?;
             match phase {
@@ -275,7 +285,7 @@ impl<'a> Generator<'a> {
             _ => tick,
         };
         let retry = self.retries.iter().map(|(at, _)| *at).min().unwrap_or(tick);
-        tick.min(due).min(retry)
+        tick.min(due).min(retry).min(self.driver.now().after(TICK))
     }
 
     /// Ends ticks and phases that are over.

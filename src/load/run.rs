@@ -468,4 +468,8 @@ impl Observer for Watch<'_> {
     fn progress(&mut self, thousandths: u64, per_second: u64) {
         self.next.progress(thousandths, per_second);
     }
+
+    fn is_interrupted(&self) -> bool {
+        self.next.is_interrupted()
+    }
 }

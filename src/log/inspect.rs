@@ -143,7 +143,7 @@ pub fn superblock(data: &Path) -> Result<SuperblockReport, SuperblockError> {
         io::ErrorKind::NotFound => SuperblockError::Missing { file: file.clone() },
         _ => SuperblockError::Io { file: file.clone(), error },
     })?;
-    let Superblock { identity, generation, established } = superblock::judge(&file, &bytes, None)?;
+    let Superblock { identity, generation, established, .. } = superblock::judge(&file, &bytes, None)?;
     let copies = superblock::copies(&bytes).map(|copy| match copy {
         Copy::Valid(s) => format!("valid, generation {}", s.generation),
         Copy::Version(v) => format!("format version {v}"),

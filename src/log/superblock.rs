@@ -27,6 +27,8 @@ pub struct Superblock {
     pub generation: u64,
     /// A log has been begun; from now on an empty directory means that it was wiped.
     pub established: bool,
+    /// The group that the node is a member of, as its first start knew it; zeros before.
+    pub membership: [u8; 32],
 }
 
 /// Why a node may not start under its identity (exit code 6).
@@ -47,6 +49,13 @@ pub enum SuperblockError {
         found: Identity,
         /// Whose it should be.
         expected: Identity,
+    },
+    /// The same node, of another group.
+    #[error("{}: this node has been a member of another group: since its first start `group.protocol` or the ids of `[[cluster.members]]` were changed. \
+             A node that counts other quorums over the same log loses what was acknowledged. Cure: put both back as they were", file.display())]
+    Regrouped {
+        /// The file.
+        file: PathBuf,
     },
     /// Neither copy verifies.
     #[error("{}: both copies are damaged, so it is unknown who this node is and how often it has started. {REPLACE}", file.display())]
@@ -162,13 +171,14 @@ pub fn copies(bytes: &[u8]) -> [Copy; 2] {
 impl Superblock {
     /// The bytes of a superblock whose node has never run.
     pub fn fresh(identity: Identity) -> Vec<u8> {
-        Superblock { identity, generation: 0, established: false }.encode().repeat(2)
+        Superblock { identity, generation: 0, established: false, membership: [0; 32] }.encode().repeat(2)
     }
     /// Begins a life of the node: reads who it is, and raises the generation durably before anything can be sent in it.
     pub fn open(
         driver: &mut dyn Driver,
         data: &Path,
         expected: Identity,
+        membership: [u8; 32],
     ) -> Result<Superblock, SuperblockError> {
         let path = path(data);
         with_file(driver, &path, |driver, file| {
@@ -176,7 +186,10 @@ impl Superblock {
             let io = |error| SuperblockError::Io { file: path.clone(), error };
             let buffer = super::files::run(driver, read).map_err(io)?;
             let found = judge(&path, buffer.bytes(), Some(expected))?;
-            let next = Superblock { generation: found.generation + 1, ..found };
+            if found.membership != [0; 32] && found.membership != membership {
+                return Err(SuperblockError::Regrouped { file: path.clone() });
+            }
+            let next = Superblock { generation: found.generation + 1, membership, ..found };
             next.write(driver, file).map_err(io)?;
             Ok(next)
         })
@@ -210,6 +223,7 @@ impl Superblock {
         out[29] = u8::from(self.established);
         out[32..48].copy_from_slice(&self.identity.cluster);
         out[48..56].copy_from_slice(&self.generation.to_le_bytes());
+        out[56..88].copy_from_slice(&self.membership);
         let checksum = checksum(&out[16..]);
         out[..16].copy_from_slice(&checksum);
         out
@@ -224,7 +238,12 @@ impl Superblock {
         }
         let cluster = bytes[32..48].try_into().expect("16 bytes");
         let identity = Identity { cluster, node: NodeId(bytes[28]) };
-        Copy::Valid(Superblock { identity, generation: u64_at(bytes, 48), established: bytes[29] != 0 })
+        Copy::Valid(Superblock {
+            identity,
+            generation: u64_at(bytes, 48),
+            established: bytes[29] != 0,
+            membership: bytes[56..88].try_into().expect("32 bytes"),
+        })
     }
 }
 
@@ -257,6 +276,7 @@ mod tests {
     use std::rc::Rc;
 
     const ME: Identity = Identity { cluster: [5; 16], node: NodeId(2) };
+    const GROUP: [u8; 32] = [3; 32];
 
     fn made() -> Rc<RefCell<Disk>> {
         let disk = Disk::shared();
@@ -264,12 +284,20 @@ mod tests {
         let file = path(Path::new("d"));
         driver.open(&file, OpenOptions { create: true, write: true, direct: true }).unwrap();
         driver.sync_directory(Path::new("d")).unwrap();
-        let copy = Superblock { identity: ME, generation: 0, established: false }.encode();
-        disk.borrow_mut().tamper(&file, &mut |c| *c = [copy, copy].concat());
+        disk.borrow_mut().tamper(&file, &mut |c| *c = Superblock::fresh(ME));
         disk
     }
     fn open(disk: &Rc<RefCell<Disk>>, who: Identity) -> Result<Superblock, SuperblockError> {
-        Superblock::open(&mut MemoryDriver::new(disk.clone()), Path::new("d"), who)
+        Superblock::open(&mut MemoryDriver::new(disk.clone()), Path::new("d"), who, GROUP)
+    }
+
+    #[test]
+    fn a_node_stays_in_the_group_of_its_first_start() {
+        let disk = made();
+        open(&disk, ME).unwrap();
+        let other = Superblock::open(&mut MemoryDriver::new(disk.clone()), Path::new("d"), ME, [4; 32]);
+        assert!(matches!(other, Err(SuperblockError::Regrouped { .. })), "{other:?}");
+        assert_eq!(open(&disk, ME).unwrap().generation, 2, "a refused start counts for nothing");
     }
 
     #[test]
@@ -299,7 +327,7 @@ mod tests {
                 open(&disk, ME).unwrap();
                 let mut driver = MemoryDriver::new(disk.clone());
                 driver.die_after(writes);
-                assert!(Superblock::open(&mut driver, Path::new("d"), ME).is_err());
+                assert!(Superblock::open(&mut driver, Path::new("d"), ME, GROUP).is_err());
                 disk.borrow_mut().lose_power(&mut |s| {
                     if s.index < sectors { Survival::New } else { Survival::Garbage }
                 });
@@ -326,11 +354,11 @@ mod tests {
         disk.borrow_mut().tamper(&file, &mut |c| (c[24], c[ALIGN + 24]) = (8, 8));
         assert!(
             text(&disk, ME).contains("both copies are damaged")
-                && text(&disk, ME).contains("replace the node")
+                && text(&disk, ME).contains("leave it down")
         );
         disk.borrow_mut().remove(&file);
         assert!(
-            text(&disk, ME).contains("empty or was wiped") && text(&disk, ME).contains("replace the node")
+            text(&disk, ME).contains("empty or was wiped") && text(&disk, ME).contains("leave it down")
         );
     }
 
@@ -341,7 +369,10 @@ mod tests {
         assert!(!block.established);
         block.establish(&mut MemoryDriver::new(disk.clone()), Path::new("d")).unwrap();
         disk.borrow_mut().lose_power(&mut |_| Survival::Old);
-        assert_eq!(open(&disk, ME).unwrap(), Superblock { identity: ME, generation: 2, established: true });
+        assert_eq!(
+            open(&disk, ME).unwrap(),
+            Superblock { identity: ME, generation: 2, established: true, membership: GROUP }
+        );
     }
 
     #[test]

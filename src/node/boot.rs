@@ -115,7 +115,7 @@ pub struct Known {
 pub fn identify(config: &Resolved, driver: &mut dyn Driver) -> Result<Known, RunError> {
     let begun = driver.now();
     let identity = Identity { cluster: config.cluster.id.0, node: config.node.id };
-    let superblock = Superblock::open(driver, &config.node.dir, identity)?;
+    let superblock = Superblock::open(driver, &config.node.dir, identity, config.membership().0)?;
     let origin = Origin { node: config.node.id, lane: 0, boot: superblock.generation };
     Ok(Known { superblock, identity, origin, begun })
 }

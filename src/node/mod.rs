@@ -40,6 +40,7 @@ use liar::Lies;
 use placement::{Placement, Role};
 use run::{Core, CoreError};
 use sizes::Sizes;
+use std::io::Write;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -319,7 +320,11 @@ fn serve(
 /// The one line on standard output that supervisors and people wait for.
 fn ready(config: &Resolved, admin: std::net::SocketAddr, events: &EventSink) {
     let (node, clients, peers) = (config.node.id, &config.client.listen, &config.peer.listen);
-    println!("quorate node {node} ready: clients {clients}, peers {peers}, service plane http://{admin}");
+    // Nobody need read it: a node does not end because a pipe has.
+    let line = format!(
+        "quorate node {node} ready: clients {clients}, peers {peers}, service plane http://{admin}\n"
+    );
+    let _ = std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush());
     events.emit(Event::Start {
         version: env!("CARGO_PKG_VERSION"),
         clients: clients.clone(),

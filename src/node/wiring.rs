@@ -394,7 +394,7 @@ pub(super) fn make_rx(
         node: origin.node,
         boot: origin.boot,
         cluster: config.cluster.id,
-        fingerprint: config.cluster.fingerprint(),
+        fingerprint: config.fingerprint(),
         secret,
         encrypt: config.peer.encrypt,
         peers: others.iter().map(|(id, key, _)| (*id, *key)).collect(),

@@ -17,6 +17,14 @@ macro_rules! faults {
             pub fn name(self) -> &'static str {
                 match self { $(Fault::$variant => $name),+ }
             }
+            /// Whether it happens at this level. At level 1 disks and bytes are models; at level 2 links are streams that lose and reorder nothing.
+            pub fn happens_at(self, level: Level) -> bool {
+                use Fault::*;
+                match level {
+                    Level::One => self < WriteError,
+                    Level::Two => !matches!(self, Drop | Duplicate | Reorder | Hunt | Flap | Queue),
+                }
+            }
             /// What goes wrong, in a sentence.
             pub fn description(self) -> &'static str {
                 match self { $(Fault::$variant => concat!($($text),+).trim_ascii()),+ }
@@ -101,6 +109,11 @@ impl Faults {
     #[must_use]
     pub fn without(self, fault: Fault) -> Faults {
         Faults(self.0 & !(1 << fault as u32))
+    }
+    /// Those of them that happen at `level`.
+    #[must_use]
+    pub fn at(self, level: Level) -> Faults {
+        self.iter().filter(|fault| !fault.happens_at(level)).fold(self, Faults::without)
     }
     /// Those in the set, in the order of the list.
     pub fn iter(self) -> impl Iterator<Item = Fault> {
@@ -234,7 +247,7 @@ impl Options {
             text += &format!(" --level {}", level.name());
         }
         if faults != Faults::ALL {
-            text += &format!(" --faults {faults}");
+            text += &format!(" --faults {}", faults.at(level));
         }
         if let Some(nodes) = nodes {
             text += &format!(" --nodes {nodes}");

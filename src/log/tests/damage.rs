@@ -141,7 +141,7 @@ fn an_emptied_directory_refuses_the_start() {
     paths.iter().for_each(|p| world.disk.borrow_mut().remove(p));
     let error = world.recover().unwrap_err();
     assert!(matches!(error, LogError::Wiped { .. }));
-    assert!(error.to_string().contains("Cure: replace the node"), "{error}");
+    assert!(error.to_string().contains("Cure: leave it down"), "{error}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ impl Drop for Data {
 /// One life: superblock, recovery, `count` more entries, then an end without any ceremony.
 fn live(data: &Data, count: u64) -> (u64, Vec<Stored>) {
     let mut driver = Uring::new(UringOptions::NODE).unwrap();
-    let mut block = Superblock::open(&mut driver, &data.0, identity()).unwrap();
+    let mut block = Superblock::open(&mut driver, &data.0, identity(), [1; 32]).unwrap();
     let options = Options {
         segment_bytes: 4 << 20,
         ..Options::usual(data.0.join("wal"), identity(), block.generation, block.established)
