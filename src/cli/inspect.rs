@@ -162,7 +162,10 @@ fn snapshots(dir: &Path, output: Output) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::new(
             Exit::CheckFailed,
-            format!("{}; remove the file if an older one is whole, or leave this node down: the others go on", damaged.join("; ")),
+            format!(
+                "{}; remove the file if an older one is whole, or leave this node down: the others go on",
+                damaged.join("; ")
+            ),
         )),
     }
 }

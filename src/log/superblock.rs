@@ -353,13 +353,10 @@ mod tests {
         assert!(text(&disk, ME).contains("format version 9, this program knows 1"));
         disk.borrow_mut().tamper(&file, &mut |c| (c[24], c[ALIGN + 24]) = (8, 8));
         assert!(
-            text(&disk, ME).contains("both copies are damaged")
-                && text(&disk, ME).contains("leave it down")
+            text(&disk, ME).contains("both copies are damaged") && text(&disk, ME).contains("leave it down")
         );
         disk.borrow_mut().remove(&file);
-        assert!(
-            text(&disk, ME).contains("empty or was wiped") && text(&disk, ME).contains("leave it down")
-        );
+        assert!(text(&disk, ME).contains("empty or was wiped") && text(&disk, ME).contains("leave it down"));
     }
 
     #[test]

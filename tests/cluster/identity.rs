@@ -137,3 +137,21 @@ fn a_node_of_another_cluster_is_not_let_in() {
     let _ = child.wait();
     assert!((1..=2).contains(&cluster.await_leader()), "the others go on without it");
 }
+
+/// Alone it would take writes by itself, over the log that it has in common with the others.
+#[test]
+fn a_node_that_is_given_other_members_refuses() {
+    let mut cluster = Cluster::start("regrouped", 3);
+    cluster.kill(1);
+    let config = cluster.config_path(1);
+    let text = std::fs::read_to_string(&config).expect("it has started with it");
+    let (before, members) = text.split_once("[[cluster.members]]").expect("it lists them");
+    let own =
+        members.split("[[cluster.members]]").find(|member| member.contains("id = 1\n")).expect("itself");
+    std::fs::write(&config, format!("{before}[[cluster.members]]{own}")).expect("it is ours");
+    let (code, said) = start_and_end(&cluster, 1);
+    assert_eq!(code, EXIT_IO, "{said}");
+    assert!(said.contains("has been a member of another group") && said.contains("put both back"), "{said}");
+    std::fs::write(&config, text).expect("it is ours");
+    cluster.start_node(1);
+}
