@@ -186,6 +186,10 @@ canaries! {
     OneVoiceDecides = "pbft-one-voice-decides", "TOCS 2002, 6.2";
     /// B12: a native client takes f + 1 equal replies for enough although its reads are not ordered.
     FastReadWeakQuorum = "client-fast-read-weak-quorum", "Berger, Reiser and Bessani, SRDS 2021; TOCS 2002, 5.1.3";
+    /// As many as were a quorum in the last epoch are one in the next.
+    EpochKeepsQuorum = "pbft-epoch-keeps-quorum", "Lamport, Malkhi and Zhou 2010, Reconfiguring a State Machine, 2";
+    /// What a key of the last epoch has signed is believed in the next.
+    EpochKeepsKeys = "pbft-epoch-keeps-keys", "TOCS 2002, 3: keys are refreshed, lest a thief use them";
     /// A replica that comes back has forgotten what it accepted.
     ForgetWhatWasSaid = "pbft-forget-what-was-said", "Bessani and others, USENIX ATC 2013";
 }

@@ -39,9 +39,13 @@ pub struct Slot(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct Term(pub u64);
 
-/// A reign of one primary in a Byzantine group: the primary of view `v` is the member number `v mod n`.
+/// A reign of one primary in a Byzantine group. Its upper half is the epoch that it belongs to, so views of a later epoch are later, and
+/// whatever names a view names its epoch; the primary is the member number `v mod n` by the lower half `v`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct View(pub u64);
+
+/// Bits of a view's number within its epoch.
+const EPOCH_SHIFT: u32 = 32;
 
 /// Names one write to the shard's log, from 1. Cumulative: durable at `t` means durable at every `u <= t`.
 /// A ticket names a write, never a position, so an overwritten entry cannot be mistaken for its successor.
@@ -78,6 +82,18 @@ impl View {
     /// The view after this one.
     pub fn next(self) -> View {
         View(self.0 + 1)
+    }
+    /// The first of an epoch.
+    pub fn first_of(epoch: u64) -> View {
+        View(epoch << EPOCH_SHIFT)
+    }
+    /// The epoch that it belongs to.
+    pub fn epoch(self) -> u64 {
+        self.0 >> EPOCH_SHIFT
+    }
+    /// Its number within its epoch, from 0.
+    pub fn number(self) -> u64 {
+        self.0 & ((1 << EPOCH_SHIFT) - 1)
     }
 }
 impl Ticket {

@@ -97,39 +97,92 @@ pub struct Keyring(Keys);
 enum Keys {
     Real {
         own: Box<SigningKey>,
+        /// Others that this node holds: what it signs with in another epoch.
+        spare: Vec<SigningKey>,
         /// Decompressed once, which is a third of the cost of a check.
         others: BTreeMap<NodeId, ed25519_dalek::VerifyingKey>,
     },
     /// See [`Keyring::modelled`].
-    Modelled { me: NodeId, members: NodeSet },
+    Modelled { me: NodeId, own: VerifyingKey, members: BTreeMap<NodeId, VerifyingKey> },
 }
 
 impl Keyring {
     /// Keys that are not valid are left out: nothing signed with them is believed.
     pub fn new(own: SigningKey, members: impl IntoIterator<Item = (NodeId, VerifyingKey)>) -> Keyring {
-        let valid = |(id, key): (NodeId, VerifyingKey)| {
-            let key = ed25519_dalek::VerifyingKey::from_bytes(&key.0).ok()?;
-            (!key.is_weak()).then_some((id, key))
-        };
-        Keyring(Keys::Real { own: Box::new(own), others: members.into_iter().filter_map(valid).collect() })
+        let others = members.into_iter().filter_map(decompressed).collect();
+        Keyring(Keys::Real { own: Box::new(own), spare: Vec::new(), others })
+    }
+    /// Holds another private key too, to sign with where the own public key is the one that belongs to it.
+    #[must_use]
+    pub fn with_spare(mut self, key: SigningKey) -> Keyring {
+        if let Keys::Real { spare, .. } = &mut self.0 {
+            spare.push(key);
+        }
+        self
+    }
+    /// The same ring with other members in the place of `before`: nothing that only an earlier key has signed is believed any more. It signs
+    /// with the key that is listed for `me`, if that is here.
+    #[must_use]
+    pub fn renewed(
+        &self,
+        me: NodeId,
+        before: NodeSet,
+        now: impl IntoIterator<Item = (NodeId, VerifyingKey)>,
+    ) -> Keyring {
+        let mut ring = self.clone();
+        match &mut ring.0 {
+            Keys::Real { own, spare, others } => {
+                others.retain(|node, _| !before.contains(*node));
+                for (node, key) in now {
+                    let held = spare.iter().position(|held| node == me && held.public() == key);
+                    if let Some(at) = held {
+                        std::mem::swap(&mut **own, &mut spare[at]);
+                    }
+                    others.extend(decompressed((node, key)));
+                }
+            }
+            Keys::Modelled { own, members, .. } => {
+                members.retain(|node, _| !before.contains(*node));
+                members.extend(now);
+                *own = members.get(&me).copied().unwrap_or(*own);
+            }
+        }
+        ring
     }
     /// Keys of a simulated world, in which most of the time would go into signatures: a hash of signer and message stands for one. Only
     /// [`crate::sim`] makes such a ring, and there only its owner signs with it; anybody else who runs code could (`tests/tidy`).
     pub fn modelled(me: NodeId, members: NodeSet) -> Keyring {
-        Keyring(Keys::Modelled { me, members })
+        let key = |node| (node, modelled_key(node, 0));
+        Keyring(Keys::Modelled { me, own: modelled_key(me, 0), members: members.iter().map(key).collect() })
+    }
+    /// As `modelled`, with a key also for one that is no node.
+    #[must_use]
+    pub fn with_modelled(mut self, id: NodeId) -> Keyring {
+        if let Keys::Modelled { me, own, members } = &mut self.0 {
+            members.insert(id, modelled_key(id, 0));
+            *own = if *me == id { modelled_key(id, 0) } else { *own };
+        }
+        self
     }
     /// Signs as this node.
     pub fn sign(&self, message: &[u8]) -> Signature {
         match &self.0 {
             Keys::Real { own, .. } => own.sign(message),
-            Keys::Modelled { me, .. } => modelled(*me, message),
+            Keys::Modelled { own, .. } => modelled(own, message),
+        }
+    }
+    /// The public key by which `node` is believed.
+    pub fn listed(&self, node: NodeId) -> Option<VerifyingKey> {
+        match &self.0 {
+            Keys::Real { others, .. } => others.get(&node).map(|key| VerifyingKey(key.to_bytes())),
+            Keys::Modelled { members, .. } => members.get(&node).copied(),
         }
     }
     /// Whether anything that `node` signs could be believed.
     pub fn knows(&self, node: NodeId) -> bool {
         match &self.0 {
             Keys::Real { others, .. } => others.contains_key(&node),
-            Keys::Modelled { members, .. } => members.contains(node),
+            Keys::Modelled { members, .. } => members.contains_key(&node),
         }
     }
     /// Whether `node` signed `message`. Strict: a signature has one form (RFC 8032, 5.1.7, without the cofactor).
@@ -139,24 +192,36 @@ impl Keyring {
                 let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
                 others.get(&node).is_some_and(|key| key.verify_strict(message, &signature).is_ok())
             }
-            Keys::Modelled { members, .. } => members.contains(node) && *signature == modelled(node, message),
+            Keys::Modelled { members, .. } => {
+                members.get(&node).is_some_and(|key| *signature == modelled(key, message))
+            }
         }
     }
 }
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Keys::Real { own, others } => write!(f, "Keyring({own:?}, {} members)", others.len()),
-            Keys::Modelled { me, members } => {
+            Keys::Real { own, others, .. } => write!(f, "Keyring({own:?}, {} members)", others.len()),
+            Keys::Modelled { me, members, .. } => {
                 write!(f, "Keyring(modelled, of {me}, {} members)", members.len())
             }
         }
     }
 }
 
-fn modelled(node: NodeId, message: &[u8]) -> Signature {
+fn decompressed((id, key): (NodeId, VerifyingKey)) -> Option<(NodeId, ed25519_dalek::VerifyingKey)> {
+    let key = ed25519_dalek::VerifyingKey::from_bytes(&key.0).ok()?;
+    (!key.is_weak()).then_some((id, key))
+}
+
+/// The key number `generation` of a node, in a simulated world: see [`Keyring::modelled`].
+pub fn modelled_key(node: NodeId, generation: u8) -> VerifyingKey {
+    VerifyingKey(std::array::from_fn(|at| if at == 0 { node.0 } else { generation }))
+}
+
+fn modelled(key: &VerifyingKey, message: &[u8]) -> Signature {
     let mut hasher = blake3::Hasher::new_derive_key("quorate v1 modelled signature");
-    hasher.update(&[node.0]);
+    hasher.update(&key.0);
     hasher.update(message);
     let mut signature = [0; 64];
     hasher.finalize_xof().fill(&mut signature);
@@ -200,7 +265,28 @@ mod tests {
         let signature = ring.sign(b"x");
         assert!(ring.verify(NodeId(1), b"x", &signature));
         assert!(!ring.verify(NodeId(2), b"x", &signature) && !ring.verify(NodeId(1), b"y", &signature));
-        assert!(!ring.verify(NodeId(3), b"x", &modelled(NodeId(3), b"x")), "no member");
+        let stranger = modelled(&modelled_key(NodeId(3), 0), b"x");
+        assert!(!ring.verify(NodeId(3), b"x", &stranger), "no member");
+    }
+
+    #[test]
+    fn a_renewed_ring_signs_with_its_new_key_and_believes_no_earlier_one() {
+        let keys: Vec<SigningKey> = (1..=4).map(|n| SigningKey::from_entropy([n; 32])).collect();
+        let (me, peer, client) = (NodeId(1), NodeId(2), NodeId(200));
+        let publics = [(me, keys[0].public()), (peer, keys[1].public()), (client, keys[3].public())];
+        let ring = Keyring::new(keys[0].clone(), publics).with_spare(keys[2].clone());
+        let before = ring.sign(b"x");
+        let members = [me, peer].into_iter().collect();
+        let renewed = ring.renewed(me, members, [(me, keys[2].public()), (NodeId(3), keys[1].public())]);
+        assert!(renewed.verify(me, b"x", &renewed.sign(b"x")));
+        assert!(!renewed.verify(me, b"x", &before) && ring.verify(me, b"x", &before));
+        assert!(!renewed.knows(peer) && renewed.verify(NodeId(3), b"x", &keys[1].sign(b"x")));
+        assert!(renewed.verify(client, b"x", &keys[3].sign(b"x")), "clients stay");
+
+        let ring = Keyring::modelled(me, members);
+        let renewed = ring.renewed(me, members, [(me, modelled_key(me, 1)), (peer, modelled_key(peer, 0))]);
+        assert!(renewed.verify(me, b"x", &renewed.sign(b"x")));
+        assert!(!renewed.verify(me, b"x", &ring.sign(b"x")));
     }
 
     #[test]

@@ -159,7 +159,8 @@ pub fn boot(
             Engine::Raft(Box::new(Raft::recover(setup, now, mark, replay)?))
         }
         Replayed::Pbft(replay) => {
-            let setup = pbft_setup(config, secret, origin.boot);
+            let state = store.sessions().members().clone();
+            let setup = pbft::Setup { state, ..pbft_setup(config, secret, origin.boot) };
             let mut pbft = Pbft::recover(setup, now, (mark.slot, mark.stamp), *replay)?;
             recall(snapshots, &mut pbft)?;
             Engine::Pbft(Box::new(pbft))
@@ -291,6 +292,8 @@ fn pbft_setup(config: &Resolved, secret: &SecretKey, boot: u64) -> pbft::Setup {
         group: GROUP_ONE,
         me: config.node.id,
         members: config.cluster.nodes(),
+        anchor: pbft::Anchor::default(),
+        state: Default::default(),
         boot,
         options: pbft_options(config),
         keys: keyring(config, secret.signing()),

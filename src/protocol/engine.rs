@@ -4,7 +4,7 @@ use super::pbft::Pbft;
 use super::raft::Raft;
 use super::raft::status::Follower;
 use super::{FaultKind, FollowerStanding, Input, Lead, Outbox, Protocol, Standing};
-use crate::base::{Instant, NodeId, Slot};
+use crate::base::{Instant, NodeId, NodeSet, Slot};
 use crate::wire::{Batch, Message};
 
 /// The closed set of cores.
@@ -72,7 +72,9 @@ fn own_protocol<M>(
         Input::Applied { slot } => Input::Applied { slot },
         Input::Fetched { job, found } => Input::Fetched { job, found },
         Input::Snapshotted { slot, bytes } => Input::Snapshotted { slot, bytes },
-        Input::Installed { slot, term, stamp, bytes } => Input::Installed { slot, term, stamp, bytes },
+        Input::Installed { slot, term, stamp, bytes, members } => {
+            Input::Installed { slot, term, stamp, bytes, members }
+        }
         Input::Rewound { slot, next } => Input::Rewound { slot, next },
         Input::Wanted { slot, ranges } => Input::Wanted { slot, ranges },
         Input::Poisoned { slot } => Input::Poisoned { slot },
@@ -94,6 +96,12 @@ impl Lead for Engine {
         match self {
             Engine::Raft(raft) => raft.is_leader(),
             Engine::Pbft(pbft) => pbft.is_leader(),
+        }
+    }
+    fn members(&self) -> Option<NodeSet> {
+        match self {
+            Engine::Raft(_) => None,
+            Engine::Pbft(pbft) => Some(pbft.member_set()),
         }
     }
     fn is_watched(&self) -> bool {

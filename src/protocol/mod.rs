@@ -23,7 +23,7 @@ pub use outbox::{
     Refused, Send, Ship, Target,
 };
 
-use crate::base::{Body, Digest, Instant, JobId, NodeId, Slot, Stamp, Term, Ticket};
+use crate::base::{Body, Digest, Instant, JobId, NodeId, NodeSet, Slot, Stamp, Term, Ticket};
 use crate::wire::{Batch, Entry};
 
 /// What the outside tells a core.
@@ -101,6 +101,8 @@ pub enum Input<M> {
         stamp: Stamp,
         /// Its size.
         bytes: u64,
+        /// What it says of the group's members ([`crate::wire::members::Members`]); empty where they were never changed.
+        members: Body,
     },
     /// Pieces of a snapshot (`Outbox::installs`) were lost on their way to the disk: they are wanted again from `next` on.
     Rewound {
@@ -181,6 +183,10 @@ pub trait Lead: Protocol<Message = crate::wire::Message> {
     fn leader(&self) -> Option<NodeId>;
     /// Whether this replica leads.
     fn is_leader(&self) -> bool;
+    /// Who is in the group, where that is the core's to say.
+    fn members(&self) -> Option<NodeSet> {
+        None
+    }
     /// Whether a leader is not trusted to order what it is given: then the others hear of each batch too (`Input::Heard`), and judge
     /// stamps (`Input::Clock`).
     fn is_watched(&self) -> bool {

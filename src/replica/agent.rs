@@ -9,7 +9,7 @@ mod tests;
 use super::catch_up::CatchUp;
 use super::shard::{Effects, Shard};
 use crate::base::ring::{Consumer, Producer};
-use crate::base::{GROUP_ONE, GroupId, Instant, NodeId, Number, Slot, Stamp, Ticket};
+use crate::base::{Body, GROUP_ONE, GroupId, Instant, NodeId, Number, Slot, Stamp, Ticket};
 use crate::io::driver::Doorbell;
 use crate::io::{Agent, Driver};
 use crate::meter::stages::Stage;
@@ -164,7 +164,7 @@ pub struct ReplicaAgent<E> {
     told_at: Option<Instant>,
     keeps_waiting: VecDeque<Keep>,
     /// Installed, as the keeper says; the store has yet to come there.
-    installing: Option<(SnapshotId, u64)>,
+    installing: Option<(SnapshotId, u64, Body)>,
     probes: Vec<(u64, Option<Slot>, Probe)>,
     probe_next: u64,
     /// A transfer is under way: to whom it was wished, and who waits for its end.
@@ -358,8 +358,8 @@ impl<E: Lead + Send> ReplicaAgent<E> {
     fn kept(&mut self, now: Instant, kept: Kept) {
         match kept {
             Kept::Snapshotted { id, bytes } => self.shard.snapshotted(now, id, bytes),
-            Kept::Installed { id, bytes } => {
-                self.installing = Some((id, bytes));
+            Kept::Installed { id, bytes, members } => {
+                self.installing = Some((id, bytes, members));
                 self.installed(now, Slot(self.applied_seen));
             }
             Kept::Rewound { id, next } => self.shard.rewound(now, id, next),
@@ -381,8 +381,8 @@ impl<E: Lead + Send> ReplicaAgent<E> {
 
     /// Tells the shard of a leader's snapshot once it is the store's state, and no earlier: what is committed next goes on from it.
     fn installed(&mut self, now: Instant, applied: Slot) {
-        if let Some((id, bytes)) = self.installing.take_if(|(id, _)| id.slot <= applied) {
-            self.shard.installed(now, id, bytes, self.heard.settled.get());
+        if let Some((id, bytes, members)) = self.installing.take_if(|(id, ..)| id.slot <= applied) {
+            self.shard.installed(now, id, bytes, members, self.heard.settled.get());
         }
     }
 

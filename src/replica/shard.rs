@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 pub struct Options {
     /// This node.
     pub me: NodeId,
-    /// All members of the groups, this node among them.
+    /// All members of the groups, where a core does not say.
     pub members: NodeSet,
     /// This shard's number on its node: the lane of its front.
     pub lane: u8,
@@ -115,6 +115,17 @@ impl<E: Lead> Shard<E> {
     /// The group's seat.
     pub fn seat(&self, group: GroupId) -> Option<&Seat<E>> {
         self.seats.get(&group)
+    }
+    /// Who is in the group.
+    fn members(&self, group: GroupId) -> NodeSet {
+        let of_core = self.seats.get(&group).and_then(|seat| seat.engine.members());
+        of_core.unwrap_or(self.options.members)
+    }
+    /// An operator's batch, which its signature vouches for: the core has it ordered, whoever leads.
+    pub fn amend(&mut self, now: Instant, clock: Stamp, group: GroupId, batch: Batch) {
+        let from = self.options.me;
+        self.tell_clock(now, clock, group);
+        self.step(now, group, |_| Input::Heard { from, batch });
     }
     /// All seats, by group.
     pub fn seats(&self) -> impl Iterator<Item = (GroupId, &Seat<E>)> {
@@ -222,12 +233,12 @@ impl<E: Lead> Shard<E> {
     }
 
     /// A leader's snapshot has become the store's state, in which this front's batches up to `sequence` are settled.
-    pub fn installed(&mut self, now: Instant, id: SnapshotId, bytes: u64, sequence: u64) {
+    pub fn installed(&mut self, now: Instant, id: SnapshotId, bytes: u64, members: Body, sequence: u64) {
         if let Some(seat) = self.seats.get_mut(&id.group) {
             seat.route.settle(sequence);
         }
         let SnapshotId { slot, term, stamp, .. } = id;
-        self.step(now, id.group, |_| Input::Installed { slot, term, stamp, bytes });
+        self.step(now, id.group, |_| Input::Installed { slot, term, stamp, bytes, members });
     }
 
     /// Pieces of a leader's snapshot are wanted again from `next` on.
@@ -325,7 +336,7 @@ impl<E: Lead> Shard<E> {
     ) {
         match message {
             forward::Message::Batch { batch, attempt } => {
-                let is_client = !self.options.members.contains(from);
+                let is_client = !self.members(group).contains(from);
                 if is_client && batch.origin.node != from {
                     return;
                 }
@@ -350,7 +361,7 @@ impl<E: Lead> Shard<E> {
                 }
             }
             forward::Message::Read { boot, lane, id, body } => {
-                if !self.options.members.contains(from) {
+                if !self.members(group).contains(from) {
                     let (origin, body) = (Origin { node: from, lane, boot }, body.bytes().clone());
                     self.asked.push(Decided::Ask { group, origin, id, body });
                     self.touched.push(group);
@@ -359,7 +370,7 @@ impl<E: Lead> Shard<E> {
             forward::Message::Replied(reply) => {
                 let forward::Reply { boot, lane, sequence, digest, .. } = reply;
                 let is_own = (boot, lane) == (self.options.boot, self.options.lane);
-                if is_own && self.options.members.contains(from) {
+                if is_own && self.members(group).contains(from) {
                     self.answers.push(Answer::Vouched { sequence, from, digest });
                     self.touched.push(group);
                 }
@@ -511,7 +522,7 @@ impl<E: Lead> Shard<E> {
         batch: &mut Batch,
         effects: &mut Effects,
     ) {
-        let Options { me, members, .. } = self.options;
+        let (me, members) = (self.options.me, self.members(group));
         let Some(seat) = self.seats.get_mut(&group) else { return };
         seat.engine.vouch(batch);
         if to != me {
@@ -533,17 +544,19 @@ impl<E: Lead> Shard<E> {
         self.handed = self.out.last_ticket();
         assert_eq!(effects.records.last().map_or(self.handed, |(t, _)| *t), self.handed, "a ticket a record");
         self.gate.admit(&mut self.out.sends, &mut self.free);
-        let Options { me, members, .. } = self.options;
-        for Send { group, to, message, .. } in self.free.drain(..) {
+        let me = self.options.me;
+        let mut free = std::mem::take(&mut self.free);
+        for Send { group, to, message, .. } in free.drain(..) {
             match to {
                 Target::One(to) => effects.outgoing.push(Outgoing { to, group, message }),
                 Target::Others => {
-                    for to in members.iter().filter(|n| *n != me) {
+                    for to in self.members(group).iter().filter(|n| *n != me) {
                         effects.outgoing.push(Outgoing { to, group, message: message.clone() });
                     }
                 }
             }
         }
+        self.free = free;
         effects.outgoing.append(&mut self.replies);
         effects.decided.append(&mut self.asked);
         effects.answers.append(&mut self.answers);

@@ -57,6 +57,10 @@ reached! {
     ReadRefused = "read refused";
     /// Of the unfinished writes of a crashed node some survived and some did not.
     Torn = "writes torn by a crash";
+    /// A group came to another epoch.
+    Amended = "members changed";
+    /// A node came to a group that was there.
+    Joined = "newcomer joined";
     /// A node crashed again as soon as it was back.
     Storm = "restart storm";
     /// All nodes crashed at once.
@@ -189,7 +193,8 @@ const OF_LEVEL_TWO: &[Reached] = {
 const OF_RAFT: &[Reached] =
     &[Reached::Transferred, Reached::Cut, Reached::OlderTerm, Reached::Conflict, Reached::Fetched];
 /// What only PBFT can meet with.
-const OF_PBFT: &[Reached] = &[Reached::Lied, Reached::Accused, Reached::Convicted];
+const OF_PBFT: &[Reached] =
+    &[Reached::Lied, Reached::Accused, Reached::Convicted, Reached::Amended, Reached::Joined];
 
 /// How often each was met with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -258,7 +258,7 @@ impl Disk {
             Note::Learned { entry } => {
                 self.values.entry(entry.slot).or_default().push(entry.body.digest());
             }
-            Note::Committed { .. } | Note::Checkpoint { .. } => (),
+            Note::Committed { .. } | Note::Checkpoint { .. } | Note::Epoch { .. } => (),
         }
     }
 

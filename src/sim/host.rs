@@ -4,13 +4,17 @@ use super::disk::{Disk, Snapshot};
 use super::machine::Machine;
 use super::options::ProtocolName;
 use super::ranges::{self, Brought, Gathered};
-use crate::base::{Digest, GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slot};
-use crate::crypto::Keyring;
+use crate::base::{Body, Digest, GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slot};
+use crate::crypto::sign::modelled_key;
+use crate::crypto::{Keyring, PublicKey};
 use crate::protocol::Engine;
 use crate::protocol::pbft::{self, Pbft};
 use crate::protocol::raft::{Options, Raft, Replay, Setup};
 use crate::replica::{Shard, reads, route, seat, shard};
+use crate::wire::Batch;
 use crate::wire::hop::{Certified, Decided, SnapshotId};
+use crate::wire::members::{Amendment, Member, Membership, OPERATOR};
+use crate::wire::pbft::{Vote, signed_batch};
 use crate::wire::sequence::Verdict;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -40,6 +44,8 @@ pub struct Host {
     pub index: usize,
     /// Counts its lives.
     pub boot: u64,
+    /// It came to a group that was there: in which epoch, above which state.
+    joined: Option<(Vote, Membership)>,
     /// Whether it runs.
     pub is_up: bool,
     /// The production type.
@@ -95,6 +101,7 @@ impl Host {
         let mut host = Host {
             index,
             boot: 0,
+            joined: None,
             is_up: false,
             shard,
             disk,
@@ -105,6 +112,16 @@ impl Host {
             gathered: Gathered::default(),
         };
         host.start(common, now, seed);
+        host
+    }
+
+    /// A node that comes to a group that has these members above that state.
+    pub fn newcomer(index: usize, common: &Common, now: Instant, of: (Vote, Membership)) -> Host {
+        let mut host = Host::new(index, common, now, 0);
+        host.is_up = false;
+        host.boot = 0;
+        host.joined = Some(of);
+        host.start(common, now, 0);
         host
     }
 
@@ -124,7 +141,7 @@ impl Host {
                 Engine::Raft(Box::new(raft.expect("a simulated disk loses nothing that was acknowledged")))
             }
             ProtocolName::Pbft => {
-                let setup = pbft_setup(self.id(), self.boot, common);
+                let setup = self.pbft_setup(common);
                 let mut replay = pbft::Replay::new(&setup.options);
                 let replayed = self.disk.records().into_iter().try_for_each(|record| replay.record(record));
                 let mark = self.disk.mark();
@@ -136,6 +153,18 @@ impl Host {
         };
         self.shard = empty_shard(self.index, self.boot, common);
         self.shard.add(GROUP_ONE, engine);
+    }
+
+    fn pbft_setup(&self, common: &Common) -> pbft::Setup {
+        let mut setup = pbft_setup(self.id(), self.boot, common);
+        if let Some((base, membership)) = &self.joined {
+            setup.anchor = pbft::Anchor { epoch: membership.epoch, base: *base };
+            setup.keys = setup.keys.renewed(setup.me, setup.members, membership.signing_keys());
+            setup.options.faulty_max = Some(membership.faulty.into());
+            setup.members = membership.nodes();
+        }
+        setup.state = self.machine.members.clone();
+        setup
     }
 
     /// Ends a life. Of the records under way `keep` survive.
@@ -168,15 +197,23 @@ impl Host {
             Engine::Pbft(_) => panic!("the caller knows that it is Raft"),
         }
     }
+    /// The protocol core, where it is PBFT.
+    pub fn pbft(&self) -> Option<&Pbft> {
+        match self.engine() {
+            Engine::Raft(_) => None,
+            Engine::Pbft(pbft) => Some(pbft),
+        }
+    }
     /// Where it stands, for people.
     pub fn describe(&self) -> String {
         let (id, applied) = (self.id(), self.machine.applied);
         match self.engine() {
             Engine::Raft(raft) => format!("node {id} applied {applied} {:?}", raft.status()),
             Engine::Pbft(pbft) => format!(
-                "node {id} applied {applied} {:?} active {} stable {} held {:?} {:?}",
+                "node {id} applied {applied} {:?} active {} epoch {} stable {} held {:?} {:?}",
                 pbft.standing(),
                 pbft.is_active(),
+                pbft.epoch(),
                 pbft.stable().slot,
                 pbft.held(),
                 pbft.followers()
@@ -246,7 +283,23 @@ impl Host {
 
 /// The signing keys of a simulated node.
 pub fn keys(node: NodeId, nodes: usize) -> Keyring {
-    Keyring::modelled(node, members(nodes))
+    Keyring::modelled(node, members(nodes)).with_modelled(OPERATOR)
+}
+
+/// An operator's batch by which these are to be the members; of two, the one with the higher number is the later.
+pub fn amendment(options: &pbft::Options, membership: Membership, number: u64) -> Batch {
+    let origin = Origin { node: OPERATOR, lane: 0, boot: membership.epoch };
+    let (window, checkpoint_every) = (options.window, options.checkpoint_every);
+    let body = Body::new(Amendment { window, checkpoint_every, membership }.encode().into());
+    let mut batch = Batch { origin, sequence: number, floor: number, body, ..Batch::default() };
+    batch.signature = keys(OPERATOR, 0).sign(&signed_batch(GROUP_ONE, &batch));
+    batch
+}
+
+/// A simulated member with its key of that number.
+pub fn member(id: NodeId, generation: u8) -> Member {
+    let signing_key = modelled_key(id, generation);
+    Member { id, key: PublicKey([id.0; 32]), signing_key, peer: String::new(), client: String::new() }
 }
 
 /// What a simulated PBFT replica is made of.
@@ -256,6 +309,8 @@ pub fn pbft_setup(me: NodeId, boot: u64, common: &Common) -> pbft::Setup {
         group: GROUP_ONE,
         me,
         members,
+        anchor: pbft::Anchor::default(),
+        state: Default::default(),
         boot,
         options: common.pbft.clone(),
         keys: keys(me, common.nodes),

@@ -3,6 +3,7 @@
 
 use crate::base::{GroupId, Origin, Slot, Stamp, Term};
 use crate::wire::hop::SnapshotId;
+use crate::wire::members::{Members, OPERATOR};
 use crate::wire::sequence::{Verdict, judge};
 use crate::wire::{Entry, EntryKind};
 use bytes::Bytes;
@@ -21,7 +22,12 @@ pub struct Machine {
     sessions: BTreeMap<(u8, u8), (u64, u64)>,
     /// The slot that wrote each key last.
     pub keys: BTreeMap<u8, u64>,
+    /// Who is in the group, where that was changed.
+    pub members: Members,
 }
+
+/// Stands before the members in a saved state, where a key could stand.
+const MEMBERS: u64 = u64::MAX;
 
 impl Machine {
     /// Applies the next entry. Tells what became of its batch, if it carries one.
@@ -30,10 +36,16 @@ impl Machine {
         assert!(self.stamp <= entry.stamp, "stamps never fall");
         (self.applied, self.term, self.stamp) = (entry.slot, entry.term, entry.stamp);
         self.chain = mix(self.chain, digest(entry));
-        (entry.kind == EntryKind::Batch).then(|| self.batch(entry))
+        let verdict = (entry.kind == EntryKind::Batch).then(|| self.batch(entry));
+        self.members.reach(entry.slot);
+        verdict
     }
 
     fn batch(&mut self, entry: &Entry) -> Verdict {
+        if entry.origin.node == OPERATOR {
+            let is_amended = self.members.amend(entry.slot, entry.body.bytes());
+            return if is_amended { Verdict::Applied } else { Verdict::Duplicate };
+        }
         let Origin { node, lane, boot } = entry.origin;
         let session = self.sessions.entry((node.0, lane)).or_default();
         if boot < session.0 {
@@ -67,7 +79,8 @@ impl Machine {
         let sessions =
             self.sessions.iter().flat_map(|(k, v)| [u64::from(k.0) << 8 | u64::from(k.1), v.0, v.1]);
         let keys = self.keys.iter().flat_map(|(k, v)| [u64::from(*k), *v]);
-        sessions.chain(keys).fold(head, mix)
+        let members = self.members.bytes();
+        sessions.chain(keys).chain(members.into_iter().map(u64::from)).fold(head, mix)
     }
 
     /// The whole state as bytes.
@@ -75,7 +88,12 @@ impl Machine {
         let head = [self.applied.0, self.term.0, self.stamp.0, self.chain, self.sessions.len() as u64];
         let sessions = self.sessions.iter().flat_map(|(k, v)| [u64::from(k.0), u64::from(k.1), v.0, v.1]);
         let keys = self.keys.iter().flat_map(|(k, v)| [u64::from(*k), *v]);
-        head.into_iter().chain(sessions).chain(keys).flat_map(u64::to_le_bytes).collect()
+        let mut members = self.members.bytes();
+        let length = members.len();
+        members.resize(length.next_multiple_of(8), 0);
+        let mark = [MEMBERS, length as u64].into_iter().filter(|_| 0 < length);
+        let words = head.into_iter().chain(sessions).chain(keys).chain(mark);
+        words.flat_map(u64::to_le_bytes).chain(members).collect()
     }
 
     /// The state that was saved; panics when the bytes are others, for the simulated network changes none.
@@ -86,9 +104,14 @@ impl Machine {
         let (applied, term, stamp) = (Slot(word()), Term(word()), Stamp(word()));
         let (chain, count) = (word(), word());
         let sessions = (0..count).map(|_| ((word() as u8, word() as u8), (word(), word()))).collect();
-        let mut machine = Machine { applied, term, stamp, chain, sessions, keys: BTreeMap::new() };
-        while let (Some(key), Some(slot)) = (words.next(), words.next()) {
-            machine.keys.insert(key as u8, slot);
+        let mut machine = Machine { applied, term, stamp, chain, sessions, ..Machine::default() };
+        while let (Some(key), Some(value)) = (words.next(), words.next()) {
+            if key == MEMBERS {
+                let members: Vec<u8> = words.by_ref().flat_map(u64::to_le_bytes).collect();
+                machine.members = Members::decode(&members[..value as usize]).expect("as it was saved");
+                break;
+            }
+            machine.keys.insert(key as u8, value);
         }
         machine
     }

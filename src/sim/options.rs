@@ -68,6 +68,8 @@ faults! {
     Drain = "drain";
     /// As many nodes lie as the protocol endures. PBFT only.
     Liars = "liars";
+    /// The operator changes members and keys. PBFT at level 1 only.
+    Reconfigure = "reconfigure";
     /// A write fails once. Level 2, like all that follow: at level 1 disks are models.
     WriteError = "write-error";
     /// A disk is full for a while.

@@ -139,6 +139,12 @@ fn pbft_text(message: &Pbft) -> String {
             Some(Accusation { accused, proof, .. }) => format!("Accuse {accused}: {}", proof.describe()),
             None => "Accuse of nothing".to_string(),
         },
+        Pbft::Succession(word) => {
+            format!("Succession epoch {} after {}", word.epoch, votes_text(&[word.vote]))
+        }
+        Pbft::Charter(charter) => {
+            format!("Charter of epoch {} after {}", charter.membership.epoch, votes_text(&[charter.vote]))
+        }
         Pbft::PieceWant { slot, offset, ranges, .. } if ranges.is_empty() => {
             format!("PieceWant of the outline of {slot} at {offset}")
         }
@@ -161,6 +167,7 @@ fn note_text(note: &Note) -> String {
         Note::Prepared { view, vote } => format!("prepared {} view {view}", votes_text(&[*vote])),
         Note::Committed { vote } => format!("committed {}", votes_text(&[*vote])),
         Note::Learned { entry } => format!("learned {}={:?}", entry.slot, digest(entry)),
+        Note::Epoch { since, .. } => format!("epoch after {since}"),
         Note::Checkpoint { vote, stable } => {
             format!("checkpoint {}{}", votes_text(&[*vote]), if *stable { " stable" } else { "" })
         }

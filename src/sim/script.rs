@@ -379,7 +379,7 @@ impl Script {
                     Some(snapshot) => {
                         host.install(&snapshot);
                         let last = host.machine.last_of(host.origin());
-                        host.shard.installed(now, id, total, last);
+                        host.shard.installed(now, id, total, Body::EMPTY, last);
                         self.say(format_args!("{} installs a snapshot at {}", node + 1, id.slot));
                         true
                     }
@@ -394,7 +394,7 @@ impl Script {
                     Brought::Whole(snapshot) => {
                         host.install(&snapshot);
                         let last = host.machine.last_of(host.origin());
-                        host.shard.installed(now, id, snapshot.bytes.len() as u64, last);
+                        host.shard.installed(now, id, snapshot.bytes.len() as u64, Body::EMPTY, last);
                         self.say(format_args!("{} gathers the state at {}", node + 1, id.slot));
                     }
                 }

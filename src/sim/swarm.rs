@@ -65,6 +65,10 @@ pub struct Swarm {
     pub snapshot_every: u64,
     /// Clocks run between this much slower and faster, per 1,000.
     pub drift_per_mille: u64,
+    /// The operator asks for other members.
+    pub amend: u64,
+    /// That happens in this run.
+    pub amends: bool,
 }
 
 impl Swarm {
@@ -99,9 +103,16 @@ impl Swarm {
             reads_of_ten: often(&[0, 3, 8]),
             snapshot_every: often(&[1, 7, 40, 200, 10_000]),
             drift_per_mille: often(&[0, 0, 50]),
+            amend: 0,
+            amends: false,
             common: Swarm::common(nodes, prng, options),
         };
+        if options.protocol == ProtocolName::Pbft {
+            // Aside, so that the rest stays as it was.
+            swarm.amend = self::often(&mut prng.clone(), &[0, 0, 60, 200]);
+        }
         swarm.forbid(options);
+        swarm.amends = swarm.amend != 0;
         swarm
     }
 
@@ -199,6 +210,7 @@ impl Swarm {
         zero(Fault::Drain, &mut self.drain);
         zero(Fault::Jump, &mut self.jump);
         zero(Fault::Drift, &mut self.drift_per_mille);
+        zero(Fault::Reconfigure, &mut self.amend);
         self.keeps_order |= !options.faults.has(Fault::Reorder);
         self.hunt &= options.faults.has(Fault::Hunt);
         if !options.faults.has(Fault::Queue) {
@@ -211,6 +223,7 @@ impl Swarm {
         (self.drop_per_mille, self.repeat_per_mille, self.late_per_mille) = (0, 0, 0);
         (self.crash, self.storm_of_ten, self.blackout, self.pause) = (0, 0, 0, 0);
         (self.split, self.flap_of_ten, self.relink, self.drain, self.jump) = (0, 0, 0, 0, 0);
+        self.amend = 0;
         (self.hunt, self.queue_max) = (false, usize::MAX);
         self.delay_us_max = self.delay_us_max.min(5_000);
         self.write_us_max = self.write_us_max.min(10_000);

@@ -5,9 +5,10 @@
 use super::host::keys;
 use super::machine::Machine;
 use crate::base::{Body, Digest, GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slot, Stamp, Ticket};
-use crate::protocol::pbft::{Options, Pbft, Replay, Setup};
+use crate::protocol::pbft::{Anchor, Options, Pbft, Replay, Setup};
 use crate::protocol::{Fault, Fetched, Input, Outbox, Protocol, Target};
-use crate::wire::pbft::Message;
+use crate::wire::members::Membership;
+use crate::wire::pbft::{Message, Vote};
 use crate::wire::{Batch, Entry, Message as Any, Record};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -54,7 +55,9 @@ pub struct Seat {
 /// What a replica of `nodes` is made of.
 pub fn setup(me: NodeId, nodes: usize, boot: u64, options: &Options) -> Setup {
     let members: NodeSet = (1..=nodes as u8).map(NodeId).collect();
-    Setup { group: GROUP_ONE, me, members, boot, options: options.clone(), keys: keys(me, nodes) }
+    let (options, keys) = (options.clone(), keys(me, nodes));
+    let (anchor, state) = Default::default();
+    Setup { group: GROUP_ONE, me, members, anchor, state, boot, options, keys }
 }
 
 impl Seat {
@@ -90,6 +93,7 @@ impl Seat {
         let (slot, stamp) =
             newest.as_ref().map_or((Slot::ZERO, Stamp::ZERO), |(slot, stamp, _)| (*slot, *stamp));
         self.machine = newest.map_or_else(Machine::default, |(_, _, bytes)| Machine::load(&bytes));
+        self.setup.state = self.machine.members.clone();
         let mut replay = Replay::new(&self.setup.options);
         self.disk.iter().cloned().for_each(|record| replay.record(record).expect("what it wrote itself"));
         let core = Pbft::recover(self.setup.clone(), now, (slot, stamp), replay);
@@ -190,7 +194,8 @@ impl Seat {
         match to {
             Target::One(to) => self.mail.push(Letter { from: me, to, message }),
             Target::Others => {
-                let others = self.setup.members.iter().filter(|node| *node != me);
+                let members = self.core.member_set();
+                let others = members.iter().filter(|node| *node != me);
                 self.mail.extend(others.map(|to| Letter { from: me, to, message: message.clone() }));
             }
         }
@@ -272,6 +277,16 @@ impl Table {
     /// `nodes` replicas.
     pub fn of(nodes: usize, options: &Options) -> Table {
         Table::new(&(1..=nodes as u8).map(NodeId).collect::<Vec<_>>(), nodes, options)
+    }
+
+    /// A replica sits down that comes to a group with these members above that state.
+    pub fn join(&mut self, me: NodeId, nodes: usize, options: &Options, (base, of): (Vote, &Membership)) {
+        let mut setup = setup(me, nodes, 1, options);
+        setup.anchor = Anchor { epoch: of.epoch, base };
+        setup.keys = setup.keys.renewed(me, setup.members, of.signing_keys());
+        setup.options.faulty_max = Some(of.faulty.into());
+        setup.members = of.nodes();
+        self.seats.push(Seat::new(setup, self.now));
     }
 
     /// Somebody wants this batch ordered, and tells these replicas.

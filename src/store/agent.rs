@@ -332,6 +332,11 @@ impl StoreAgent {
         if applied < slot || self.store.digesting().is_some() {
             return false;
         }
+        // What newcomers begin with must be there, whatever else is being saved; nothing is decided meanwhile.
+        let since = self.store.sessions().members().now().map(|(since, _)| *since);
+        if keep && slot == applied && since == Some(slot) && self.snapshot != Snapshot::None {
+            return false;
+        }
         self.asked = None;
         if slot == applied {
             if keep && self.snapshot == Snapshot::None {

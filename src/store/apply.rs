@@ -13,6 +13,7 @@ use super::warm::Commands;
 use crate::base::canary::{self, Canary};
 use crate::base::{Digest, GroupId, Origin, Prng, Slot, Stamp, Term};
 use crate::wire::hop::SnapshotId;
+use crate::wire::members::OPERATOR;
 use crate::wire::{Entry, EntryKind};
 use bytes::Bytes;
 
@@ -117,8 +118,19 @@ impl Store {
         (self.applied, self.term) = (entry.slot, entry.term);
         self.state.now = self.state.now.max(entry.stamp);
         self.state.table.purge(self.state.now, PURGED_PER_ENTRY);
+        let admission = self.admitted(entry, replies);
+        self.sessions.members_mut().reach(entry.slot);
+        admission
+    }
+
+    /// What an entry does beside letting time pass.
+    fn admitted(&mut self, entry: &Entry, replies: Option<&mut Replies>) -> Admission {
         if entry.kind == EntryKind::Empty {
             return Admission::Applied;
+        }
+        if entry.origin.node == OPERATOR {
+            let is_amended = self.sessions.members_mut().amend(entry.slot, entry.body.bytes());
+            return if is_amended { Admission::Applied } else { Admission::Stale };
         }
         let admission = self.sessions.admit(entry.origin, entry.sequence, entry.floor);
         // What a native client is replied is part of the state, whoever waits for it.
@@ -197,7 +209,9 @@ impl Store {
         let none = Sessions::default();
         let sessions = if canary::on(Canary::SnapshotWithoutSessions) { &none } else { &self.sessions };
         let (lanes, replies) = (sessions.len() as u32, sessions.last_replies().len() as u32);
-        let header = Header { id, bits: table.bits(), key_check: table.key_check(), lanes, replies };
+        let members = sessions.members().bytes().len() as u32;
+        let (bits, key_check) = (table.bits(), table.key_check());
+        let header = Header { id, bits, key_check, lanes, replies, members };
         let saving = Saving::new(&header, sessions, table.len(), table.memory());
         self.state.table.begin_saving(saving);
         id
@@ -266,6 +280,13 @@ pub(super) fn head_digest(stamp: Stamp, sessions: &Sessions) -> Digest {
     bytes.extend_from_slice(&stamp.0.to_le_bytes());
     sessions.encode(&mut bytes);
     sessions.last_replies().outline(&mut bytes);
+    let digest = Digest::of(&bytes);
+    if sessions.members().is_empty() {
+        return digest;
+    }
+    let mut bytes = b"quorate state of members".to_vec();
+    bytes.extend_from_slice(&digest.0);
+    sessions.members().encode(&mut bytes);
     Digest::of(&bytes)
 }
 

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! header    magic 8 · group u32 · slot u64 · term u64 · stamp u64 · bucket bits u32 · hash key check u64 · lanes u32 · length u32
+//!           · length u32 of the members, if the magic is that of a group whose members were ever changed
 //! lane      node u8 · lane u8 · boot u64 · last u64                                         (strictly rising)
 //! client    node u8 · lane u8 · replies u8 · boot u64                                       (strictly rising; of that length together)
 //! reply     sequence u64 · 1 u8 · length u32 · replies, or sequence u64 · 0 u8 · 32 u32 · their digest
+//! members   as in `wire::members`, of that length
 //! bucket    1 u8 · number u32 · records u32                                                 (any order, no empty ones)
 //! string    0 u8 · deadline u64 · key length u32 · key · value length u32 · value           (records strictly rising by key)
 //! hash      1 u8 · deadline u64 · key length u32 · key · fields u32
@@ -16,7 +18,7 @@
 
 use super::load::Damage;
 use super::record::View;
-use super::sessions::Sessions;
+use super::sessions::{LANE_BYTES, Sessions};
 use super::table::Bucket;
 use crate::base::canary::{self, Canary};
 use crate::wire::hop::SnapshotId;
@@ -24,6 +26,8 @@ use bytes::BufMut;
 
 /// Names the format and its version.
 pub(super) const MAGIC: &[u8; 8] = b"QUOSNAP2";
+/// The same of a state that knows members.
+pub(super) const MAGIC_OF_MEMBERS: &[u8; 8] = b"QUOSNAP3";
 /// A section with the records of a bucket.
 pub(super) const BUCKET: u8 = 1;
 /// The last section.
@@ -48,6 +52,8 @@ pub struct Header {
     pub lanes: u32,
     /// Bytes of the last replies to native clients.
     pub replies: u32,
+    /// Bytes of what is known of members.
+    pub members: u32,
 }
 
 impl Header {
@@ -60,12 +66,20 @@ impl Header {
     }
 }
 
-/// Bytes of a header.
+/// Bytes of a header; four more where it knows of members.
 pub(super) const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4 + 8 + 4 + 4;
+
+/// How long a header is and how much follows it before the first bucket, as far as its bytes have come.
+pub(super) fn head_bytes(bytes: &[u8]) -> Option<usize> {
+    let number = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?) as usize);
+    let (lanes, replies) = (number(HEADER_BYTES - 8)?, number(HEADER_BYTES - 4)?);
+    let members = if bytes.starts_with(MAGIC_OF_MEMBERS) { 4 + number(HEADER_BYTES)? } else { 0 };
+    Some((HEADER_BYTES + replies + members).saturating_add(lanes.saturating_mul(LANE_BYTES)))
+}
 
 /// Appends a header and the sessions.
 pub(super) fn header(out: &mut Vec<u8>, header: &Header, sessions: &Sessions) {
-    out.put_slice(MAGIC);
+    out.put_slice(if header.members == 0 { MAGIC } else { MAGIC_OF_MEMBERS });
     out.put_u32_le(header.id.group.0);
     out.put_u64_le(header.id.slot.0);
     out.put_u64_le(header.id.term.0);
@@ -74,8 +88,12 @@ pub(super) fn header(out: &mut Vec<u8>, header: &Header, sessions: &Sessions) {
     out.put_u64_le(header.key_check);
     out.put_u32_le(header.lanes);
     out.put_u32_le(header.replies);
+    if header.members != 0 {
+        out.put_u32_le(header.members);
+    }
     sessions.encode(out);
     sessions.last_replies().encode(out);
+    sessions.members().encode(out);
 }
 
 /// Appends a bucket.

@@ -9,6 +9,7 @@ use super::sessions::LANE_BYTES;
 use crate::base::{Body, Digest};
 use crate::config::limits::RANGES_MAX;
 use crate::wire::hop::SnapshotId;
+use crate::wire::members::STATE_BYTES_MAX;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Longest range, in bytes: more than a bucket of any state that fits in memory should have.
@@ -104,7 +105,7 @@ impl Gathering {
 
     fn outline_piece(&mut self, offset: u64, total: u64, body: &Bytes) -> Took {
         let buckets = 1u64 << self.options.bucket_bits;
-        let head = LANES_MAX * LANE_BYTES + ENCODED_BYTES_MAX + 1024;
+        let head = LANES_MAX * LANE_BYTES + ENCODED_BYTES_MAX + STATE_BYTES_MAX + 1024;
         if buckets * BUCKET_BYTES as u64 + head as u64 <= total {
             return Took::Poisoned(format!("an outline of {total} bytes is longer than any"));
         }

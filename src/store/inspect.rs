@@ -9,6 +9,7 @@ use super::sessions::Sessions;
 use super::table::key_check;
 use crate::base::Stamp;
 use crate::wire::hop::SnapshotId;
+use crate::wire::members::Members;
 use std::collections::BTreeSet;
 
 /// What a snapshot holds.
@@ -64,6 +65,10 @@ impl Inspection {
     pub fn header(&self) -> Option<Header> {
         self.counter.summary.header
     }
+    /// What it says of the group's members, once its header is known.
+    pub fn members(&self) -> &Members {
+        &self.counter.members
+    }
     /// These were all.
     pub fn finish(self) -> Result<Summary, Damage> {
         self.parser.finish()?;
@@ -94,6 +99,7 @@ struct Wanted {
 pub(super) struct Counter {
     wanted: Option<Wanted>,
     summary: Summary,
+    members: Members,
     bucket_records: u64,
     names: BTreeSet<Vec<u8>>,
 }
@@ -114,7 +120,8 @@ impl Counter {
 }
 
 impl Sink for Counter {
-    fn header(&mut self, header: &Header, _sessions: Sessions) -> Result<(), Damage> {
+    fn header(&mut self, header: &Header, sessions: Sessions) -> Result<(), Damage> {
+        self.members = sessions.members().clone();
         self.summary.header = Some(*header);
         if let Some(wanted) = &self.wanted {
             header.check(&wanted.id, wanted.bits, wanted.key_check)?;

@@ -8,6 +8,7 @@ use super::sessions::{LANE_BYTES, Sessions};
 use super::table::{HashKey, Place, Table};
 use crate::base::{Digest, GroupId, Slot, Stamp, Term};
 use crate::wire::hop::SnapshotId;
+use crate::wire::members::{Members, STATE_BYTES_MAX};
 
 /// What is wrong with a snapshot.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -172,7 +173,9 @@ impl Parser {
     }
 
     fn header(&mut self, unit: &mut Unit<'_>, sink: &mut impl Sink) -> Read<()> {
-        if unit.bytes.iter().zip(format::MAGIC).any(|(a, b)| a != b) {
+        let begins = |magic: &[u8; 8]| unit.bytes.iter().zip(magic).all(|(a, b)| a == b);
+        let knows_members = begins(format::MAGIC_OF_MEMBERS);
+        if !knows_members && !begins(format::MAGIC) {
             return Err(Damage::Magic);
         }
         if unit.bytes.len() < format::HEADER_BYTES {
@@ -186,7 +189,9 @@ impl Parser {
             stamp: Stamp(need!(unit.u64())),
         };
         let (bits, key_check) = (need!(unit.u32()), need!(unit.u64()));
-        let header = Header { id, bits, key_check, lanes: need!(unit.u32()), replies: need!(unit.u32()) };
+        let (lanes, replies) = (need!(unit.u32()), need!(unit.u32()));
+        let members = if knows_members { need!(unit.u32()) } else { 0 };
+        let header = Header { id, bits, key_check, lanes, replies, members };
         if !(1..=24).contains(&header.bits) {
             return self.malformed("the number of buckets is not between 2^1 and 2^24");
         }
@@ -196,8 +201,12 @@ impl Parser {
         if ENCODED_BYTES_MAX < header.replies as usize {
             return self.malformed("there are more last replies than clients can have");
         }
+        if STATE_BYTES_MAX < header.members as usize || knows_members == (header.members == 0) {
+            return self.malformed("there are more members than a group can have");
+        }
         let lanes = need!(unit.take(header.lanes as usize * LANE_BYTES));
         let replies = need!(unit.take(header.replies as usize));
+        let members = need!(unit.take(header.members as usize));
         let mut sessions = Sessions::default();
         if !lanes.as_chunks::<LANE_BYTES>().0.iter().all(|lane| sessions.decode(lane)) {
             return self.malformed("the sessions are not in order");
@@ -206,6 +215,10 @@ impl Parser {
             return self.malformed("the last replies are not in order");
         };
         sessions.set_last_replies(replies);
+        let Some(members) = Members::decode(members) else {
+            return self.malformed("the members are no group");
+        };
+        *sessions.members_mut() = members;
         sink.header(&header, sessions)?;
         self.seen = Some(super::bits::Bits::new(1 << header.bits));
         self.expect = Expect::Section;

@@ -10,11 +10,12 @@ use super::format::{self, Header};
 use super::inspect::Counter;
 use super::load::{Damage, Parser, Sink};
 use super::merkle::Tree;
-use super::sessions::{LANE_BYTES, Sessions};
+use super::sessions::Sessions;
 use super::table::key_check;
 use crate::base::canary::{self, Canary};
 use crate::base::{Digest, Stamp};
 use crate::wire::hop::SnapshotId;
+use crate::wire::members::Members;
 use bytes::BufMut;
 use std::collections::BTreeMap;
 
@@ -57,6 +58,10 @@ impl Outline {
             Err(Damage::Digest { found: digest, computed })
         }
     }
+    /// Who is in the group after that state.
+    pub fn members(&self) -> &Members {
+        self.head.sessions.members()
+    }
     /// The digest of its state.
     pub fn digest(&self) -> Digest {
         let digests: BTreeMap<usize, Digest> =
@@ -93,12 +98,7 @@ impl Outline {
     /// Reads it back.
     pub fn decode(bytes: &[u8]) -> Result<Outline, Damage> {
         let truncated = || Damage::Truncated { at: bytes.len() as u64 };
-        let number = |at: usize| {
-            let four = bytes.get(at..at + 4).ok_or_else(truncated)?;
-            Ok(u32::from_le_bytes(four.try_into().expect("four bytes")) as usize)
-        };
-        let (lanes, replies) = (number(format::HEADER_BYTES - 8)?, number(format::HEADER_BYTES - 4)?);
-        let length = (format::HEADER_BYTES + replies).saturating_add(lanes.saturating_mul(LANE_BYTES));
+        let length = format::head_bytes(bytes).ok_or_else(truncated)?;
         let (head, rest) = bytes.split_at_checked(length).ok_or_else(truncated)?;
         let mut reader = Reader::default();
         Parser::new().feed(head, &mut reader)?;

@@ -1,10 +1,12 @@
 //! Exactly once: which batch of which origin took effect last.
 //!
 //! [`Sessions`] is part of the replicated state: every replica decides alike, the decision survives in snapshots, and the digest
-//! covers it (a session table that is not replicated repeats commands after a change of leader; Raft thesis 6.3).
+//! covers it (a session table that is not replicated repeats commands after a change of leader; Raft thesis 6.3). So are the members
+//! of a Byzantine group, and they stand here too.
 
 use super::last_replies::{Kept, LastReplies};
 use crate::base::{NodeId, Origin};
+use crate::wire::members::Members;
 use crate::wire::sequence::{Verdict, judge};
 
 /// What becomes of a batch.
@@ -29,6 +31,7 @@ pub struct Sessions {
     /// Invariant: strictly rising by `(node, lane)`.
     lanes: Vec<Lane>,
     last_replies: LastReplies,
+    members: Members,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +89,14 @@ impl Sessions {
     /// What was read of them.
     pub fn set_last_replies(&mut self, last_replies: LastReplies) {
         self.last_replies = last_replies;
+    }
+    /// Who is in the group, where that was ever changed.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+    /// See `members`.
+    pub fn members_mut(&mut self) -> &mut Members {
+        &mut self.members
     }
     /// Number of lanes.
     pub fn len(&self) -> usize {

@@ -4,7 +4,7 @@ use super::codec::{
     self, Bodies, CodecError, EntryHead, Heads, OWN_HEAD_MAX, body_of, put, take, take_entries,
 };
 use super::codec_forward::{BatchHead, put_batch};
-use super::pbft::{Change, Message, NewView, Proposal, Vote};
+use super::pbft::{Change, Charter, Message, NewView, Proposal, Succession, Vote};
 use super::{Batch, Entry};
 use crate::base::{Body, Digest, Slot, Stamp, View};
 use crate::crypto::Signature;
@@ -26,9 +26,11 @@ const PIECE_WANT: u8 = 27;
 const PIECE: u8 = 28;
 const SHOWN: u8 = 29;
 const ACCUSE: u8 = 30;
+const SUCCESSION: u8 = 31;
+const CHARTER: u8 = 32;
 
 /// Kinds of this protocol.
-pub(super) const KINDS: RangeInclusive<u8> = PRE_PREPARE..=ACCUSE;
+pub(super) const KINDS: RangeInclusive<u8> = PRE_PREPARE..=CHARTER;
 
 #[derive(Archive, Serialize, Deserialize)]
 struct ViewHead {
@@ -169,6 +171,8 @@ pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
         Message::PieceWant { .. } | Message::Piece { .. } => encode_piece(out, message),
         Message::Shown { .. } => SHOWN,
         Message::Accuse { .. } => ACCUSE,
+        Message::Succession(_) => SUCCESSION,
+        Message::Charter(_) => CHARTER,
     }
 }
 
@@ -265,8 +269,18 @@ pub(super) fn decode(
         PIECE_WANT | PIECE => decode_piece(kind, bytes, bodies),
         SHOWN => Ok(Message::Shown { words: body_of(true, bodies)? }),
         ACCUSE => Ok(Message::Accuse { proof: body_of(true, bodies)? }),
+        SUCCESSION | CHARTER => decode_epoch(kind, bodies),
         other => Err(CodecError::UnknownKind(other)),
     }
+}
+
+fn decode_epoch(kind: u8, bodies: &mut dyn Bodies) -> Result<Message, CodecError> {
+    let body = body_of(true, bodies)?;
+    let read = match kind {
+        SUCCESSION => Succession::decode(body.bytes()).map(Message::Succession),
+        _ => Charter::decode(body.bytes()).map(Message::Charter),
+    };
+    read.ok_or(CodecError::Malformed)
 }
 
 fn decode_values(
@@ -310,6 +324,8 @@ pub(super) fn for_each_body(message: &Message, f: &mut dyn FnMut(&Body)) {
         }
         Message::ViewChange(change) => f(&change.body()),
         Message::NewView(view) => f(&view.body()),
+        Message::Succession(word) => f(&word.body()),
+        Message::Charter(charter) => f(&charter.body()),
         Message::Request { batch } => f(&batch.body),
         Message::PieceWant { ranges: body, .. }
         | Message::Piece { body, .. }

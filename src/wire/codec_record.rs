@@ -31,6 +31,7 @@ enum NoteKind {
     Committed,
     Learned,
     Checkpoint,
+    Epoch,
 }
 /// What every note's head begins with.
 #[derive(Archive, Serialize, Deserialize)]
@@ -167,6 +168,10 @@ fn put_note(head: &mut Heads, note: Note) -> Body {
             begin(NoteKind::View, view, active);
             return proof;
         }
+        Note::Epoch { charter, .. } => {
+            begin(NoteKind::Epoch, View::ZERO, false);
+            return charter;
+        }
         Note::PrePrepared { view, entry } => {
             begin(NoteKind::PrePrepared, view, false);
             codec::put(head, &EntryHead::of(&entry));
@@ -207,6 +212,10 @@ fn take_note(head: &mut &[u8], stored: &Stored) -> Result<Note, CodecError> {
     }
     if let NoteKind::View = kind {
         return Ok(Note::View { view, active: flag, proof: stored.body.clone() });
+    }
+    if let NoteKind::Epoch = kind {
+        let since = stored.place.0.checked_sub(1).map(Slot).ok_or(CodecError::Malformed)?;
+        return Ok(Note::Epoch { since, charter: stored.body.clone() });
     }
     if let NoteKind::PrePrepared | NoteKind::Learned = kind {
         let entry: EntryHead = codec::take(head)?;

@@ -73,12 +73,14 @@ impl Lane {
             | pbft::Message::Request { .. }
             | pbft::Message::Shown { .. }
             | pbft::Message::Accuse { .. }
+            | pbft::Message::Charter(_)
             | pbft::Message::Piece { .. } => Lane::Bulk,
             pbft::Message::PieceWant { ranges, .. } if !ranges.is_empty() => Lane::Bulk,
             // Votes may overtake the pre-prepare that they are about: they are kept until it comes.
             pbft::Message::Prepare { .. }
             | pbft::Message::Commit { .. }
             | pbft::Message::Checkpoint { .. }
+            | pbft::Message::Succession(_)
             | pbft::Message::Status { .. }
             | pbft::Message::Want { .. }
             | pbft::Message::PieceWant { .. } => Lane::Urgent,

@@ -529,6 +529,8 @@ pub enum Kept {
         id: SnapshotId,
         /// Its size.
         bytes: u64,
+        /// What it says of the group's members, as [`super::members::Members`] encodes it.
+        members: Body,
     },
     /// Pieces of a leader's snapshot did not come to the disk (a full ring, a full disk, damage): they are wanted again from `next`
     /// on, where 0 means anew.

@@ -9,6 +9,7 @@ use crate::base::{Body, Digest, GroupId, Slot, Stamp, View};
 use crate::crypto::Signature;
 
 pub use super::pbft_change::{Accepted, Change, NewView, Prepared};
+pub use super::pbft_epoch::{Charter, Succession};
 pub use super::pbft_proof::{Accusation, Proof, Words};
 
 /// A slot and what a replica says belongs there.
@@ -139,6 +140,10 @@ pub enum Message {
         /// An [`Accusation`], as bytes.
         proof: Body,
     },
+    /// The sender has come to the end of its epoch.
+    Succession(Succession),
+    /// How an epoch began, for those who have not come there.
+    Charter(Charter),
 }
 
 /// What a replica stores, beside floors, in the one stream of its shard.
@@ -191,16 +196,25 @@ pub enum Note {
         /// Whether a quorum has said the same.
         stable: bool,
     },
+    /// Another epoch was entered.
+    Epoch {
+        /// The last slot before it.
+        since: Slot,
+        /// A [`Charter`], as bytes.
+        charter: Body,
+    },
 }
 
 impl Note {
-    /// Where the note stands: at the slot that it is about. A checkpoint's stands above it, to outlive the floor that it allows.
+    /// Where the note stands: at the slot that it is about. A checkpoint's and an epoch's stand above it, to outlive the floor that it
+    /// allows.
     pub fn place(&self) -> Slot {
         match self {
             Note::View { .. } => Slot::ZERO,
             Note::PrePrepared { entry, .. } | Note::Learned { entry } => entry.slot,
             Note::Assigned { vote, .. } | Note::Prepared { vote, .. } | Note::Committed { vote } => vote.slot,
             Note::Checkpoint { vote, .. } => vote.slot.next(),
+            Note::Epoch { since, .. } => since.next(),
         }
     }
 }

@@ -4,13 +4,14 @@ use super::frame::{
     BODIES_MAX, FRAME_BYTES_AIM, FRAME_BYTES_MAX, FrameError, HEADER_BYTES, Lane, MESSAGES_MAX,
 };
 use super::hop::Meta;
+use super::members::{Member, Membership};
 use super::opener::Opener;
-use super::pbft::{self, Note, Vote};
+use super::pbft::{self, Charter, Note, Succession, Vote};
 use super::raft::{self, AppendOutcome};
 use super::sealer::{NotTaken, Sealed, Sealer};
 use super::{Batch, Entry, EntryKind, Message, Opened, Record, codec, forward};
 use crate::base::{Body, Digest, GroupId, NodeId, Origin, Slot, Stamp, Term, Ticket, View};
-use crate::crypto::{DirectionKeys, Signature};
+use crate::crypto::{DirectionKeys, PublicKey, Signature, VerifyingKey};
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -250,7 +251,35 @@ fn pbft_message() -> impl Strategy<Value = pbft::Message> {
         }),
         filled().prop_map(|words| M::Shown { words }),
         filled().prop_map(|proof| M::Accuse { proof }),
+        succession().prop_map(M::Succession),
+        (succession(), prop::collection::btree_map(1..64_u8, any::<u8>(), 0..5)).prop_map(
+            |(word, signers)| {
+                let signatures =
+                    signers.into_iter().map(|(node, n)| (NodeId(node), Signature([n; 64]))).collect();
+                M::Charter(Charter { vote: word.vote, membership: membership(word.epoch), signatures })
+            }
+        ),
     ]
+}
+
+fn succession() -> impl Strategy<Value = Succession> {
+    (1..u64::MAX, vote(), any::<[u8; 32]>(), any::<u8>()).prop_map(|(epoch, vote, members, n)| Succession {
+        epoch,
+        vote,
+        members: Digest(members),
+        signature: Signature([n; 64]),
+    })
+}
+
+fn membership(epoch: u64) -> Membership {
+    let member = |id| Member {
+        id: NodeId(id),
+        key: PublicKey([id; 32]),
+        signing_key: VerifyingKey([id; 32]),
+        peer: format!("node-{id}:7300"),
+        client: String::new(),
+    };
+    Membership { epoch, faulty: 1, retired: Default::default(), members: (1..=4).map(member).collect() }
 }
 
 fn note() -> impl Strategy<Value = Note> {
@@ -266,6 +295,8 @@ fn note() -> impl Strategy<Value = Note> {
         (any::<u64>(), vote()).prop_map(|(view, vote)| Note::Prepared { view: View(view), vote }),
         vote().prop_map(|vote| Note::Committed { vote }),
         entry().prop_map(|entry| Note::Learned { entry }),
+        (any::<u64>(), filled())
+            .prop_map(|(since, charter)| Note::Epoch { since: Slot(since >> 1), charter }),
         (vote(), any::<bool>()).prop_map(|(vote, stable)| Note::Checkpoint {
             vote: Vote { slot: Slot(vote.slot.0 >> 1), ..vote },
             stable

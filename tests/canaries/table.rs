@@ -2,7 +2,7 @@
 
 use super::Finder::{self, Liars, Nodes, Room, Scenario, Seeds};
 use super::{disk, rooms};
-use crate::pbft::stories;
+use crate::pbft::{members, stories};
 use quorate::base::canary::Canary;
 use quorate::sim::full::Swarm;
 
@@ -82,6 +82,8 @@ pub const FINDERS: &[(Canary, Finder)] = &[
     (Canary::UnauthenticatedBatch, room!(stories::a_batch_that_its_origin_did_not_sign_is_not_accepted)),
     (Canary::AcceptSecondPrePrepare, room!(stories::of_two_pre_prepares_for_a_slot_the_first_counts)),
     (Canary::KeepFutureViews, room!(stories::votes_of_later_views_leave_no_trace)),
+    (Canary::EpochKeepsQuorum, room!(members::a_quorum_of_an_earlier_epoch_decides_nothing)),
+    (Canary::EpochKeepsKeys, room!(members::a_key_of_an_earlier_epoch_signs_nothing)),
     (Canary::ForgetWhatWasSaid, Liars { typical: 2, property: "pbft-one-value-a-slot" }),
 ];
 

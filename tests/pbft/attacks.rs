@@ -140,6 +140,7 @@ fn mutated_messages_break_nothing() {
 #[test]
 fn all_attacks_together_under_all_faults_break_no_promise() {
     let all: Vec<Attack> = Attack::ALL.iter().copied().filter(|attack| *attack != Attack::Silent).collect();
-    let outcomes = among(6, 2, &all, Faults::ALL, 6_000);
+    let faults = Faults::ALL.without(Fault::Reconfigure);
+    let outcomes = among(6, 2, &all, faults, 6_000);
     assert!(outcomes.iter().any(|outcome| 0 < outcome.committed));
 }

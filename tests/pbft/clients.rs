@@ -45,7 +45,8 @@ impl Group {
             let (group, options) = (GROUP_ONE, options.clone());
             let keys = Keyring::new(key(me), known);
             let members = (1..=replicas).map(NodeId).collect();
-            Pbft::new(Setup { group, me, members, boot: 1, options, keys }, Instant::ZERO)
+            let (anchor, state) = Default::default();
+            Pbft::new(Setup { group, me, members, anchor, state, boot: 1, options, keys }, Instant::ZERO)
         };
         let cores: Vec<Pbft> = members.map(core).collect();
         let outs = cores.iter().map(|_| Outbox::default()).collect();

@@ -8,6 +8,7 @@ use super::writer::Writer;
 use super::{Check, Core, FULL_PAUSE};
 use crate::admin::events::Event;
 use crate::base::Body;
+use crate::store::inspect::Inspection;
 use crate::wire::hop::{Kept, Load, SnapshotId};
 use std::io;
 use std::rc::Rc;
@@ -209,11 +210,11 @@ impl Core {
     /// Brings a durable snapshot to the store, and tells the replica. When it fails the store keeps its present state, for a load
     /// counts only with its end.
     async fn bring(&self, volume: &Volume) -> Result<(), String> {
-        self.load(volume).await.map_err(|error| error.to_string())?;
+        let members = self.load(volume).await.map_err(|error| error.to_string())?;
         let (id, bytes) = (volume.id, volume.bytes);
         self.counts.of(id.group, |tally| tally.installed += 1);
         self.events.emit(Event::SnapshotInstalled { slot: id.slot.0, bytes });
-        self.tell(Kept::Installed { id, bytes }).await;
+        self.tell(Kept::Installed { id, bytes, members }).await;
         Ok(())
     }
 
@@ -231,18 +232,24 @@ impl Core {
         check.finish()
     }
 
-    /// Streams a durable snapshot to the store.
-    async fn load(&self, volume: &Volume) -> io::Result<()> {
+    /// Streams a durable snapshot to the store. Gives back what it says of the group's members.
+    async fn load(&self, volume: &Volume) -> io::Result<Body> {
         self.hand_over(Load::Begin(volume.id)).await;
-        let mut offset = 0;
+        // Only what stands before the buckets is looked at; the store judges the whole.
+        let (mut offset, mut head, mut members) = (0, Some(Inspection::of_any()), Body::EMPTY);
         while offset < volume.bytes {
             self.read_pace.spend(CHUNK_BYTES).await;
             let bytes = volume.piece(offset, CHUNK_BYTES).await?;
+            if let Some(reading) = head.as_mut().filter(|head| head.header().is_none()) {
+                let is_readable = reading.feed(&bytes).is_ok();
+                members = Body::new(reading.members().bytes().into());
+                head = head.filter(|_| is_readable);
+            }
             offset += bytes.len() as u64;
             self.hand_over(Load::Chunk(bytes)).await;
         }
         self.hand_over(Load::End).await;
-        Ok(())
+        Ok(members)
     }
 
     pub(super) async fn hand_over(&self, load: Load) {

@@ -5,7 +5,7 @@ use super::*;
 use crate::admin::status::{Convicted, Facts};
 use crate::admin::testing::Scratch;
 use crate::base::ring::ring;
-use crate::base::{Digest, GROUP_ONE, JobId, Slot, Stamp, Term};
+use crate::base::{Body, Digest, GROUP_ONE, JobId, Slot, Stamp, Term};
 use bytes::Bytes;
 use crossbeam::channel::Receiver;
 use glommio::{LocalExecutorBuilder, Placement};
@@ -291,13 +291,19 @@ fn a_leaders_snapshot_is_staged_checked_and_brought_to_the_store() {
         plane.piece(30, &content, offset, 40_000);
     }
     assert_eq!(plane.loaded(), (id(30), content.clone()));
-    assert_eq!(plane.kept(), Kept::Installed { id: id(30), bytes: content.len() as u64 });
+    assert_eq!(
+        plane.kept(),
+        Kept::Installed { id: id(30), bytes: content.len() as u64, members: Body::EMPTY }
+    );
     assert_eq!(names(scratch.path()), ["snapshot-1-30.qs"]);
     assert_eq!(plane.ship(Some(30)), (id(30), content.clone()));
     // A leader that sends it again had not heard of it: the store gets it once more.
     plane.piece(30, &content, 0, 20_000);
     assert_eq!(plane.loaded(), (id(30), content.clone()));
-    assert_eq!(plane.kept(), Kept::Installed { id: id(30), bytes: content.len() as u64 });
+    assert_eq!(
+        plane.kept(),
+        Kept::Installed { id: id(30), bytes: content.len() as u64, members: Body::EMPTY }
+    );
     plane.stop();
 }
 
@@ -321,7 +327,7 @@ fn pieces_that_were_lost_on_the_way_are_asked_for_again() {
         // The flood took longer than the pause between two answers.
         kept = plane.kept();
     }
-    assert_eq!(kept, Kept::Installed { id: id(30), bytes: content.len() as u64 });
+    assert_eq!(kept, Kept::Installed { id: id(30), bytes: content.len() as u64, members: Body::EMPTY });
 
     // When it was the last pieces that were lost, nothing follows that would tell of the gap.
     plane.piece(40, &content, 0, 50_000);
@@ -413,9 +419,12 @@ fn two_leaders_snapshots_one_after_the_other_are_both_brought() {
     plane.pieces(50, &first);
     plane.pieces(60, &second);
     assert_eq!(plane.loaded(), (id(50), first.clone()));
-    assert_eq!(plane.kept(), Kept::Installed { id: id(50), bytes: first.len() as u64 });
+    assert_eq!(plane.kept(), Kept::Installed { id: id(50), bytes: first.len() as u64, members: Body::EMPTY });
     assert_eq!(plane.loaded(), (id(60), second.clone()));
-    assert_eq!(plane.kept(), Kept::Installed { id: id(60), bytes: second.len() as u64 });
+    assert_eq!(
+        plane.kept(),
+        Kept::Installed { id: id(60), bytes: second.len() as u64, members: Body::EMPTY }
+    );
     assert_eq!(names(scratch.path()), ["snapshot-1-60.qs"]);
     plane.stop();
 }

@@ -6,7 +6,7 @@
 use super::slots::Place;
 use super::{NUMBER_MAX, Pbft};
 use crate::base::canary::{self, Canary};
-use crate::base::{Instant, NodeId, Slot, View};
+use crate::base::{Instant, NodeId, NodeSet, Slot, View};
 use crate::protocol::{Outbox, Target};
 use crate::wire::Entry;
 use crate::wire::pbft::{self, Message, NULL, Proposal, Vote};
@@ -87,6 +87,20 @@ impl Peers {
         said.sort_unstable_by(|a, b| b.cmp(a));
         said.get(weak - 1).copied()
     }
+    /// Another epoch: only words of these count.
+    pub fn retain(&mut self, members: NodeSet) {
+        self.words.retain(|node, _| members.contains(*node));
+        self.answered.retain(|node, _| members.contains(*node));
+        self.disbelieved.retain(|node, _| members.contains(*node));
+    }
+    /// Whether this one is answered now; then not again for a moment.
+    pub fn may_answer(&mut self, now: Instant, to: NodeId) -> bool {
+        let may = self.answered.get(&to).is_none_or(|at| ANSWER_PAUSE <= now.since(*at));
+        if may {
+            self.answered.insert(to, now);
+        }
+        may
+    }
     /// Where each stands, as it says.
     pub fn words(&self) -> impl Iterator<Item = (NodeId, Word)> {
         self.words.iter().map(|(node, word)| (*node, *word))
@@ -111,7 +125,8 @@ impl Pbft {
     pub(super) fn status_at(&self) -> Instant {
         let behind = self.executed < self.peers.vouched_executed(self.quorum.weak());
         let unfinished = || self.slots.above(self.executed).next().is_some();
-        let stands = !self.active || behind || self.requests.len() != 0 || unfinished();
+        let waits = self.requests.len() != 0 || self.boundary().is_some();
+        let stands = !self.active || behind || waits || unfinished();
         let stall = self.peers.moved_at.after(self.peers.pause);
         if stands { self.peers.beat_at.min(stall) } else { self.peers.beat_at }
     }
@@ -180,9 +195,7 @@ impl Pbft {
         if word.complains {
             self.consider_complaints(now, out);
         }
-        let answered = self.peers.answered.get(&from);
-        if answered.is_none_or(|at| ANSWER_PAUSE <= now.since(*at)) {
-            self.peers.answered.insert(from, now);
+        if self.peers.may_answer(now, from) {
             self.answer(from, word, bodies, out);
             if word.active {
                 self.warn(from, word.view, out);
@@ -193,6 +206,11 @@ impl Pbft {
     /// Tells a peer what it misses, as far as this replica knows.
     fn answer(&mut self, to: NodeId, word: Word, bodies: bool, out: &mut Outbox) {
         let is_behind = word.executed < self.executed || word.stable < self.checkpoints.stable.slot;
+        if word.view.epoch() < self.epochs.number {
+            self.say_charters(to, word.view.epoch(), out);
+        } else {
+            self.succeed_again(to, out);
+        }
         if word.view < self.view || (word.view == self.view && !word.active) {
             self.answer_view(to, word, out);
         }
@@ -305,7 +323,8 @@ impl Pbft {
     fn on_decision(&mut self, from: NodeId, vote: Vote, entry: Option<Entry>, out: &mut Outbox) {
         let ahead = vote.slot.0.saturating_sub(self.executed.0);
         let high = self.slots.low().0.saturating_add(2 * self.options.window);
-        if ahead == 0 || self.options.window < ahead || high < vote.slot.0 {
+        if ahead == 0 || self.options.window < ahead || high < vote.slot.0 || !self.slots.is_before(vote.slot)
+        {
             return;
         }
         let weak = if canary::on(Canary::OneVoiceDecides) { 1 } else { self.quorum.weak() };

@@ -4,7 +4,7 @@
 use super::slots::{Counted, Tally};
 use super::{NUMBER_MAX, Pbft, Spoken};
 use crate::base::canary::{self, Canary};
-use crate::base::{Digest, NodeId, Slot, Stamp, Term};
+use crate::base::{Digest, NodeId, NodeSet, Slot, Stamp, Term};
 use crate::crypto::Signature;
 use crate::protocol::{FaultKind, Outbox, Target};
 use crate::wire::Record;
@@ -119,6 +119,12 @@ impl Checkpoints {
             words.pop_first();
         }
     }
+    /// Another epoch: only words of these count.
+    pub fn retain(&mut self, members: NodeSet) {
+        self.snapshots.retain(|node, _| members.contains(*node));
+        self.signed.clear();
+        self.votes.clear();
+    }
     /// Own states above `slot` that are stable and of which snapshots were wanted.
     pub fn kept(&self, slot: Slot) -> Vec<Vote> {
         let vote = |(slot, digest): (&Slot, &Digest)| Vote { slot: *slot, digest: *digest };
@@ -133,7 +139,8 @@ impl Pbft {
         let is_due = slot.0.is_multiple_of(self.options.checkpoint_every);
         if is_due && self.checkpoints.stable.slot < slot && self.checkpoints.own(slot).is_none() {
             self.checkpoints.asked.insert(slot, self.stamp);
-            out.digest(slot, slot.0.is_multiple_of(self.options.snapshot_every));
+            let ends_epoch = self.boundary() == Some(slot) || self.epochs.base.slot == slot;
+            out.digest(slot, ends_epoch || slot.0.is_multiple_of(self.options.snapshot_every));
         }
     }
 
@@ -148,6 +155,10 @@ impl Pbft {
         let ticket = self.note(Note::Checkpoint { vote, stable: false }, out);
         self.unspoken.push_back((ticket, Spoken::Checkpoint { vote }));
         self.say_checkpoint(Target::Others, vote, out);
+        if vote == self.epochs.base {
+            // A quorum of the last epoch has certified it.
+            self.stabilize(vote, out);
+        }
         if canary::on(Canary::CollectUnstable) {
             self.stabilize(vote, out);
         }
@@ -163,11 +174,20 @@ impl Pbft {
             out.fault(from, FaultKind::Disordered { slot: vote.slot });
             return;
         }
+        let super::Options { window, snapshot_every, .. } = self.options;
+        let is_within = self.slots.contains(vote.slot) || vote.slot == self.checkpoints.stable.slot;
+        let is_kept = is_within || vote.slot.0.is_multiple_of(snapshot_every);
+        if !is_kept {
+            return;
+        }
         let known = self.checkpoints.word(from, vote.slot);
         // What is not signed convicts nobody, so it is not listened to either; the same word again was checked before.
         let is_known = known.is_some_and(|(before, _)| before == vote);
         if !is_known && !self.keys.verify(from, &signed_checkpoint(self.group, &vote), &signature) {
-            out.fault(from, FaultKind::BadSignature);
+            // What lies below the epoch may have been said with a key of the last one.
+            if self.epochs.number == 0 || self.epochs.base.slot < vote.slot {
+                out.fault(from, FaultKind::BadSignature);
+            }
             return;
         }
         if let Some(one) = known.filter(|(before, _)| *before != vote) {
@@ -175,12 +195,11 @@ impl Pbft {
             out.fault(from, FaultKind::Contradicts { slot: vote.slot });
             return;
         }
-        let is_within = self.slots.contains(vote.slot);
-        if is_within || vote.slot == self.checkpoints.stable.slot {
+        if is_within {
+            // A word that was known keeps the signature that was checked.
             let words = self.checkpoints.signed.entry(vote.slot).or_default();
-            words.insert(from, (vote.digest, signature));
+            words.entry(from).or_insert((vote.digest, signature));
         }
-        let super::Options { window, snapshot_every, .. } = self.options;
         if vote.slot.0.is_multiple_of(snapshot_every) {
             // As many as can be above the stable one, and as many below as others still vouch for: a snapshot may be long in the making.
             self.checkpoints.remember(from, vote, signature, window / snapshot_every + 1 + KEPT_MAX as u64);
@@ -242,6 +261,8 @@ impl Pbft {
 
     fn agreed_checkpoint(&mut self, vote: Vote, out: &mut Outbox) {
         match self.checkpoints.own(vote.slot) {
+            // The end of an epoch is stable once the next one is entered: its charter must be written first.
+            Some(own) if own == vote.digest && self.boundary() == Some(vote.slot) => (),
             Some(own) if own == vote.digest => self.stabilize(vote, out),
             // The own disk, memory or code is at fault: what others say is what they all have.
             Some(_) => out.fault(self.me, FaultKind::StateDiverges { slot: vote.slot }),
@@ -253,6 +274,7 @@ impl Pbft {
     /// For a replica that catches up: a state that a correct replica calls stable was certified, though its certificate has gone.
     pub(super) fn follow_checkpoints(&mut self, out: &mut Outbox) {
         let vouched = self.peers.vouched_stable(self.quorum.weak());
+        let vouched = self.boundary().map_or(vouched, |boundary| vouched.min(boundary.prev()));
         let own = &self.checkpoints.own;
         let newest = own
             .range(..=vouched)

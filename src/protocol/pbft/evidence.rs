@@ -136,6 +136,14 @@ impl Evidence {
     fn has(&self, accusation: &Accusation) -> bool {
         self.proofs.contains_key(&(accusation.accused, accusation.proof.name()))
     }
+    /// These have other keys now, or are here no more: what they did was done by somebody else.
+    pub fn forgive(&mut self, nodes: NodeSet) {
+        nodes.iter().for_each(|node| {
+            self.convicts.remove(node);
+            self.slanderers.remove(node);
+        });
+        self.proofs.retain(|(node, _), _| !nodes.contains(*node));
+    }
     /// See `Pbft::outline`.
     pub fn outline(&self, to: &mut impl Hasher) {
         (self.convicts.0, self.slanderers.0, self.shown.0).hash(to);
@@ -225,9 +233,23 @@ impl Pbft {
             Some(accusation) if self.rules().convict(&accusation) => {
                 self.keep_proof(&accusation, body, out);
             }
+            // Words of another epoch are judged by its keys.
+            Some(accusation) if !self.is_of_this_epoch(&accusation.proof) => (),
             Some(_) | None => {
                 self.evidence.slanderers.insert(from);
                 out.fault(from, FaultKind::Slanders);
+            }
+        }
+    }
+
+    fn is_of_this_epoch(&self, proof: &Proof) -> bool {
+        let of_view = |view: View| view.epoch() == self.epochs.number;
+        match proof {
+            Proof::Proposals(one, _) => of_view(one.view),
+            Proof::Changes(one, _) => of_view(one.view),
+            Proof::NewView(view) => of_view(view.view),
+            Proof::Checkpoints((vote, _), _) | Proof::Checkpoint { word: (vote, _), .. } => {
+                self.epochs.base.slot < vote.slot && self.slots.contains(vote.slot)
             }
         }
     }

@@ -12,6 +12,7 @@
 //! - `checkpoint`: equal states become stable, and what lies below is forgotten (4.2, 4.3).
 //! - `view_change`, `choose`: another primary, and what its view begins with (4.5, figure 4).
 //! - `catch_up`, `transfer`: what a replica has missed, from any other, believed only with `f + 1` voices or a certificate (4.6, 6.2).
+//! - `epochs`: members come and go, keys change.
 //! - `evidence`: signed words that contradict each other. `liars`: what a replica that lies would say, for tests.
 //! - `recover`: a start from what was stored. `status`: what others see of a replica. `outline`: what a model checker compares.
 //!
@@ -23,6 +24,7 @@
 mod catch_up;
 mod checkpoint;
 pub mod choose;
+mod epochs;
 pub mod evidence;
 pub mod liars;
 mod normal;
@@ -38,6 +40,7 @@ mod tags;
 mod transfer;
 mod view_change;
 
+pub use epochs::Anchor;
 pub use evidence::Rules;
 pub use options::Options;
 pub use quorum::Quorum;
@@ -45,11 +48,12 @@ pub use recover::{Replay, Setup};
 
 use crate::base::{Digest, GroupId, Instant, JobId, NodeId, NodeSet, Slot, Stamp, Ticket, View};
 use crate::crypto::Keyring;
-use crate::protocol::{FaultKind, Input, Outbox, Protocol, RefusalKind, Target};
+use crate::protocol::{Input, Outbox, Protocol, RefusalKind, Target};
 use crate::wire::pbft::{Message, NewView, Note, Proposal, Vote};
 use crate::wire::{Entry, Record};
 use catch_up::Peers;
 use checkpoint::Checkpoints;
+use epochs::Epochs;
 use evidence::Evidence;
 use pace::Pace;
 use requests::Requests;
@@ -80,10 +84,11 @@ pub struct Pbft {
     group: GroupId,
     me: NodeId,
     boot: u64,
-    /// Rising; the primary of view `v` is the one at `v mod n`.
+    /// Of the present epoch. Rising; the primary of its view number `v` is the one at `v mod n`.
     members: Vec<NodeId>,
     quorum: Quorum,
     keys: Keyring,
+    epochs: Epochs,
 
     /// The view entered, or being changed to. Rises; a record is written in the step that changes it.
     view: View,
@@ -158,7 +163,9 @@ impl Protocol for Pbft {
             Input::Digested { slot, digest } => self.digested(slot, digest, out),
             Input::Fetched { job, found } => self.fetched(job, found, out),
             Input::Snapshotted { slot, .. } => self.snapshotted(slot, out),
-            Input::Installed { slot, stamp, .. } => self.installed(now, slot, stamp, out),
+            Input::Installed { slot, stamp, members, .. } => {
+                self.installed(now, (slot, stamp), &members, out);
+            }
             Input::Rewound { slot, next } => self.rewound(now, slot, next, out),
             Input::Wanted { slot, ranges } => self.wanted(now, slot, ranges, out),
             Input::Poisoned { slot } => self.poisoned(now, slot, out),
@@ -172,8 +179,13 @@ impl Protocol for Pbft {
 
     fn settle(&mut self, now: Instant, out: &mut Outbox) {
         self.replay(out);
+        self.cross(now, out);
+        if !self.is_member() {
+            return self.execute(now, out);
+        }
         self.shun(now, out);
         self.resign(now, out);
+        self.pad();
         self.pump(now, out);
         self.execute(now, out);
         self.pace.waits(now, self.requests.len() != 0);
@@ -181,7 +193,7 @@ impl Protocol for Pbft {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let status = Some(self.status_at());
+        let status = Some(self.status_at()).filter(|_| self.is_member());
         [status, self.suspicion_at(), self.changing.deadline].into_iter().flatten().min()
     }
 
@@ -189,6 +201,8 @@ impl Protocol for Pbft {
         self.slots.check(self.executed);
         assert!(self.checkpoints.stable.slot <= self.slots.low());
         assert_eq!(self.checkpoints.base.slot, self.slots.low());
+        assert!(self.boundary().is_none_or(|boundary| self.slots.low() <= boundary));
+        assert_eq!((self.slots.fence, self.view.epoch()), (self.boundary(), self.epochs.number));
         assert!(self.past.back().is_none_or(|(_, entry)| entry.slot == self.executed));
         assert_eq!(self.past_bytes, self.past.iter().map(|(_, entry)| entry.body.len()).sum::<usize>());
         assert!(self.past.iter().zip(self.past.iter().skip(1)).all(|(a, b)| a.1.slot.next() == b.1.slot));
@@ -203,8 +217,18 @@ impl Protocol for Pbft {
 impl Pbft {
     /// Takes a peer's message. What it says is not yet believed.
     fn receive(&mut self, now: Instant, from: NodeId, message: Message, out: &mut Outbox) {
-        if from == self.me || !self.members.contains(&from) {
-            out.fault(from, FaultKind::NotMember);
+        let is_peer = from != self.me && self.members.contains(&from);
+        let message = match message {
+            Message::Charter(charter) => return self.on_charter(now, charter, out),
+            Message::Status { view, .. }
+                if view.epoch() < self.epochs.number && !(is_peer && self.is_member()) =>
+            {
+                return self.show_charters(now, from, view.epoch(), out);
+            }
+            message => message,
+        };
+        // Links know members and clients alone, so whoever is no member here is one of an epoch before or to come.
+        if !is_peer || !self.is_member() {
             return;
         }
         match message {
@@ -213,6 +237,8 @@ impl Pbft {
             }
             Message::Shown { words } => self.on_shown(&words, out),
             Message::Accuse { proof } => self.on_accuse(from, proof, out),
+            Message::Succession(word) => self.on_succession(from, word, out),
+            Message::Charter(_) => unreachable!("taken above"),
             Message::Prepare { view, votes } => self.on_prepare(from, view, votes, out),
             Message::Commit { view, votes } => self.on_commit(from, view, votes, out),
             Message::Checkpoint { vote, signature } => self.on_checkpoint(from, vote, signature, out),
@@ -236,9 +262,9 @@ impl Pbft {
         }
     }
 
-    /// Who leads a view: "the primary of a view is the replica p such that p = v mod n" (TOCS 2002, 4.1).
+    /// Who leads a view of this epoch: "the primary of a view is the replica p such that p = v mod n" (TOCS 2002, 4.1).
     fn primary_of(&self, view: View) -> NodeId {
-        self.members[(view.0 % self.members.len() as u64) as usize]
+        self.members[(view.number() % self.members.len() as u64) as usize]
     }
     fn primary(&self) -> NodeId {
         self.primary_of(self.view)
@@ -291,6 +317,7 @@ impl Pbft {
             Spoken::Checkpoint { vote } => {
                 self.count_checkpoint(self.me, vote, out);
                 self.judge_checkpoint(vote.slot, out);
+                self.succeed(vote, out);
             }
             // Of a view that was left meanwhile: what was written still stands in P and Q.
             Spoken::Accepted { .. } | Spoken::Prepared { .. } => (),

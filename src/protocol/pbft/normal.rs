@@ -6,6 +6,7 @@ use crate::base::canary::{self, Canary};
 use crate::base::{Body, Digest, Instant, NodeId, Origin, Slot, Stamp, Term, View};
 use crate::crypto::Signature;
 use crate::protocol::{FaultKind, Outbox, RefusalKind, Target};
+use crate::wire::members::OPERATOR;
 use crate::wire::pbft::{self, Message, NULL, Note, Proposal, Vote};
 use crate::wire::{Batch, Entry, EntryKind};
 
@@ -104,6 +105,9 @@ impl Pbft {
         signature: Signature,
         out: &mut Outbox,
     ) {
+        if view.epoch() != self.epochs.number {
+            return;
+        }
         if from != self.primary_of(view) {
             out.fault(from, FaultKind::NotPrimary { view });
             return;
@@ -213,6 +217,9 @@ impl Pbft {
 
     /// As `is_authentic`, for a batch that somebody else says is ours.
     pub(super) fn is_signed(&self, batch: &Batch) -> bool {
+        if batch.origin.node == OPERATOR && !self.is_amendment(batch) {
+            return false;
+        }
         self.keys.verify(batch.origin.node, &pbft::signed_batch(self.group, batch), &batch.signature)
     }
 
@@ -250,6 +257,9 @@ impl Pbft {
 
     pub(super) fn on_prepare(&mut self, from: NodeId, view: View, votes: Vec<Vote>, out: &mut Outbox) {
         // The primary's pre-prepare has said it (B4).
+        if view.epoch() != self.epochs.number {
+            return;
+        }
         let is_primary = from == self.primary_of(view) && !canary::on(Canary::PrimaryPreparesToo);
         if is_primary {
             out.fault(from, FaultKind::NotBackup { view });
@@ -383,6 +393,7 @@ impl Pbft {
             applied = Entry { kind, origin, sequence, floor, body: Body::EMPTY, ..applied };
         }
         out.commit(applied);
+        self.heed(now, &entry);
         self.remember(digest, entry);
         self.ask_digest(out);
     }

@@ -19,6 +19,7 @@ impl Pbft {
             !self.transfer.is_coming() && !self.options.client_tags,
             "no state travels, and nothing is tagged"
         );
+        (self.epochs.number, self.boundary()).hash(to);
         (self.view, self.active, self.executed, self.stamp, self.clock).hash(to);
         (self.assigned, self.assigned_stamp, self.draining, self.unspoken.len()).hash(to);
         self.waiting.iter().for_each(|proposal| digest(&proposal.entry).hash(to));

@@ -10,6 +10,7 @@ use super::Pbft;
 use super::catch_up::Word;
 use crate::base::{Instant, NodeId};
 use crate::protocol::{Outbox, Target};
+use crate::wire::members::OPERATOR;
 use crate::wire::pbft::Message;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -155,8 +156,11 @@ impl Pbft {
         // Also while this replica has left the view alone: the others have a reason to follow only if they hear who waits.
         if !self.is_primary() {
             let (me, after, most) = (self.me, self.changing.patience / 4, self.passed_max());
-            for batch in self.requests.share(me, now, after, most) {
-                out.send(Target::Others, Message::Request { batch });
+            // Nobody but who has heard of an operator's batch speaks for it.
+            for origin in [me, OPERATOR] {
+                for batch in self.requests.share(origin, now, after, most) {
+                    out.send(Target::Others, Message::Request { batch });
+                }
             }
         }
     }
@@ -168,7 +172,9 @@ impl Pbft {
         }
         let fresh = 4 * self.options.status_every;
         let voices = |(node, word): &(NodeId, Word)| {
-            let is_unhappy = self.view < word.view || (word.view == self.view && word.complains);
+            let is_of_now = word.view.epoch() == self.epochs.number;
+            let is_unhappy =
+                (self.view < word.view && is_of_now) || (word.view == self.view && word.complains);
             *node != self.me && is_unhappy && now.since(word.heard) <= fresh
         };
         let others = self.peers.words().filter(voices).count();

@@ -4,6 +4,7 @@
 use super::catch_up::Peers;
 use super::checkpoint::{Checkpoints, EMPTY};
 use super::choose::choose;
+use super::epochs::{Anchor, Epochs};
 use super::evidence::Evidence;
 use super::options::Options;
 use super::pace::Pace;
@@ -18,7 +19,8 @@ use crate::base::canary::{self, Canary};
 use crate::base::{Body, Digest, GroupId, Instant, JobId, NodeId, NodeSet, Slot, Stamp, View};
 use crate::crypto::Keyring;
 use crate::protocol::{Hole, Outbox};
-use crate::wire::pbft::{Change, NULL, NewView, Note, Proposal, Vote, digest};
+use crate::wire::members::{Members, Membership};
+use crate::wire::pbft::{Change, Charter, NULL, NewView, Note, Proposal, Vote, digest};
 use crate::wire::{Entry, Record};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -29,8 +31,12 @@ pub struct Setup {
     pub group: GroupId,
     /// This replica.
     pub me: NodeId,
-    /// All replicas of the group, this one among them.
+    /// All replicas of the group as it is configured.
     pub members: NodeSet,
+    /// The epoch in which these are the members.
+    pub anchor: Anchor,
+    /// What the newest snapshot's state says of members.
+    pub state: Members,
     /// This life of the node: numbers its reads.
     pub boot: u64,
     /// See there.
@@ -50,6 +56,8 @@ pub struct Replay {
     said: BTreeMap<Slot, (View, Digest, bool)>,
     states: BTreeMap<Slot, Digest>,
     stable: Vote,
+    /// How the epochs began that were entered, as bytes; rising.
+    charters: Vec<Body>,
 }
 
 impl Replay {
@@ -64,6 +72,7 @@ impl Replay {
             said: BTreeMap::new(),
             states: BTreeMap::new(),
             stable: EMPTY,
+            charters: Vec::new(),
         }
     }
 
@@ -106,6 +115,7 @@ impl Replay {
                 let vote = self.keep(entry);
                 self.decided_is(vote);
             }
+            Note::Epoch { charter, .. } => self.charters.push(charter),
             Note::Checkpoint { vote, stable } => {
                 self.states.insert(vote.slot, vote.digest);
                 if stable && self.stable.slot < vote.slot {
@@ -148,14 +158,26 @@ impl Pbft {
         setup: Setup,
         now: Instant,
         snapshot: (Slot, Stamp),
-        replay: Replay,
+        mut replay: Replay,
     ) -> Result<Pbft, Hole> {
         if snapshot.0 < replay.floor {
             return Err(Hole::Snapshot { floor: replay.floor, snapshot: snapshot.0 });
         }
-        let (proof, view, active) = (replay.proof.clone(), replay.view, replay.active);
+        let hole = Hole::View { view: replay.view };
+        let charters: Option<Vec<Charter>> =
+            replay.charters.iter().map(|charter| Charter::decode(charter.bytes())).collect();
+        let charters = charters.ok_or(hole)?;
+        let of_log = charters.last().map(|charter| (charter.vote, charter.membership.clone()));
+        // Beyond its last slot only the next epoch goes on; and its charter leaves the log only when it lies below the window.
+        let passed = setup.state.now().filter(|(since, _)| *since < snapshot.0);
+        let of_state = passed.map(|(slot, members)| (Vote { slot: *slot, digest: NULL }, members.clone()));
+        let later = [of_log, of_state].into_iter().flatten().filter(|one| setup.anchor.epoch < one.1.epoch);
+        let entered = later.max_by_key(|(vote, members)| (members.epoch, vote.digest));
+        let number = entered.as_ref().map_or(setup.anchor.epoch, |(_, members)| members.epoch);
+        replay.enter(number);
+        let (proof, active) = (replay.proof.clone(), replay.active);
         let mut pbft = Pbft::start(setup, now, snapshot, replay);
-        let hole = Hole::View { view };
+        pbft.resume_epoch(now, entered, charters);
         let mut begun = Vec::new();
         if active && !proof.is_empty() {
             let new_view = NewView::decode(proof.bytes()).ok_or(hole)?;
@@ -179,6 +201,20 @@ impl Pbft {
         Ok(pbft)
     }
 
+    /// In the epoch that this replica had come to.
+    fn resume_epoch(&mut self, now: Instant, entered: Option<(Vote, Membership)>, charters: Vec<Charter>) {
+        if let Some((base, membership)) = entered {
+            self.take_on(&membership);
+            (self.epochs.number, self.epochs.base) = (membership.epoch, base);
+        }
+        charters.into_iter().for_each(|charter| self.epochs.keep(charter));
+        self.epochs.waits_since = self.boundary().map(|_| now);
+        self.fence();
+        if self.epochs.base.digest != NULL {
+            self.rebase(self.epochs.base);
+        }
+    }
+
     /// The window begins where it did before the restart. Lower down it would end before slots that prepared here, and the next view-change
     /// would not speak of them.
     fn rebase(&mut self, base: Vote) {
@@ -190,9 +226,8 @@ impl Pbft {
     }
 
     fn start(setup: Setup, now: Instant, (slot, stamp): (Slot, Stamp), mut replay: Replay) -> Pbft {
-        let Setup { group, me, members, boot, options, keys } = setup;
+        let Setup { group, me, members, anchor, state, boot, options, keys } = setup;
         options.check();
-        assert!(members.contains(me), "this replica is a member");
         let members: Vec<NodeId> = members.iter().collect();
         let quorum = match options.faulty_max {
             Some(f) => Quorum::new(members.len(), f).expect("config has checked that so many bear f liars"),
@@ -217,6 +252,7 @@ impl Pbft {
             boot,
             quorum,
             keys,
+            epochs: Epochs::new(anchor, state),
             view: replay.view,
             active: replay.active,
             slots: replay.slots,
@@ -318,6 +354,7 @@ impl Pbft {
         for vote in self.checkpoints.all() {
             if self.checkpoints.own(vote.slot) == Some(vote.digest) {
                 self.count_checkpoint(self.me, vote, out);
+                self.succeed(vote, out);
             }
         }
         let slots: Vec<Slot> = self.slots.iter().map(|(slot, _)| slot).collect();
@@ -329,6 +366,12 @@ impl Pbft {
 }
 
 impl Replay {
+    /// What was said in an earlier epoch than this one binds nobody any more, and this one begins without proof.
+    fn enter(&mut self, epoch: u64) {
+        if self.view.epoch() < epoch {
+            (self.view, self.active, self.proof) = (View::first_of(epoch), true, Body::EMPTY);
+        }
+    }
     /// A stable snapshot holds what lies at and below.
     fn forget(&mut self, floor: Slot) {
         self.said = self.said.split_off(&floor.next());

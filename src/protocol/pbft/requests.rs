@@ -8,6 +8,7 @@ use super::{Admitted, Pbft, READ_LANE};
 use crate::base::canary::{self, Canary};
 use crate::base::{Instant, NodeId, Origin, Slot};
 use crate::protocol::{FaultKind, Outbox, RefusalKind, Refused, Target};
+use crate::wire::members::OPERATOR;
 use crate::wire::pbft::{Message, signed_batch};
 use crate::wire::sequence::{Verdict, judge};
 use crate::wire::{Batch, Entry};
@@ -146,7 +147,11 @@ impl Requests {
         let newest = queue.executed.entry(lane).or_default();
         let last = if newest.0 == boot { newest.1 } else { 0 };
         // A gap took no effect, and its origin sends it again: only what certainly did is not assigned again.
-        if newest.0 <= boot && judge(last, entry.sequence, entry.floor) == Verdict::Applied {
+        // What an operator says is the store's alone to judge: of two amendments for one epoch the later may be the one that takes effect.
+        if node != OPERATOR
+            && newest.0 <= boot
+            && judge(last, entry.sequence, entry.floor) == Verdict::Applied
+        {
             *newest = (boot, entry.sequence);
         }
         queue.forget(now, entry)
@@ -157,6 +162,18 @@ impl Requests {
             queue.heard.clear();
             queue.bytes = 0;
         });
+    }
+    /// The keys of these nodes have changed: what they signed before is believed no more, and those who still are there sign it again.
+    pub fn forget_nodes(&mut self, is_stale: impl Fn(NodeId) -> bool) {
+        for (_, queue) in self.queues.iter_mut().filter(|(node, _)| is_stale(**node)) {
+            queue.heard.clear();
+            queue.bytes = 0;
+        }
+    }
+    /// Whether a batch of this node waits, or stands in a slot that is not executed.
+    pub fn hears(&self, node: NodeId) -> bool {
+        let is_under_way = |queue: &Queue| !queue.heard.is_empty() || !queue.assigned.is_empty();
+        self.queues.get(&node).is_some_and(is_under_way)
     }
     /// Somebody waits for this batch. Whether that is news.
     fn hear(&mut self, now: Instant, batch: Batch) -> bool {
@@ -255,6 +272,10 @@ impl Pbft {
     /// The own route has sent a batch to the primary, or somebody tells of one that waits: "if the client does not receive replies soon enough, it broadcasts the request to all replicas ... the replica relays the
     /// request to the primary" (TOCS 2002, 4.2).
     pub(super) fn heard(&mut self, now: Instant, from: NodeId, batch: Batch, out: &mut Outbox) {
+        let is_void = batch.origin.node == OPERATOR && !self.is_amendment(&batch);
+        if !self.is_member() || is_void {
+            return;
+        }
         if from == batch.origin.node && self.is_by_tags(&batch) {
             return self.heard_by_tag(batch, out);
         }
@@ -341,6 +362,9 @@ impl Pbft {
         if !self.active {
             return None;
         }
+        if !self.is_member() {
+            return None;
+        }
         if self.evidence.convicts(self.primary()) && !self.is_primary() {
             return Some(self.changing.entered);
         }
@@ -350,9 +374,10 @@ impl Pbft {
         let assigned = unexecuted.next().map(|(_, place)| place.since);
         // A primary whose own assignments come to no end has no quorum in this view, and makes room for one who may.
         let heard = if self.is_primary() { None } else { self.requests.oldest() };
-        let oldest = [heard, assigned].into_iter().flatten().min()?;
+        let oldest = [heard, assigned].into_iter().flatten().min();
         // Each view has its own chance.
-        Some(oldest.max(self.changing.entered).after(self.changing.patience))
+        let late = oldest.map(|at| at.max(self.changing.entered).after(self.changing.patience));
+        [late, self.boundary_suspicion_at()].into_iter().flatten().min()
     }
 }
 

@@ -174,6 +174,8 @@ pub struct Slots {
     /// Agreement goes on above it: the newest stable checkpoint known, here or in the new-view that began the view.
     low: Slot,
     window: u64,
+    /// The last slot of this epoch, once that is known: nothing beyond it is agreed on here.
+    pub fence: Option<Slot>,
     /// Invariant: above the executed slot or `low`, whichever is lower, and at most three windows of them above `low`: two for what others
     /// call decided, one for a view that is about to begin above it.
     places: BTreeMap<Slot, Place>,
@@ -182,7 +184,7 @@ pub struct Slots {
 impl Slots {
     /// No place yet.
     pub fn new(low: Slot, window: u64) -> Slots {
-        Slots { low, window, places: BTreeMap::new() }
+        Slots { low, window, fence: None, places: BTreeMap::new() }
     }
     /// The low water mark (h).
     pub fn low(&self) -> Slot {
@@ -194,7 +196,11 @@ impl Slots {
     }
     /// "n is between a low water mark h and a high water mark H" (TOCS 2002, 4.2).
     pub fn contains(&self, slot: Slot) -> bool {
-        canary::on(Canary::NoWaterMarks) || (self.low < slot && slot <= self.high())
+        canary::on(Canary::NoWaterMarks) || (self.low < slot && slot <= self.high() && self.is_before(slot))
+    }
+    /// Whether the slot belongs to this epoch or an earlier one, as far as is known.
+    pub fn is_before(&self, slot: Slot) -> bool {
+        self.fence.is_none_or(|fence| slot <= fence)
     }
     /// The place, if anything is known of it.
     pub fn get(&self, slot: Slot) -> Option<&Place> {

@@ -14,6 +14,9 @@ impl Pbft {
     /// To whom batches go. While the own view is being changed, the primary of the view that others are in: this replica may be the
     /// only one that lost patience. If that is this replica itself, somebody else must hear of the batches, to lose patience as well.
     pub fn leader(&self) -> Option<NodeId> {
+        if !self.is_member() {
+            return None;
+        }
         if self.active {
             return Some(self.primary()).filter(|primary| *primary != self.me || !self.draining);
         }
@@ -69,7 +72,7 @@ impl Pbft {
     }
     /// Whether somebody else leads after `Input::Drain`.
     pub fn is_drained(&self) -> bool {
-        let is_led = self.active && !self.is_primary();
+        let is_led = (self.active && !self.is_primary()) || !self.is_member();
         self.draining && (is_led || self.members.len() == 1)
     }
     /// Signs a batch of this node's clients, so that every replica can check it.

@@ -14,6 +14,7 @@ use crate::base::canary::{self, Canary};
 use crate::base::{Digest, Instant, NodeId, Origin, Slot};
 use crate::crypto::Signature;
 use crate::protocol::Outbox;
+use crate::wire::members::OPERATOR;
 use crate::wire::pbft::{Proposal, Vote, batch_of};
 use crate::wire::{Batch, Entry};
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,7 +93,10 @@ impl Pbft {
 
     fn is_unsigned(&self, batch: &Batch) -> bool {
         let client = batch.origin.node;
-        batch.signature == Signature::NONE && !self.members.contains(&client) && self.keys.knows(client)
+        client != OPERATOR
+            && batch.signature == Signature::NONE
+            && !self.members.contains(&client)
+            && self.keys.knows(client)
     }
 
     /// Whether a native client must sign this batch before it is ordered. It is told so: its configuration may be older than this
@@ -109,7 +113,9 @@ impl Pbft {
 
     /// A client itself, or whoever knows what it signed, tells of a batch: slots that wait for just this are believed.
     pub(super) fn told(&mut self, batch: &Batch, out: &mut Outbox) {
-        let is_listened_to = batch.origin.lane < LANES_MAX && !self.members.contains(&batch.origin.node);
+        let is_client = batch.origin.node != OPERATOR;
+        let is_listened_to =
+            is_client && batch.origin.lane < LANES_MAX && !self.members.contains(&batch.origin.node);
         if !self.options.client_tags || !is_listened_to {
             return;
         }

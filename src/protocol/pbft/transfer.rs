@@ -86,6 +86,11 @@ impl Pbft {
             .filter(|(vote, _)| vote.slot <= stable && self.quorum.weak() <= voices(vote))
             .copied()
             .collect();
+        // The charter of the epoch certifies the state that it begins above, whoever has it.
+        let base = self.epochs.base;
+        if self.executed < base.slot {
+            certified.extend(self.others().map(|node| (base, node)));
+        }
         // Not all of them ask the same one.
         let turn = |node: NodeId| node.0.wrapping_sub(self.me.0);
         certified.sort_unstable_by_key(|(vote, node)| (Reverse(vote.slot), turn(*node)));
@@ -220,7 +225,13 @@ impl Pbft {
     }
 
     /// The certified state is this replica's.
-    pub(super) fn installed(&mut self, now: Instant, slot: Slot, stamp: Stamp, out: &mut Outbox) {
+    pub(super) fn installed(
+        &mut self,
+        now: Instant,
+        (slot, stamp): (Slot, Stamp),
+        members: &Body,
+        out: &mut Outbox,
+    ) {
         let Some(coming) = self.transfer.coming.take_if(|coming| coming.target.slot == slot) else { return };
         if slot <= self.executed {
             return;
@@ -233,6 +244,7 @@ impl Pbft {
         self.past_bytes = 0;
         self.requests.forget_heard();
         self.checkpoints.know(vote, stamp, self.options.snapshot_every);
+        self.learn_members(now, vote, members, out);
         self.checkpoints.snapshot = slot;
         self.checkpoints.floor = slot;
         let floor = Record::Floor { group: self.group, slot, term: Term::ZERO, stamp, reset: false };

@@ -44,6 +44,11 @@ impl Changing {
     pub fn succeeded(&mut self, patience: Duration) {
         (self.fruitful, self.patience) = (true, patience);
     }
+    /// The first view of an epoch has nothing to be impatient about yet.
+    pub fn begin_epoch(&mut self, now: Instant, patience: Duration) {
+        (self.entered, self.deadline) = (now, None);
+        self.succeeded(patience);
+    }
     /// A view-change known from before a restart.
     pub fn restore(&mut self, own: Change) {
         self.changes.insert(own.node, own);
@@ -97,7 +102,7 @@ impl Pbft {
     }
 
     /// Whatever belongs to the present view ends with it.
-    fn quit_view(&mut self, now: Instant, to: View) {
+    pub(super) fn quit_view(&mut self, now: Instant, to: View) {
         self.leave_doubts(now);
         (self.view, self.active, self.new_view) = (to, false, None);
         self.waiting.clear();
@@ -112,6 +117,9 @@ impl Pbft {
     }
 
     pub(super) fn on_view_change(&mut self, now: Instant, from: NodeId, change: Change, out: &mut Outbox) {
+        if change.view.epoch() != self.epochs.number {
+            return;
+        }
         if !self.is_change_sane(&change) || !self.is_signed_change(&change) {
             out.fault(from, FaultKind::BadViewChange { view: change.view });
             return;
@@ -200,9 +208,15 @@ impl Pbft {
         self.note(Note::View { view: self.view, active: true, proof: new_view.body() }, out);
         self.say(Target::Others, Message::NewView(new_view.clone()), out);
         self.begin(now, new_view, choice, out);
-        // The new primary orders what it has heard of. What it must refuse now, its origin asks for again.
-        for batch in self.requests.all() {
-            let _: Admitted = self.assign(batch);
+        self.order_heard();
+    }
+
+    /// The new primary orders what it has heard of. What it must refuse now, its origin asks for again.
+    pub(super) fn order_heard(&mut self) {
+        if self.is_primary() {
+            for batch in self.requests.all() {
+                let _: Admitted = self.assign(batch);
+            }
         }
     }
 
@@ -230,6 +244,7 @@ impl Pbft {
     pub(super) fn on_new_view(&mut self, now: Instant, new_view: NewView, out: &mut Outbox) {
         let (view, primary) = (new_view.view, self.primary_of(new_view.view));
         if NUMBER_MAX <= view.0
+            || view.epoch() != self.epochs.number
             || view < self.view
             || (view == self.view && self.active)
             || primary == self.me
@@ -276,7 +291,8 @@ impl Pbft {
         if self.slots.low() < checkpoint.slot {
             self.slots.raise(checkpoint.slot);
             self.checkpoints.base = checkpoint;
-            if self.checkpoints.own(checkpoint.slot) == Some(checkpoint.digest) {
+            let is_here = self.checkpoints.own(checkpoint.slot) == Some(checkpoint.digest);
+            if is_here && self.boundary() != Some(checkpoint.slot) {
                 self.stabilize(checkpoint, out);
             }
             self.slots.collect(self.executed);

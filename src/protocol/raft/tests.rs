@@ -429,7 +429,13 @@ fn a_snapshot_replaces_a_log_that_disagrees_and_spares_one_that_agrees() {
         bed.hear(B, piece(0, b"ab"));
         bed.hear(B, piece(2, b"cd"));
         assert_eq!(bed.out.installs.iter().map(|i| i.offset).collect::<Vec<_>>(), [0, 2]);
-        bed.input(Input::Installed { slot: Slot(3), term: Term(2), stamp: Stamp(3), bytes: 4 });
+        bed.input(Input::Installed {
+            slot: Slot(3),
+            term: Term(2),
+            stamp: Stamp(3),
+            bytes: 4,
+            members: Body::EMPTY,
+        });
         let floor = bed.out.records.last();
         assert!(matches!(floor, Some(Record::Floor { slot: Slot(3), reset: r, .. }) if *r == reset));
         assert_eq!((bed.raft.commit(), bed.raft.last()), (Slot(3), Slot(if reset { 3 } else { 4 })));
@@ -642,7 +648,13 @@ fn a_leaders_snapshot_overtakes_what_is_read_back() {
     let mut bed = recovered(Mark::ZERO, &[1; 10]);
     bed.append(1, (10, 1), 9, &[1]);
     let job = bed.fetches()[0].0;
-    bed.input(Input::Installed { slot: Slot(20), term: Term(1), stamp: Stamp(20), bytes: 1 });
+    bed.input(Input::Installed {
+        slot: Slot(20),
+        term: Term(1),
+        stamp: Stamp(20),
+        bytes: 1,
+        members: Body::EMPTY,
+    });
     bed.fetched(job, &[(1, 1), (1, 2), (1, 3)]);
     assert_eq!((bed.committed(), bed.fetches().len(), bed.raft.commit()), (vec![], 0, Slot(20)));
 }

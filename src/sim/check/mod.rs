@@ -114,7 +114,7 @@ impl Checks {
         if let Some(entry) = newest {
             match hosts[at].engine() {
                 Engine::Raft(_) => durability::check(hosts, entry.slot, entry.term),
-                Engine::Pbft(core) => self.pbft.is_held(hosts, core.quorum(), entry),
+                Engine::Pbft(_) => self.pbft.is_held(hosts, entry),
             }
         }
     }

@@ -36,6 +36,8 @@ pub struct PbftChecks {
     stable: BTreeMap<NodeId, Slot>,
     liars: NodeSet,
     convicted: NodeSet,
+    /// The last slot before each epoch, who is in it, and how many must agree.
+    epochs: BTreeMap<u64, (Slot, NodeSet, Quorum)>,
 }
 
 impl PbftChecks {
@@ -48,9 +50,11 @@ impl PbftChecks {
         effects: &Effects,
         coverage: &mut Coverage,
     ) {
+        let base = core.epoch_base().slot;
+        self.epochs.entry(core.epoch()).or_insert((base, core.member_set(), core.quorum()));
         for sent in &effects.outgoing {
             if let Any::Pbft(message) = &sent.message {
-                self.said(hosts, host, core.quorum(), message);
+                self.said(hosts, host, message);
             }
         }
         for (node, kind, _) in core.proofs() {
@@ -74,7 +78,7 @@ impl PbftChecks {
         self.convicted
     }
 
-    fn said(&mut self, hosts: &[Host], host: &Host, quorum: Quorum, message: &Message) {
+    fn said(&mut self, hosts: &[Host], host: &Host, message: &Message) {
         let id = host.id();
         match message {
             Message::PrePrepare { view, proposals, .. } => {
@@ -90,21 +94,24 @@ impl PbftChecks {
             Message::Commit { view, votes } => {
                 for vote in votes {
                     durable(host, *view, *vote, true);
-                    self.is_certified(hosts, host, quorum, *view, *vote);
+                    self.is_certified(hosts, host, *view, *vote);
                     once(&mut self.prepared, (*view, vote.slot), vote.digest, id);
                 }
             }
-            Message::Checkpoint { vote, .. } => {
-                let (first, who) = self.states.entry(vote.slot).or_insert((vote.digest, NodeSet::default()));
-                let is_same = *first == vote.digest;
-                hold!(CHECKPOINTS, is_same, "node {id} has another state at {} than others", vote.slot);
-                who.insert(id);
-            }
+            Message::Checkpoint { vote, .. } => self.has_state(id, *vote),
+            Message::Succession(word) => self.has_state(id, word.vote),
             Message::ViewChange(change) if change.node == id && host.disk.view() < change.view => {
                 fail(DURABLE, format_args!("node {id} asks for view {} before it is written", change.view));
             }
             _ => (),
         }
+    }
+
+    fn has_state(&mut self, id: NodeId, vote: Vote) {
+        let (first, who) = self.states.entry(vote.slot).or_insert((vote.digest, NodeSet::default()));
+        let is_same = *first == vote.digest;
+        hold!(CHECKPOINTS, is_same, "node {id} has another state at {} than others", vote.slot);
+        who.insert(id);
     }
 
     fn accepts(&mut self, host: &Host, view: View, vote: Vote) {
@@ -119,10 +126,12 @@ impl PbftChecks {
 
 impl PbftChecks {
     /// What prepared was accepted by a quorum, so by that many less the liars.
-    fn is_certified(&self, hosts: &[Host], host: &Host, quorum: Quorum, view: View, vote: Vote) {
+    fn is_certified(&self, hosts: &[Host], host: &Host, view: View, vote: Vote) {
+        let (_, members, quorum) = self.epochs[&view.epoch()];
+        let primary = members.iter().nth(view.number() as usize % members.len());
         // A primary has accepted what its new-view begins with once it has entered that view.
-        let leads = |other: &Host| view.0 % hosts.len() as u64 == other.index as u64;
-        let entered = |other: &Host| leads(other) && View(0) < view && view <= other.disk.view();
+        let leads = |other: &Host| primary == Some(other.id());
+        let entered = |other: &Host| leads(other) && 0 < view.number() && view <= other.disk.view();
         let accepts = |other: &&Host| other.disk.said(view, vote, false) || entered(other);
         let accepted = self.correct(hosts).filter(accepts).count();
         let (id, slot, enough) = (host.id(), vote.slot, quorum.exact() <= accepted + self.liars.len());
@@ -150,12 +159,14 @@ impl PbftChecks {
         who.insert(id);
         let said = self.states.range(stable.slot..).map(|(_, (_, who))| who.len()).max().unwrap_or(0);
         let is_begun = self.begun.values().any(|slot| stable.slot <= *slot);
-        let enough = is_begun || core.quorum().exact() <= said + self.liars.len();
+        let quorum = self.quorum_at(stable.slot);
+        let enough = is_begun || quorum.exact() <= said + self.liars.len();
         hold!(CERTIFICATES, enough, "slot {} is stable at node {id}, and {said} have said so", stable.slot);
     }
 
     /// A decided value prepared at a quorum in one view, and is on the disks of so many that all may lose power.
-    pub fn is_held(&self, hosts: &[Host], quorum: Quorum, entry: &Entry) {
+    pub fn is_held(&self, hosts: &[Host], entry: &Entry) {
+        let quorum = self.quorum_at(entry.slot);
         let mut prepared: BTreeMap<(View, Digest), usize> = BTreeMap::new();
         let of = |host: &Host| host.disk.prepared(entry.slot).collect::<Vec<_>>();
         self.correct(hosts).flat_map(of).for_each(|value| *prepared.entry(value).or_default() += 1);
@@ -167,6 +178,12 @@ impl PbftChecks {
             let enough = quorum.exact() <= holders + quorum.f();
             hold!(HELD, enough, "slot {} is decided and on {holders} disks", entry.slot);
         }
+    }
+
+    /// How many must agree in the epoch that a slot belongs to.
+    fn quorum_at(&self, slot: Slot) -> Quorum {
+        let before = self.epochs.values().rev().find(|(base, ..)| *base < slot);
+        before.expect("the first epoch begins below every slot").2
     }
 
     fn correct<'a>(&self, hosts: &'a [Host]) -> impl Iterator<Item = &'a Host> {
@@ -209,7 +226,8 @@ fn is_bounded(host: &Host, core: &Pbft) {
         places <= PLACES_OF_WINDOW * window,
         "node {id} holds {places} slots of windows of {window}"
     );
-    let heard_max = HEARD_OF_NODE * core.quorum().n();
+    // Those of its members, and of the operator.
+    let heard_max = HEARD_OF_NODE * (core.quorum().n() + 1);
     hold!(BOUNDED, heard <= heard_max, "node {id} waits for {heard} batches");
 }
 

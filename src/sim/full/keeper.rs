@@ -404,11 +404,14 @@ impl SimKeeper {
             return;
         };
         let bytes = whole.len() as u64;
+        let mut head = Inspection::of_any();
+        let members =
+            head.feed(&whole).map(|()| Body::new(head.members().bytes().into())).unwrap_or_default();
         self.loads.push_back(Load::Begin(id));
         let chunks = (0..whole.len()).step_by(CHUNK_BYTES);
         self.loads.extend(chunks.map(|at| Load::Chunk(whole.slice(at..whole.len().min(at + CHUNK_BYTES)))));
         self.loads.push_back(Load::End);
-        self.kept.push_back(Kept::Installed { id, bytes });
+        self.kept.push_back(Kept::Installed { id, bytes, members });
         self.counts.installed += 1;
     }
 

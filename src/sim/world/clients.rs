@@ -1,7 +1,7 @@
 //! What is asked of the nodes, and what becomes of it.
 
 use super::{Event, World};
-use crate::base::{Body, Digest, GROUP_ONE, Slot};
+use crate::base::{Body, Digest, GROUP_ONE, Instant, Slot};
 use crate::protocol::Lead;
 use crate::sim::coverage::Reached;
 use crate::sim::disk::Snapshot;
@@ -130,9 +130,13 @@ impl World {
         let now = self.local(node);
         for (slot, digest, keep) in digests {
             self.hosts[node].shard.digested(now, Digested { group: GROUP_ONE, slot, digest });
-            if let Some(snapshot) = keep.filter(|_| !self.outside[node].is_snapshotting) {
-                self.outside[node].is_snapshotting = true;
+            // What newcomers begin with is made whatever else is being saved.
+            let ends_epoch = self.hosts[node].machine.members.now().is_some_and(|(since, _)| *since == slot);
+            if let Some(snapshot) = keep.filter(|_| ends_epoch || !self.outside[node].is_snapshotting) {
                 let at = self.after_us(20 * self.swarm.write_us_max);
+                let outside = &mut self.outside[node];
+                let at = at.max(Instant(outside.snapshots_until.0 + 1));
+                (outside.is_snapshotting, outside.snapshots_until) = (true, at);
                 self.plan(at, node, Event::Snapshotted { snapshot });
             }
         }

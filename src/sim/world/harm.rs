@@ -16,7 +16,7 @@ const JUMP_MS_MAX: u64 = 60_000;
 impl World {
     /// Perhaps something goes wrong now: at most one thing an event.
     pub(super) fn harm(&mut self) {
-        let Swarm { crash, blackout, pause, split, relink, drain, compact, jump, .. } = self.swarm;
+        let Swarm { crash, blackout, pause, split, relink, drain, compact, jump, amend, .. } = self.swarm;
         let mut drawn = self.dice.harm.below(100_000);
         let mut falls_on = |chance: u64| {
             let is_drawn = drawn < chance;
@@ -44,10 +44,12 @@ impl World {
             self.drain();
         } else if falls_on(jump) {
             self.jump();
+        } else if falls_on(amend) {
+            self.amend();
         }
     }
 
-    fn any_node(&mut self) -> usize {
+    pub(super) fn any_node(&mut self) -> usize {
         self.dice.harm.below(self.hosts.len() as u64) as usize
     }
 
@@ -181,7 +183,8 @@ impl World {
     }
 
     pub(super) fn relink(&mut self, a: usize, b: usize) {
-        if a != b {
+        // Who has not come yet has no links.
+        if a != b && a.max(b) < self.hosts.len() {
             let (peer_of_a, peer_of_b) = (self.hosts[b].id(), self.hosts[a].id());
             self.lose(a, peer_of_a);
             self.lose(b, peer_of_b);

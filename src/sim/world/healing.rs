@@ -30,11 +30,12 @@ impl World {
             }
             self.outside[node].storm = 0;
         }
+        self.until_settled();
         let nodes = self.hosts.len();
         let side = self.dice.harm.below(1 << nodes);
         self.network.split(side);
         // Nothing is demanded of those that lie, nor of a part in which they may be all that speak.
-        let correct = !self.corrupted.0 >> 1 & ((1 << nodes) - 1);
+        let correct = !self.corrupted.0 >> 1 & self.members();
         for part in [side, !side & ((1 << nodes) - 1)] {
             self.heal_part(part & correct);
         }
@@ -47,7 +48,7 @@ impl World {
 
     /// How many nodes must agree.
     fn quorum(&self) -> usize {
-        match self.hosts[0].engine() {
+        match self.hosts[self.members().trailing_zeros() as usize].engine() {
             Engine::Raft(_) => self.hosts.len() / 2 + 1,
             Engine::Pbft(pbft) => pbft.quorum().strong(),
         }
@@ -103,7 +104,7 @@ impl World {
     }
 
     /// The world goes on until `is_so`. It is stuck if the node that is farthest behind comes no farther, or it takes too long.
-    fn until(&mut self, part: u64, missing: &str, mut is_so: impl FnMut(&mut World) -> bool) {
+    pub(super) fn until(&mut self, part: u64, missing: &str, mut is_so: impl FnMut(&mut World) -> bool) {
         let (begun, mut moved, mut least) = (self.now, self.now, None);
         while !is_so(self) {
             self.tick();

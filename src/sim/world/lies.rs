@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::base::NodeId;
-use crate::protocol::Fault;
+use crate::protocol::{Fault, FaultKind};
 use crate::sim::adversary::{Adversary, Fate, Word};
 use crate::sim::coverage::Reached;
 use crate::sim::host::Host;
@@ -31,6 +31,11 @@ impl World {
 
     /// A correct node accuses another of a misdeed: a liar, or something is wrong with the accuser.
     pub(super) fn accuse(&mut self, node: usize, Fault { peer, kind, .. }: &Fault) {
+        // Who is in another epoch signs with another key, or is no member yet: that is no lie.
+        let is_of_epochs = matches!(kind, FaultKind::BadSignature | FaultKind::NotMember);
+        if self.is_amended() && is_of_epochs && !self.corrupted.contains(*peer) {
+            return;
+        }
         let is_liar = self.corrupted.contains(*peer);
         hold!(ACCUSATION, is_liar, "node {} accuses {peer} of {kind:?}", node + 1);
         self.accused.insert(*peer);

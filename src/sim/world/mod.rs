@@ -1,6 +1,7 @@
 //! Many nodes under random faults. [`World::run`] is one run: events under faults, then healing, progress, equality.
 //!
 //! - this file: what happens to a node, and what a node does to the world
+//! - `members`: the operator, who changes members and keys
 //! - `harm`: what goes wrong; `lies`: what corrupted nodes do; `clients`: what is asked of the nodes; `healing`: what must be so when nothing goes wrong any more
 
 mod agenda;
@@ -9,6 +10,7 @@ mod clock;
 mod harm;
 mod healing;
 mod lies;
+mod members;
 mod trace;
 
 use super::adversary::{Adversary, Hunter};
@@ -17,7 +19,7 @@ use super::coverage::{Coverage, Reached};
 use super::disk::Snapshot;
 use super::host::Host;
 use super::liars::{self, Attack};
-use super::machine::mix;
+use super::machine::{Machine, mix};
 use super::network::Network;
 use super::options::{Fault, Options};
 use super::ranges::Brought;
@@ -104,6 +106,8 @@ struct Outside {
     is_applying: bool,
     is_snapshotting: bool,
     snapshot_at: Slot,
+    /// The newest snapshot under way is durable by then: a later one comes after it.
+    snapshots_until: Instant,
     leads: bool,
     front: clients::Front,
 }
@@ -160,6 +164,7 @@ pub struct World {
     events: u64,
     transcript: u64,
     accused: NodeSet,
+    operator: members::Operator,
     trace: Option<Trace>,
 }
 
@@ -215,7 +220,7 @@ impl World {
             times: stream(4),
             seeds: stream(5),
         };
-        let nodes = swarm.common.nodes;
+        let (nodes, is_amended) = (swarm.common.nodes, swarm.amends);
         let mut outside = Vec::new();
         for _ in 0..nodes {
             let rate = 1000 - swarm.drift_per_mille + prng.below(2 * swarm.drift_per_mille + 1);
@@ -234,7 +239,7 @@ impl World {
             swarm,
             hosts,
             outside,
-            network: Network::new(nodes),
+            network: Network::new(nodes + if is_amended { members::NEWCOMERS_MAX } else { 0 }),
             adversary: None,
             corrupted: NodeSet::default(),
             agenda: Agenda::new(),
@@ -243,6 +248,7 @@ impl World {
             events: 0,
             transcript: seed,
             accused: NodeSet::default(),
+            operator: members::Operator::default(),
             trace: None,
         };
         if let Some(adversary) = liars.map(|liars| Box::new(liars) as Box<dyn Adversary>).or(hunter) {
@@ -288,6 +294,7 @@ impl World {
         self.events += 1;
         violation::at(self.events);
         self.take(planned);
+        self.welcome();
     }
 
     /// Something comes to a node, which may have no room for it now.
@@ -394,7 +401,8 @@ impl World {
         let host = &mut self.hosts[node];
         host.install(snapshot);
         let last = host.machine.last_of(host.origin());
-        host.shard.installed(now, snapshot.id, snapshot.bytes.len() as u64, last);
+        let members = Body::new(Machine::load(&snapshot.bytes).members.bytes().into());
+        host.shard.installed(now, snapshot.id, snapshot.bytes.len() as u64, members, last);
         // Their effects came without replies.
         self.outside[node].front.superseded(last);
         if !self.corrupted.contains(self.hosts[node].id()) {
@@ -487,7 +495,8 @@ impl World {
         let dice = &mut self.dice.network;
         let (is_lost, is_repeated) = (dice.chance(drop_per_mille, 1000), dice.chance(repeat_per_mille, 1000));
         let is_late = dice.chance(late_per_mille, 1000);
-        if is_lost || !self.network.is_up(node, to) {
+        let is_there = to < self.hosts.len();
+        if is_lost || !is_there || !self.network.is_up(node, to) {
             return;
         }
         if self.swarm.queue_max <= self.network.holds(node, to) {

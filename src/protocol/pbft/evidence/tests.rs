@@ -17,7 +17,9 @@ fn ring(me: u8, nodes: u8) -> Keyring {
 fn replica(me: u8, nodes: u8) -> Pbft {
     let members = (1..=nodes).map(NodeId).collect();
     let options = Options::default();
-    let setup = Setup { group: GROUP_ONE, me: NodeId(me), members, boot: 1, options, keys: ring(me, nodes) };
+    let (anchor, state) = Default::default();
+    let (me, keys) = (NodeId(me), ring(me, nodes));
+    let setup = Setup { group: GROUP_ONE, me, members, anchor, state, boot: 1, options, keys };
     Pbft::new(setup, Instant::ZERO)
 }
 
@@ -51,7 +53,8 @@ fn pre_prepare(stamp: u64) -> Message {
     Message::PrePrepare { view: View(0), proposals, signature }
 }
 fn checkpoint(node: u8, value: u8) -> Message {
-    let vote = Vote { slot: Slot(128), digest: Digest([value; 32]) };
+    let slot = Slot(Options::default().checkpoint_every);
+    let vote = Vote { slot, digest: Digest([value; 32]) };
     Message::Checkpoint { vote, signature: key(node).sign(&signed_checkpoint(GROUP_ONE, &vote)) }
 }
 fn kinds(replica: &Pbft) -> Vec<(u8, &'static str)> {

@@ -153,7 +153,7 @@ impl Scene {
     }
     /// Who leads a view.
     pub fn primary_of(&self, view: View) -> NodeId {
-        NodeId((view.0 % self.nodes as u64) as u8 + 1)
+        NodeId((view.number() % self.nodes as u64) as u8 + 1)
     }
     /// One of the corrupted.
     pub fn any_liar(&mut self) -> NodeId {
@@ -322,6 +322,10 @@ pub fn sign(keys: &Keyring, message: Message) -> Message {
             view.changes.dedup_by_key(|change| change.node);
             view.signature = keys.sign(&view.signed(GROUP_ONE));
             Message::NewView(view)
+        }
+        Message::Succession(mut word) => {
+            word.signature = keys.sign(&word.signed(GROUP_ONE));
+            Message::Succession(word)
         }
         other => other,
     }

@@ -144,6 +144,7 @@ pub fn mutate(mut message: Message, choice: u64) -> Message {
             6 => number(&mut batch.growth, how),
             _ => batch.body = Body::new(b"mutated".to_vec().into()),
         },
+        Message::Succession(_) | Message::Charter(_) => an_epoch(&mut message, choice),
         Message::Shown { words: body } | Message::Accuse { proof: body } => {
             let mut bytes = body.bytes().to_vec();
             if !bytes.is_empty() {
@@ -168,6 +169,24 @@ pub fn mutate(mut message: Message, choice: u64) -> Message {
         },
     }
     message
+}
+
+fn an_epoch(message: &mut Message, choice: u64) {
+    let how = choice / 8;
+    match message {
+        Message::Succession(word) => match choice % 3 {
+            0 => number(&mut word.epoch, how),
+            1 => one_vote(&mut word.vote, how),
+            _ => word.members.0[how as usize % 32] ^= 1,
+        },
+        Message::Charter(charter) => match choice % 4 {
+            0 => one_vote(&mut charter.vote, how),
+            1 => number(&mut charter.membership.epoch, how),
+            2 => charter.membership.faulty ^= 1,
+            _ => drop(charter.signatures.pop()),
+        },
+        _ => unreachable!("the caller has looked"),
+    }
 }
 
 fn a_change(change: &mut crate::wire::pbft::Change, choice: u64) {

@@ -46,7 +46,7 @@ fn kind_of(message: &Any) -> Option<u8> {
         Message::NewView(_) => 5,
         Message::Status { .. } | Message::Decided { .. } | Message::Have { .. } => 6,
         Message::Want { .. } | Message::Request { .. } | Message::Shown { .. } => return None,
-        Message::Accuse { .. } => return None,
+        Message::Accuse { .. } | Message::Succession(_) | Message::Charter(_) => return None,
         Message::PieceWant { .. } | Message::Piece { .. } => return None,
     })
 }
