@@ -3,7 +3,7 @@
 //! they are honest again.
 
 use super::record::{TICK, Tick};
-use super::report::grouped;
+use super::words::grouped;
 use crate::admin::client::Client;
 use crate::io::process;
 use crate::protocol::pbft::liars;

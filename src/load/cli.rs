@@ -335,7 +335,7 @@ impl Observer for Progress {
     }
 
     fn progress(&mut self, thousandths: u64, per_second: u64) {
-        self.bar.set_prefix(super::report::grouped(per_second as f64));
+        self.bar.set_prefix(super::words::grouped(per_second as f64));
         self.bar.set_position(thousandths);
     }
 

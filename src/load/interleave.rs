@@ -1,7 +1,8 @@
 //! Comparing on a machine whose mood changes: contestants take turns, round after round, and medians and ratios are what counts.
 
 use super::error::LoadError;
-use super::report::{Report, duration, grouped};
+use super::report::Report;
+use super::words::{duration, grouped};
 
 /// How a contestant did.
 #[derive(Clone, Debug)]

@@ -5,17 +5,17 @@
 
 use super::ask;
 use super::error::LoadError;
+use super::lines::lines_of;
 use super::proxy::Shape;
 use super::wan::{self, Site, Wan};
 use crate::base::Prng;
 use crate::io::{clock, process};
 use serde::Deserialize;
-use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// A node must serve within this time.
@@ -290,19 +290,6 @@ fn spawn_native(
     let mut child = command.spawn().map_err(|source| LoadError::file(&options.program, "run it", source))?;
     let output = lines_of(&mut child);
     Ok(Node { child, endpoint, admin: None, output, log: path })
-}
-
-/// What a child prints, line by line, until it closes its output.
-pub(super) fn lines_of(child: &mut Child) -> Receiver<String> {
-    let stdout = child.stdout.take().expect("it was asked for");
-    let (tell, output) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            // Nobody listens any more once the child is ready.
-            let _ = tell.send(line);
-        }
-    });
-    output
 }
 
 /// The program that is running.

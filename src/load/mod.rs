@@ -35,8 +35,10 @@ pub mod error;
 
 mod connection;
 mod deal;
+mod lines;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use error::LoadError;
 pub use plan::{Distribution, Plan};

@@ -1,7 +1,8 @@
 //! The result as a page that needs nothing else: the percentile curve and the timeline as drawings inside it.
 
 use super::record::Recorder;
-use super::report::{Report, duration, grouped, per_second};
+use super::report::{Report, per_second};
+use super::words::{duration, grouped};
 use std::fmt::Write;
 
 /// Of a drawing.

@@ -3,6 +3,7 @@
 use super::attack::Endured;
 use super::machine::Host;
 use super::record::Tick;
+use super::words::{duration, grouped};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -250,8 +251,9 @@ impl Report {
             .filesystem
             .as_ref()
             .map_or(String::new(), |found| format!(", {} on {}", found.kind, found.source));
+        let sync = host.sync_write_us.map_or(String::new(), |us| format!(" (4 KiB synced in {us:.0} us)"));
         format!(
-            "{} x {}, {memory:.0} GiB, Linux {}{disk}; core to core and back {trips} ns",
+            "{} x {}, {memory:.0} GiB, Linux {}{disk}{sync}; core to core and back {trips} ns",
             host.cores, host.cpu, host.kernel
         )
     }
@@ -270,28 +272,6 @@ impl Latency {
         let [p50, p90, p99, p999, max] = [p50, p90, p99, p999, max].map(duration);
         format!("p50 {p50}  p90 {p90}  p99 {p99}  p99.9 {p999}  max {max}")
     }
-}
-
-/// Microseconds in the unit that fits.
-pub fn duration(us: f64) -> String {
-    match us {
-        us if us < 1_000.0 => format!("{us:.0} us"),
-        us if us < 1_000_000.0 => format!("{:.2} ms", us / 1e3),
-        us => format!("{:.2} s", us / 1e6),
-    }
-}
-
-/// A whole number with its thousands set apart.
-pub fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if 0 < index && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// The mean of the timeline's rates, leaving out ticks in which nothing could be answered; for tests and pages.
@@ -334,6 +314,7 @@ pub(super) fn sample() -> Report {
             cores: 2,
             memory_bytes: 8 << 30,
             filesystem: None,
+            sync_write_us: None,
         },
         command: "quorate bench".into(),
     }

@@ -3,7 +3,7 @@
 //! Of each pair the node with the higher id dials, so only its configuration names the proxy's port instead of the other's.
 
 use super::error::LoadError;
-use super::local::lines_of;
+use super::lines::lines_of;
 use super::proxy::Shape;
 use crate::config::units;
 use serde::Deserialize;

@@ -8,7 +8,7 @@ mod log;
 pub mod node;
 
 use super::error::LoadError;
-use super::local::lines_of;
+use super::lines::lines_of;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
