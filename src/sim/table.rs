@@ -4,6 +4,7 @@
 
 use super::host::keys;
 use super::machine::Machine;
+use super::violation::hold;
 use crate::base::{Body, Digest, GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slot, Stamp, Ticket};
 use crate::protocol::pbft::{Anchor, Options, Pbft, Replay, Setup};
 use crate::protocol::{Fault, Fetched, Input, Outbox, Protocol, Target};
@@ -13,6 +14,8 @@ use crate::wire::{Batch, Entry, Message as Any, Record};
 use bytes::Bytes;
 use std::collections::VecDeque;
 
+/// Of what correct replicas have executed.
+const AGREEMENT: &str = "agreement";
 /// Snapshots that a seat keeps.
 const SNAPSHOTS_MAX: usize = 2;
 
@@ -132,11 +135,6 @@ impl Seat {
         }
         self.core.step(now, Input::Durable { ticket }, &mut self.out);
         self.settle(now);
-    }
-
-    /// Whether anything waits to be written.
-    pub fn is_writing(&self) -> bool {
-        !self.writes.is_empty()
     }
 
     /// A batch of this node's clients, signed.
@@ -361,11 +359,11 @@ impl Table {
             let seat = &self.seats[at];
             for entry in &seat.history {
                 let first = known.entry(entry.slot).or_insert(entry);
-                super::violation::hold!("agreement", *first == entry, "two values at slot {}", entry.slot);
+                hold!(AGREEMENT, *first == entry, "two values at slot {}", entry.slot);
             }
             let state = *states.entry(seat.machine.applied).or_insert(seat.machine.chain);
             let (slot, is_same) = (seat.machine.applied, state == seat.machine.chain);
-            super::violation::hold!("agreement", is_same, "two states at slot {slot}");
+            hold!(AGREEMENT, is_same, "two states at slot {slot}");
         }
     }
 }
@@ -373,6 +371,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::violation::violates;
     use std::time::Duration;
 
     #[test]
@@ -389,5 +388,22 @@ mod tests {
             let now = table.now;
             table.seats[round as usize % 4].restart(now);
         }
+    }
+
+    #[test]
+    fn two_values_at_a_slot_and_two_states_are_told() {
+        let value = |text: &'static [u8]| Entry {
+            slot: Slot(1),
+            body: Body::new(Bytes::from_static(text)),
+            ..Entry::default()
+        };
+        let mut table = Table::of(4, &Options::default());
+        table.seats[..2].iter_mut().for_each(|seat| seat.history.push(value(b"x")));
+        table.agree(0..4);
+        table.seats[2].history.push(value(b"y"));
+        table.agree([0, 1, 3]);
+        violates("agreement", || table.agree(0..4));
+        table.seats[3].machine.chain = 1;
+        violates("agreement", || table.agree([0, 1, 3]));
     }
 }

@@ -120,6 +120,12 @@ impl Scenario {
 
     /// Plays it. Panics when a property does not hold.
     pub fn run(&self) -> Story {
+        let (table, correct, letters) = self.table();
+        self.judge(&table, &correct, letters)
+    }
+
+    /// The table at the end, the seats of correct replicas, and how many letters were read.
+    fn table(&self) -> (Table, Vec<usize>, u64) {
         let mut ids: Vec<NodeId> = (1..=self.nodes as u8).map(NodeId).collect();
         ids.extend(&self.twinned);
         let mut table = Table::new(&ids, self.nodes, &self.options());
@@ -131,7 +137,7 @@ impl Scenario {
             table.agree(correct.iter().copied());
         }
         self.end(&mut table, &correct, &mut letters);
-        self.judge(&table, &correct, letters)
+        (table, correct, letters)
     }
 
     fn play(&self, table: &mut Table, number: u64, round: &Round, letters: &mut u64) {
@@ -213,6 +219,7 @@ fn read(table: &mut Table, may: impl Fn(usize, usize) -> bool, letters: &mut u64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::violation::violates;
     use std::collections::BTreeSet;
 
     #[test]
@@ -229,5 +236,28 @@ mod tests {
         assert_eq!(story(7).run(), story(7).run());
         let first: BTreeSet<String> = (0..STORIES_OF_A_ROUND).map(|n| format!("{:?}", story(n))).collect();
         assert_eq!(first.len() as u64, STORIES_OF_A_ROUND);
+    }
+
+    #[test]
+    fn proof_against_a_correct_replica_is_told() {
+        let mut tables =
+            (0..).map(|number| Scenario::numbered(number, NODES)).map(|story| (story.table(), story));
+        let ((table, correct, letters), mut story) = tables
+            .find(|((table, correct, letters), story)| {
+                !story.judge(table, correct, *letters).convicted.is_empty()
+            })
+            .expect("twins are convicted sooner or later");
+        story.twinned.clear();
+        violates("twins-no-correct-replica-is-convicted", || {
+            story.judge(&table, &correct, letters);
+        });
+    }
+
+    #[test]
+    fn correct_replicas_that_do_not_go_on_are_told() {
+        let story = Scenario::numbered(0, NODES);
+        // Two of four are no quorum.
+        let mut table = Table::new(&[NodeId(1), NodeId(2)], NODES, &story.options());
+        violates("twins-liveness", || story.end(&mut table, &[0, 1], &mut 0));
     }
 }

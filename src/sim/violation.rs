@@ -73,6 +73,14 @@ pub fn catch<T>(body: impl FnOnce() -> T) -> Result<T, Violation> {
     result.map_err(|payload| Violation::of(&*payload))
 }
 
+/// Panics unless `body` finds that `property` does not hold.
+#[cfg(test)]
+#[track_caller]
+pub fn violates(property: &str, body: impl FnOnce()) {
+    let found = catch(body).expect_err("the property does not hold, and its checker says nothing");
+    assert_eq!(found.property, property, "{found}");
+}
+
 /// From now on a panic inside [`catch`] says nothing; any other is told as before.
 fn quiet() {
     static ONCE: Once = Once::new();

@@ -3,6 +3,7 @@
 
 mod documents;
 mod names;
+mod properties;
 mod shape;
 mod source;
 

@@ -35,3 +35,26 @@ pub fn check(host: &Host, core: &Raft, common: &Common) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::check::testing::{Leader, common, hosts};
+    use crate::sim::options::ProtocolName;
+    use crate::sim::violation::violates;
+
+    #[test]
+    fn a_core_that_keeps_more_than_its_limit_is_told() {
+        let mut leader = Leader::new();
+        (0..4).for_each(|_| leader.append());
+        leader.write();
+        assert_eq!((leader.core.durable(), leader.core.tail().len()), (leader.core.last(), 5));
+        let mut host = hosts(ProtocolName::Raft, 1).remove(0);
+        host.machine.applied = leader.core.last();
+        let mut common = common(ProtocolName::Raft, 1);
+        common.raft.cache_entries_max = 4;
+        check(&host, &leader.core, &common);
+        common.raft.cache_entries_max = 3;
+        violates("bounded-queues", || check(&host, &leader.core, &common));
+    }
+}

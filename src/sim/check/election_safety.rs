@@ -27,3 +27,19 @@ impl ElectionSafety {
         is_new
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::violation::violates;
+
+    #[test]
+    fn a_second_leader_of_a_term_is_told() {
+        let mut seen = ElectionSafety::default();
+        assert!(seen.leads(Term(1), NodeId(1)) && !seen.leads(Term(1), NodeId(1)));
+        assert!(seen.leads(Term(2), NodeId(2)), "another term may have another leader");
+        violates("election-safety", || {
+            seen.leads(Term(1), NodeId(2));
+        });
+    }
+}

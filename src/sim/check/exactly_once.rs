@@ -46,3 +46,32 @@ impl ExactlyOnce {
         self.refused.insert(name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::check::testing::entry;
+    use crate::sim::violation::violates;
+
+    #[test]
+    fn a_batch_that_takes_effect_twice_is_told_by_its_number_and_by_its_content() {
+        let (mut seen, first) = (ExactlyOnce::default(), entry(1, 1, b"x"));
+        seen.committed(&first, Some(Verdict::Applied));
+        seen.committed(&Entry { slot: Slot(2), ..first.clone() }, Some(Verdict::Duplicate));
+        seen.acknowledged(first.origin, 1, Slot(1));
+        violates("exactly-once", || seen.acknowledged(first.origin, 1, Slot(2)));
+        let again = |sequence, text| Entry { sequence, ..entry(1, 2, text) };
+        violates("exactly-once", || seen.committed(&again(1, b"y"), Some(Verdict::Applied)));
+        violates("exactly-once", || seen.committed(&again(2, b"x"), Some(Verdict::Applied)));
+    }
+
+    #[test]
+    fn a_batch_that_was_refused_and_takes_effect_is_told_in_either_order() {
+        let (mut seen, first) = (ExactlyOnce::default(), entry(1, 1, b"x"));
+        let refused = Entry { sequence: 2, ..entry(1, 2, b"y") };
+        seen.committed(&first, Some(Verdict::Applied));
+        seen.refused(refused.origin, refused.sequence);
+        violates("honest-refusal", || seen.refused(first.origin, first.sequence));
+        violates("honest-refusal", || seen.committed(&refused, Some(Verdict::Applied)));
+    }
+}

@@ -47,3 +47,26 @@ impl LeaderAppendOnly {
         (core.is_leader() && (boot, term) == (host.boot, core.term())).then_some(last)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::check::testing::{Leader, entry, hosts};
+    use crate::sim::options::ProtocolName;
+    use crate::sim::violation::violates;
+
+    #[test]
+    fn a_leader_that_writes_a_slot_again_or_has_lost_one_is_told() {
+        let (mut leader, mut seen) = (Leader::new(), LeaderAppendOnly::default());
+        let mut host = hosts(ProtocolName::Raft, 1).remove(0);
+        let before = leader.core.clone();
+        seen.observe(&host, &before);
+        leader.append();
+        seen.appended(&host, &leader.core, &entry(1, 2, b"x"));
+        seen.observe(&host, &leader.core);
+        violates("leader-append-only", || seen.appended(&host, &leader.core, &entry(1, 2, b"y")));
+        violates("leader-append-only", || seen.observe(&host, &before));
+        host.boot += 1;
+        seen.observe(&host, &before);
+    }
+}

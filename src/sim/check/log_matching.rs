@@ -36,3 +36,21 @@ impl LogMatching {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::check::testing::{entry, with_log};
+    use crate::sim::violation::violates;
+
+    #[test]
+    fn one_slot_and_term_with_two_contents_or_two_predecessors_is_told() {
+        let mut seen = LogMatching::default();
+        for _ in 0..2 {
+            seen.observe(&with_log(&[1, 2]), &entry(2, 2, b"x"));
+        }
+        seen.observe(&with_log(&[1, 3]), &entry(3, 2, b"y"));
+        violates("log-matching", || seen.observe(&with_log(&[1, 2]), &entry(2, 2, b"y")));
+        violates("log-matching", || seen.observe(&with_log(&[2, 2]), &entry(2, 2, b"x")));
+    }
+}

@@ -21,6 +21,8 @@ pub mod promises;
 pub mod raft;
 pub mod state_digest;
 pub mod state_machine_safety;
+#[cfg(test)]
+mod testing;
 pub mod validity;
 
 use super::coverage::{Coverage, Reached};

@@ -41,3 +41,35 @@ impl OneVote {
         hold!(PROPERTY, first == candidate, "{voter} votes for {first} and {candidate} in term {term}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::GROUP_ONE;
+    use crate::sim::check::testing::{hosts, recovered};
+    use crate::sim::options::ProtocolName;
+    use crate::sim::violation::violates;
+    use crate::wire::Record;
+
+    fn voter(term: u64, vote: Option<u8>) -> Raft {
+        recovered([Record::Vote { group: GROUP_ONE, term: Term(term), vote: vote.map(NodeId) }])
+    }
+
+    #[test]
+    fn a_vote_that_changes_within_a_term_is_told() {
+        let (host, mut seen) = (&hosts(ProtocolName::Raft, 1)[0], OneVote::default());
+        for (term, vote) in [(1, None), (1, Some(2)), (1, Some(2)), (2, Some(3))] {
+            seen.holds(host, &voter(term, vote));
+        }
+        violates("one-vote", || seen.holds(host, &voter(2, Some(2))));
+    }
+
+    #[test]
+    fn a_second_vote_of_a_term_is_told_in_whatever_life() {
+        let mut seen = OneVote::default();
+        for (term, candidate) in [(1, 2), (1, 2), (2, 3)] {
+            seen.granted(Term(term), NodeId(1), NodeId(candidate));
+        }
+        violates("one-vote", || seen.granted(Term(1), NodeId(1), NodeId(3)));
+    }
+}

@@ -58,15 +58,13 @@ impl PbftChecks {
             }
         }
         for (node, kind, _) in core.proofs() {
-            let is_liar = self.liars.contains(node);
-            hold!(ACCOUNTABLE, is_liar, "node {} convicts {node} by {kind}", host.id());
-            if self.convicted.insert(node) {
+            if self.convicts(host.id(), node, kind) {
                 coverage.saw(Reached::Convicted);
             }
         }
         self.begins(core);
         self.is_stable(host, core);
-        is_bounded(host, core);
+        is_bounded(host.id(), core.held(), core.options().window as usize, core.quorum().n());
     }
 
     /// These nodes lie: proofs against them are to be expected, and their words count for nothing.
@@ -76,6 +74,12 @@ impl PbftChecks {
     /// Against whom there is proof.
     pub fn convicted(&self) -> NodeSet {
         self.convicted
+    }
+
+    /// `id` has proof against `node`. True if this is new.
+    fn convicts(&mut self, id: NodeId, node: NodeId, kind: &str) -> bool {
+        hold!(ACCOUNTABLE, self.liars.contains(node), "node {id} convicts {node} by {kind}");
+        self.convicted.insert(node)
     }
 
     fn said(&mut self, hosts: &[Host], host: &Host, message: &Message) {
@@ -218,16 +222,11 @@ fn durable(host: &Host, view: View, vote: Vote, prepared: bool) {
 }
 
 /// Slots and batches in memory: a few windows of the one, a limit a node of the other.
-fn is_bounded(host: &Host, core: &Pbft) {
-    let (places, heard) = core.held();
-    let (id, window) = (host.id(), core.options().window as usize);
-    hold!(
-        BOUNDED,
-        places <= PLACES_OF_WINDOW * window,
-        "node {id} holds {places} slots of windows of {window}"
-    );
+fn is_bounded(id: NodeId, (places, heard): (usize, usize), window: usize, nodes: usize) {
+    let places_max = PLACES_OF_WINDOW * window;
+    hold!(BOUNDED, places <= places_max, "node {id} holds {places} slots of windows of {window}");
     // Those of its members, and of the operator.
-    let heard_max = HEARD_OF_NODE * (core.quorum().n() + 1);
+    let heard_max = HEARD_OF_NODE * (nodes + 1);
     hold!(BOUNDED, heard <= heard_max, "node {id} waits for {heard} batches");
 }
 
@@ -235,3 +234,103 @@ fn is_bounded(host: &Host, core: &Pbft) {
 const PLACES_OF_WINDOW: usize = 4;
 /// So many batches of one node may be waited for.
 const HEARD_OF_NODE: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{GROUP_ONE, Ticket};
+    use crate::sim::check::testing::{entry, hosts};
+    use crate::sim::options::ProtocolName;
+    use crate::sim::violation::violates;
+    use crate::wire::Record;
+    use crate::wire::pbft::Note;
+
+    const VIEW: View = View(0);
+
+    /// Four nodes of the first epoch.
+    fn four() -> (Vec<Host>, PbftChecks) {
+        let (hosts, mut checks) = (hosts(ProtocolName::Pbft, 4), PbftChecks::default());
+        checks
+            .epochs
+            .insert(VIEW.epoch(), (Slot::ZERO, hosts.iter().map(Host::id).collect(), Quorum::most(4)));
+        (hosts, checks)
+    }
+    fn vote(slot: u64, text: &'static [u8]) -> Vote {
+        Vote { slot: Slot(slot), digest: digest(&entry(0, slot, text)) }
+    }
+    /// The node's disk holds these notes.
+    fn write(host: &mut Host, notes: Vec<Note>) {
+        let records =
+            (1..).zip(notes).map(|(at, note)| (Ticket(at), Record::Pbft { group: GROUP_ONE, note }));
+        host.disk.write(records.collect());
+        host.disk.finish_all();
+    }
+
+    #[test]
+    fn a_word_that_is_not_on_the_disk_is_told() {
+        let ((mut hosts, mut checks), vote) = (four(), vote(1, b"x"));
+        let prepare = Message::Prepare { view: VIEW, votes: vec![vote] };
+        let mut say = |hosts: &[Host], message| checks.said(hosts, &hosts[0], message);
+        violates("pbft-durable-before-it-speaks", || say(&hosts, &prepare));
+        write(&mut hosts[0], vec![Note::Assigned { view: VIEW, vote }]);
+        say(&hosts, &prepare);
+        let commit = Message::Commit { view: VIEW, votes: vec![vote] };
+        violates("pbft-durable-before-it-speaks", || say(&hosts, &commit));
+        write(&mut hosts[0], vec![Note::Prepared { view: VIEW, vote }]);
+        violates("pbft-certificates", || say(&hosts, &commit));
+        hosts[1..3].iter_mut().for_each(|host| write(host, vec![Note::Assigned { view: VIEW, vote }]));
+        say(&hosts, &commit);
+    }
+
+    #[test]
+    fn two_values_of_a_replica_at_a_slot_are_told() {
+        let (mut hosts, mut checks) = four();
+        let both = [vote(1, b"x"), vote(1, b"y")];
+        write(&mut hosts[0], both.map(|vote| Note::Assigned { view: VIEW, vote }).into());
+        let [first, second] = both.map(|vote| Message::Prepare { view: VIEW, votes: vec![vote] });
+        (0..2).for_each(|_| checks.said(&hosts, &hosts[0], &first));
+        violates("pbft-one-value-a-slot", || checks.said(&hosts, &hosts[0], &second));
+    }
+
+    #[test]
+    fn checkpoints_that_differ_are_told() {
+        let (hosts, mut checks) = four();
+        let say = |vote| Message::Checkpoint { vote, signature: Default::default() };
+        checks.said(&hosts, &hosts[0], &say(vote(8, b"x")));
+        checks.said(&hosts, &hosts[1], &say(vote(8, b"x")));
+        checks.said(&hosts, &hosts[1], &say(vote(16, b"y")));
+        violates("pbft-checkpoint-agreement", || checks.said(&hosts, &hosts[2], &say(vote(8, b"y"))));
+    }
+
+    #[test]
+    fn a_decided_value_that_too_few_hold_is_told() {
+        let ((mut hosts, checks), decided) = (four(), entry(0, 1, b"x"));
+        let vote = vote(1, b"x");
+        let pre_prepared = Note::PrePrepared { view: VIEW, entry: decided.clone() };
+        write(&mut hosts[0], vec![pre_prepared.clone(), Note::Prepared { view: VIEW, vote }]);
+        write(&mut hosts[1], vec![Note::Prepared { view: VIEW, vote }]);
+        violates("pbft-certificates", || checks.is_held(&hosts, &decided));
+        write(&mut hosts[2], vec![Note::Prepared { view: VIEW, vote }]);
+        violates("pbft-decided-is-held", || checks.is_held(&hosts, &decided));
+        write(&mut hosts[2], vec![pre_prepared]);
+        checks.is_held(&hosts, &decided);
+    }
+
+    #[test]
+    fn proof_against_a_correct_replica_is_told() {
+        let mut checks = PbftChecks::default();
+        checks.expect_proofs(NodeSet::from_iter([NodeId(4)]));
+        assert!(checks.convicts(NodeId(1), NodeId(4), "equivocation"));
+        assert!(!checks.convicts(NodeId(2), NodeId(4), "equivocation"));
+        violates("pbft-no-correct-replica-is-convicted", || {
+            checks.convicts(NodeId(1), NodeId(2), "equivocation");
+        });
+    }
+
+    #[test]
+    fn a_replica_that_keeps_more_than_its_limits_is_told() {
+        is_bounded(NodeId(1), (PLACES_OF_WINDOW * 8, HEARD_OF_NODE * 5), 8, 4);
+        violates("pbft-bounded-memory", || is_bounded(NodeId(1), (PLACES_OF_WINDOW * 8 + 1, 0), 8, 4));
+        violates("pbft-bounded-memory", || is_bounded(NodeId(1), (0, HEARD_OF_NODE * 5 + 1), 8, 4));
+    }
+}

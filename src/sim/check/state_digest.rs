@@ -28,3 +28,22 @@ impl StateDigest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::check::testing::{entry, hosts};
+    use crate::sim::options::ProtocolName;
+    use crate::sim::violation::violates;
+
+    #[test]
+    fn two_states_at_a_slot_are_told() {
+        let mut hosts = hosts(ProtocolName::Raft, 3);
+        for (host, text) in hosts.iter_mut().zip([b"x", b"x", b"y"]) {
+            host.machine.apply(&entry(1, 1, text));
+        }
+        let mut seen = StateDigest::default();
+        hosts[..2].iter().for_each(|host| seen.applied(host));
+        violates("equal-state", || seen.applied(&hosts[2]));
+    }
+}

@@ -26,3 +26,21 @@ impl Validity {
         hold!(PROPERTY, !is_batch || is_known, "slot {}: nobody asked {} for this", entry.slot, entry.origin);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::NodeId;
+    use crate::sim::check::testing::entry;
+    use crate::sim::violation::violates;
+
+    #[test]
+    fn what_nobody_asked_for_is_told_unless_it_comes_from_a_liar() {
+        let (mut seen, asked, forged) = (Validity::default(), entry(1, 1, b"x"), entry(1, 2, b"y"));
+        seen.asked(asked.origin, asked.body.digest());
+        seen.committed(&asked, NodeSet::default());
+        seen.committed(&Entry { kind: EntryKind::Empty, ..forged.clone() }, NodeSet::default());
+        seen.committed(&forged, NodeSet::from_iter([NodeId(1)]));
+        violates("validity", || seen.committed(&forged, NodeSet::default()));
+    }
+}

@@ -22,6 +22,12 @@ const KEPT_MAX: usize = 4096;
 const STEPS_MAX: u64 = 4_000_000;
 /// Events between two looks at what agents count.
 const LOOK_EVERY: u64 = 1024;
+/// Of what clients were told.
+const LINEARIZABILITY: &str = "linearizability";
+/// One leader a term.
+const ELECTION_SAFETY: &str = "election safety";
+/// Equal digests at equal slots.
+const STATE_MACHINE_SAFETY: &str = "state machine safety";
 /// Every queue has a limit.
 const BOUNDED_MEMORY: &str = "bounded memory";
 /// What agents hold back: a figure and its limit.
@@ -71,11 +77,7 @@ impl Checks {
         let life = node.life.as_mut().expect("it has just had a turn");
         let (leader, term) = (life.told.leader.get(), life.told.term.get());
         if leader != 0 {
-            let known = *self.leaders.entry(term).or_insert(leader);
-            assert!(
-                known == leader || self.lenient,
-                "election safety: term {term} has leaders {known} and {leader}"
-            );
+            self.leads(term, leader);
         }
         self.applied = self.applied.max(life.store.applied.get());
         let slot = life.store.digest_slot.get();
@@ -95,10 +97,16 @@ impl Checks {
         }
     }
 
+    fn leads(&mut self, term: u64, leader: u64) {
+        let known = *self.leaders.entry(term).or_insert(leader);
+        let is_one = known == leader || self.lenient;
+        hold!(ELECTION_SAFETY, is_one, "term {term} has leaders {known} and {leader}");
+    }
+
     fn digest(&mut self, slot: u64, digest: u64, node: usize) {
         let (known, first) = *self.digests.entry(slot).or_insert((digest, node));
         hold!(
-            "state machine safety",
+            STATE_MACHINE_SAFETY,
             known == digest || self.lenient,
             "at slot {slot} node {} has {known:x}, node {} has {digest:x}",
             first + 1,
@@ -132,7 +140,7 @@ impl Checks {
         if report.verdict == Verdict::NotLinearizable {
             let offence = report.offences.first();
             let (failed, keys) = (report.failed.len(), history.keys.len());
-            fail("linearizability", format_args!("{failed} of {keys} keys have no order: {offence:#?}"));
+            fail(LINEARIZABILITY, format_args!("{failed} of {keys} keys have no order: {offence:#?}"));
         }
         report.undecided.len() as u64
     }
@@ -161,4 +169,40 @@ impl Report for Bounds {
         hold!(BOUNDED_MEMORY, limit.is_none_or(|(_, most)| value <= *most), "{name} is {value}");
     }
     fn latency(&mut self, _: &'static str, _: &'static str, _: &[(&'static str, &str)], _: &Histogram<u64>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::GROUP_ONE;
+    use crate::sim::violation::violates;
+
+    const OPTIONS: store::Options =
+        store::Options { group: GROUP_ONE, key: store::HashKey([7; 16]), bucket_bits: 6 };
+
+    #[test]
+    fn a_second_leader_of_a_term_is_told_but_where_a_device_has_lied() {
+        let mut checks = Checks::new(OPTIONS);
+        [(1, 1), (1, 1), (2, 3)].into_iter().for_each(|(term, leader)| checks.leads(term, leader));
+        violates("election safety", || checks.leads(2, 1));
+        checks.lenient = true;
+        checks.leads(2, 1);
+    }
+
+    #[test]
+    fn two_digests_at_a_slot_are_told() {
+        let mut checks = Checks::new(OPTIONS);
+        checks.digest(1, 5, 0);
+        checks.digest(1, 5, 1);
+        checks.digest(2, 6, 1);
+        violates("state machine safety", || checks.digest(2, 5, 0));
+    }
+
+    #[test]
+    fn a_figure_beyond_its_limit_is_told() {
+        let tell = |value| Bounds.gauge("quorate_client_connections", "", &[], value);
+        tell(64.0);
+        Bounds.gauge("quorate_store_keys", "", &[], 1e9);
+        violates("bounded memory", || tell(65.0));
+    }
 }

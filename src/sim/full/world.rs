@@ -34,6 +34,8 @@ const TAMPERED_ENDS: &str = "tampered connections end";
 const PROGRESS: &str = "progress after healing";
 /// Turns in a row, a microsecond apart, that an agent may ask for and do nothing in: a core would burn for as long.
 const VAIN_WAKES_MAX: u32 = 1000;
+/// Who has nothing to do sleeps.
+const BUSY: &str = "no busy waiting";
 /// Starts in vain, all faults healed, after which a node is taken to refuse.
 const VAIN_STARTS_MAX: u32 = 3;
 
@@ -467,8 +469,7 @@ impl World {
         let in_vain = turn.was_idle && due <= running.driver.now;
         let outside = &mut self.outside[node];
         outside.vain_wakes = if in_vain { outside.vain_wakes + 1 } else { 0 };
-        let rests = outside.vain_wakes < VAIN_WAKES_MAX;
-        hold!("no busy waiting", rests, "node {}: {:?} with nothing to do", node + 1, running.impatient());
+        must_rest(outside.vain_wakes, node, || running.impatient());
         let at = self.nodes[node].world_time(due).max(self.now + 1000);
         if self.outside[node].wake_at.is_none_or(|planned| at < planned) {
             self.outside[node].wake_at = Some(at);
@@ -670,14 +671,33 @@ impl World {
     }
 }
 
+/// Who is woken again and again and has nothing to do would take a whole core.
+fn must_rest(vain_wakes: u32, node: usize, impatient: impl FnOnce() -> Vec<&'static str>) {
+    let rests = vain_wakes < VAIN_WAKES_MAX;
+    hold!(BUSY, rests, "node {}: {:?} with nothing to do", node + 1, impatient());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::violation::violates;
 
     #[test]
     fn a_calm_cluster_elects_a_leader_and_answers() {
         let outcome = World::run_swarm(1, Swarm::calm(3), 20_000);
         assert!(100 < outcome.acknowledged && 100 < outcome.reads, "{outcome:?}");
         assert_eq!((outcome.failures, outcome.refusals, outcome.waiting, outcome.lives), (0, 0, 0, 3));
+    }
+
+    #[test]
+    fn a_node_that_never_rests_is_told() {
+        must_rest(VAIN_WAKES_MAX - 1, 0, Vec::new);
+        violates("no busy waiting", || must_rest(VAIN_WAKES_MAX, 0, || vec!["log"]));
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_go_on_is_told() {
+        let world = World::new(1, Swarm::calm(3));
+        violates("progress after healing", || world.stuck(None));
     }
 }
