@@ -1,6 +1,6 @@
 //! What the log costs: CPU a record on the append path, durable batches a second, recovery's speed.
 //!
-//! `cargo bench --bench log [-- --full]`. The directory is `QUORATE_BENCH_DIR` or the temporary one.
+//! `cargo bench --bench log` runs it in full; without `--bench` it runs small, as a test. The directory is `QUORATE_BENCH_DIR` or the temporary one.
 
 use bytes::Bytes;
 use quorate::base::{Body, GROUP_ONE, NodeId, Slot, Ticket};
@@ -113,7 +113,7 @@ fn durable(
 }
 
 fn main() {
-    let full = std::env::args().any(|a| a == "--full");
+    let full = std::env::args().any(|a| a == "--bench");
     for body in [64, 1024, 16 << 10] {
         append_in_memory(if full { 200_000 } else { 2_000 }, body);
     }

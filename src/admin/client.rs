@@ -45,6 +45,16 @@ pub enum ClientError {
         /// Why.
         error: io::Error,
     },
+    /// The answer to a request that changes something did not come.
+    #[error(
+        "{address} was asked and did not answer: {error}; it may have been done, ask where the nodes stand"
+    )]
+    Unknown {
+        /// Where.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
     /// Something else listens there.
     #[error("{address} does not speak like a Quorate node: {why}")]
     Foreign {
@@ -88,9 +98,13 @@ impl Client {
         self.exchange("GET", path)
     }
 
-    /// `POST path` with the token.
+    /// `POST path` with the token. When the answer is lost, it may have been done.
     pub fn post(&self, path: &str) -> Result<Reply, ClientError> {
-        self.accept(self.exchange("POST", path)?)
+        let reply = self.exchange("POST", path).map_err(|error| match error {
+            ClientError::Broken { address, error } => ClientError::Unknown { address, error },
+            other => other,
+        });
+        self.accept(reply?)
     }
 
     fn accept(&self, reply: Reply) -> Result<Reply, ClientError> {
@@ -115,6 +129,9 @@ impl Client {
         stream.write_all(head.as_bytes()).map_err(broken)?;
         let mut bytes = Vec::new();
         (&mut stream).take(RESPONSE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(broken)?;
+        if bytes.is_empty() {
+            return Err(broken(io::ErrorKind::UnexpectedEof.into()));
+        }
         read_reply(&bytes).map_err(|why| self.foreign(why))
     }
 
@@ -184,6 +201,22 @@ mod tests {
         for bytes in odd {
             assert!(read_reply(bytes).is_err(), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_change_whose_answer_is_lost_may_have_been_made() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client::new(&listener.local_addr().unwrap().to_string(), Duration::from_secs(5), None);
+        let reset = std::thread::spawn(move || {
+            for _ in 0..2 {
+                // Closed with bytes unread: the other side is told that the connection is reset.
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.read_exact(&mut [0; 1]).unwrap();
+            }
+        });
+        assert!(matches!(client.post("/leader/transfer"), Err(ClientError::Unknown { .. })));
+        assert!(matches!(client.get("/statusz"), Err(ClientError::Broken { .. })));
+        reset.join().unwrap();
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Event {
         peers: String,
         /// Where this plane listens.
         admin: String,
+        /// What the kernel offers the data plane.
+        kernel: String,
     },
     /// The node goes down in order.
     Stop {
@@ -37,7 +39,7 @@ pub enum Event {
         /// What was wrong with the end that was cut, for it was not wholly written when the node died.
         torn: Option<String>,
     },
-    /// This node stands for election.
+    /// This node stands for election, or asks for another view: not one that only votes.
     ElectionStarted {
         /// Raft's term.
         term: u64,
@@ -57,6 +59,8 @@ pub enum Event {
         term: u64,
         /// Why.
         cause: Cow<'static, str>,
+        /// It lets another lead of its own accord: nothing is wrong.
+        in_order: bool,
     },
     /// A link is up.
     PeerUp {
@@ -109,6 +113,8 @@ pub enum Event {
         /// Why it failed.
         why: String,
     },
+    /// The disk of the log has space again: writes are taken.
+    DiskRoom,
     /// There is proof that a replica lies: it is no longer followed as a primary.
     Convicted {
         /// Who.
@@ -201,6 +207,7 @@ impl Event {
             Event::SnapshotFailed { .. } => "snapshot_failed",
             Event::Stall { .. } => "stall",
             Event::DiskError { .. } => "disk_error",
+            Event::DiskRoom => "disk_room",
             Event::Convicted { .. } => "convicted",
             Event::Refused { .. } => "refused",
             Event::Warning { .. } => "warning",
@@ -211,6 +218,7 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Event::SnapshotFailed { .. } | Event::DiskError { .. } | Event::Convicted { .. } => Level::Error,
+            Event::LeaderLost { in_order: true, .. } => Level::Info,
             Event::LeaderLost { .. } | Event::PeerDown { .. } | Event::Stall { .. } => Level::Warn,
             Event::Refused { .. } | Event::Warning { .. } => Level::Warn,
             _ => Level::Info,
@@ -220,18 +228,19 @@ impl Event {
     /// Its parts, in the order of the line.
     pub fn fields(&self) -> Vec<(&'static str, Field<'_>)> {
         match self {
-            Event::Start { version, clients, peers, admin } => vec![
+            Event::Start { version, clients, peers, admin, kernel } => vec![
                 ("version", (*version).into()),
                 ("clients", clients.as_str().into()),
                 ("peers", peers.as_str().into()),
                 ("admin", admin.as_str().into()),
+                ("kernel", kernel.as_str().into()),
             ],
             Event::Stop { why } => vec![("why", why.as_ref().into())],
             Event::Recovered { last, took, torn } => {
                 let torn = torn.iter().map(|flaw| ("torn", flaw.as_str().into()));
                 [("last", (*last).into()), ("ms", (*took).into())].into_iter().chain(torn).collect()
             }
-            Event::ElectionStarted { term, cause } | Event::LeaderLost { term, cause } => {
+            Event::ElectionStarted { term, cause } | Event::LeaderLost { term, cause, .. } => {
                 vec![("term", (*term).into()), ("cause", cause.as_ref().into())]
             }
             Event::LeaderElected { leader, term } => {
@@ -256,6 +265,7 @@ impl Event {
             Event::DiskError { operation, why } => {
                 vec![("operation", operation.as_ref().into()), ("why", why.as_str().into())]
             }
+            Event::DiskRoom => Vec::new(),
             Event::Convicted { peer, kind } => vec![("peer", (*peer).into()), ("kind", kind.as_ref().into())],
             Event::Refused { who, why } => vec![("who", who.as_str().into()), ("why", why.as_ref().into())],
             Event::Warning { what } => vec![("what", what.as_str().into())],

@@ -1,11 +1,14 @@
 //! `quorate client`: a native client of a PBFT group, for Redis clients beside it.
 
 use super::exit::{Exit, Failure};
+use super::output::Output;
 use super::settings::Settings;
 use super::start::stop_with_stdin;
+use crate::base::NodeId;
 use crate::crypto::SecretKey;
 use crate::node::outside::Outside;
 use clap::Args;
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Which client, and where Redis clients find it.
@@ -25,7 +28,7 @@ pub struct ClientArgs {
 }
 
 /// Runs the command.
-pub fn run(args: &ClientArgs) -> Result<(), Failure> {
+pub fn run(args: &ClientArgs, output: Output) -> Result<(), Failure> {
     let config = args.settings.resolve()?;
     let path = &args.key_file;
     let text = std::fs::read_to_string(path).map_err(|e| Failure::io(path, "read it", &e))?;
@@ -41,5 +44,19 @@ pub fn run(args: &ClientArgs) -> Result<(), Failure> {
     if args.stop_with_stdin {
         stop_with_stdin()?;
     }
-    Ok(Outside { config, secret, listen: args.listen.clone() }.run()?)
+    let announce = |id: NodeId| {
+        let clients = &args.listen;
+        output.print(
+            || format!("quorate client {id} ready: clients {clients}"),
+            || json!({"ready": true, "client": id.0, "clients": clients}),
+        );
+    };
+    Ok(Outside { config, secret, listen: args.listen.clone() }.run(announce)?)
+}
+
+impl ClientArgs {
+    /// Whether whoever reads standard error wants JSON.
+    pub fn logs_json(&self) -> bool {
+        self.settings.logs_json()
+    }
 }

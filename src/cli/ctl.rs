@@ -61,6 +61,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         let exit = match error {
             ClientError::Connect { .. } | ClientError::Broken { .. } => Exit::NoConnection,
+            ClientError::Unknown { .. } => Exit::Unknown,
             ClientError::Foreign { .. } | ClientError::Refused { .. } => Exit::ServerError,
         };
         Failure::new(exit, error.to_string())

@@ -4,6 +4,7 @@
 
 use super::exit::{Exit, Failure};
 use super::output::{Output, columns};
+use crate::admin::Token;
 use crate::base::NodeId;
 use crate::config::limits::{CLIENTS_MAX, NODES_MAX};
 use crate::config::{self, units};
@@ -253,7 +254,8 @@ impl Plan {
         let mut entropy = SystemEntropy;
         let mut random = [0; 32];
         entropy.fill(&mut random);
-        write_new(&self.layout.token_file, &format!("{}\n", hexadecimal(&random)), 0o600)?;
+        Token::create(&self.layout.token_file, random)
+            .map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
         if !self.together {
             entropy.fill(&mut random);
             write_new(&self.password_file(), &format!("{}\n", hexadecimal(&random[..16])), 0o600)?;

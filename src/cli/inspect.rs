@@ -87,7 +87,15 @@ fn superblock(dir: &Path, output: Output) -> Result<(), Failure> {
         },
         || json!(report),
     );
-    Ok(())
+    let damaged = ["first", "second"].into_iter().zip(&report.is_valid).find(|(_, valid)| !**valid);
+    damaged.map_or(Ok(()), |(which, _)| {
+        let why = format!(
+            "{}: the {which} copy does not verify; the node starts by the other one and then writes both anew. Unless power failed in \
+             the midst of a start, see to the disk",
+            report.file.display()
+        );
+        Err(Failure::new(Exit::CheckFailed, why))
+    })
 }
 
 fn log(args: &LogArgs, output: Output) -> Result<(), Failure> {

@@ -88,6 +88,12 @@ pub fn main() -> std::process::ExitCode {
     panic::install();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if error.use_stderr() && wants_json(std::env::args_os()) => {
+            let text = error.render().to_string();
+            let what = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+            report(Output::Json, &Failure::new(Exit::Usage, what.replace('\n', " ")));
+            return Exit::Usage.into();
+        }
         Err(error) => {
             // Help and version come here too, and are no error. Nothing helps when even this cannot be printed.
             let _ = error.print();
@@ -97,7 +103,7 @@ pub fn main() -> std::process::ExitCode {
     match cli.run() {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
-            report(cli.output, &failure);
+            report(cli.output_of_errors(), &failure);
             failure.exit.into()
         }
     }
@@ -112,7 +118,7 @@ impl Cli {
             Command::Bench(args) => bench::run(args, self.output),
             Command::LimitNode(args) => bench::run_limit_node(args),
             Command::Proxy(command) => proxy::run(command, self.output),
-            Command::Client(args) => client::run(args),
+            Command::Client(args) => client::run(args, self.output),
             Command::Ctl(args) => ctl::run(args, self.output),
             Command::Inspect(command) => inspect::run(command, self.output),
             Command::Config(command) => configure::run(command, self.output),
@@ -123,6 +129,23 @@ impl Cli {
             Command::Version => version::run(self.output),
         }
     }
+
+    /// Why a process ended stands at the end of its log lines: it is JSON where they are.
+    fn output_of_errors(&self) -> Output {
+        let logs_json = match &self.command {
+            Command::Start(args) => args.logs_json(),
+            Command::Client(args) => args.logs_json(),
+            _ => false,
+        };
+        if logs_json { Output::Json } else { self.output }
+    }
+}
+
+/// Whether a command line that cannot be parsed asks for JSON.
+fn wants_json(args: impl Iterator<Item = std::ffi::OsString>) -> bool {
+    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let apart = args.windows(2).any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json");
+    apart || args.iter().any(|arg| ["-ojson", "-o=json", "--output=json"].contains(&arg.as_str()))
 }
 
 fn report(output: Output, failure: &Failure) {
@@ -142,6 +165,22 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_command_line_may_ask_for_json() {
+        let asks = |line: &str| wants_json(line.split(' ').map(Into::into));
+        for line in [
+            "quorate -o json nosuch",
+            "quorate ctl --output json",
+            "quorate x --output=json",
+            "quorate x -ojson",
+        ] {
+            assert!(asks(line), "{line}");
+        }
+        for line in ["quorate nosuch", "quorate -o text json", "quorate json -o"] {
+            assert!(!asks(line), "{line}");
+        }
     }
 
     #[test]

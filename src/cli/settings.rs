@@ -52,6 +52,12 @@ impl Settings {
     pub fn resolve(&self) -> Result<Resolved, Failure> {
         Ok(self.layers()?.resolve()?)
     }
+    /// Whether lines on standard error are to be JSON, as far as that can be told of settings that perhaps do not hold.
+    pub fn logs_json(&self) -> bool {
+        let is_said = |layers: Layers| layers.settings.get("log_lines.format").map(|s| s.text == "json");
+        let said = self.layers().ok().and_then(is_said);
+        said.unwrap_or_else(|| self.over.log_format.as_deref() == Some("json"))
+    }
 }
 
 impl Overrides {

@@ -5,10 +5,11 @@ use super::output::Output;
 use super::settings::Settings;
 use crate::config::{ProtocolKind, Resolved, units};
 use crate::io::clock;
-use crate::node;
 use crate::node::liar::Lies;
+use crate::node::{self, Ready};
 use crate::protocol::pbft::liars::Attack;
 use clap::Args;
+use serde_json::json;
 use std::io::Read;
 
 /// Which node, and what differs from its file.
@@ -72,14 +73,31 @@ fn parse_skew(text: &str) -> Result<i64, String> {
 }
 
 /// Runs the command.
-pub fn run(args: &StartArgs, _output: Output) -> Result<(), Failure> {
+pub fn run(args: &StartArgs, output: Output) -> Result<(), Failure> {
     let config = args.settings.resolve()?;
     let lies = lies(args, &config)?;
     if args.stop_with_stdin {
         stop_with_stdin()?;
     }
     clock::skew_wall(args.clock_skew);
-    node::run(config, lies).map_err(Failure::from)
+    node::run(config, lies, |ready| announce(ready, output)).map_err(Failure::from)
+}
+
+/// The one line on standard output that supervisors and people wait for.
+fn announce(Ready { node, clients, peers, admin }: &Ready, output: Output) {
+    output.print(
+        || {
+            format!("quorate node {node} ready: clients {clients}, peers {peers}, service plane http://{admin}")
+        },
+        || json!({"ready": true, "node": node.0, "clients": clients, "peers": peers, "admin": admin.to_string()}),
+    );
+}
+
+impl StartArgs {
+    /// Whether whoever reads standard error wants JSON.
+    pub fn logs_json(&self) -> bool {
+        self.settings.logs_json()
+    }
 }
 
 impl From<node::RunError> for Failure {

@@ -11,7 +11,8 @@ pub fn run(output: Output) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
     // Set by whoever builds a release: QUORATE_COMMIT=$(git rev-parse --short HEAD) cargo build --release
     let commit = option_env!("QUORATE_COMMIT");
-    let features = if cfg!(feature = "canaries") { vec!["canaries"] } else { vec![] };
+    let built = [("byzantine", cfg!(feature = "byzantine")), ("canaries", cfg!(feature = "canaries"))];
+    let features: Vec<&str> = built.into_iter().filter(|(_, with)| *with).map(|(name, _)| name).collect();
     output.print(
         || {
             let row = |name: &str, value: String| vec![name.to_owned(), value];

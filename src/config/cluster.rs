@@ -54,31 +54,4 @@ impl Cluster {
     pub fn nodes(&self) -> NodeSet {
         self.members.iter().map(|m| m.id).collect()
     }
-    /// How many members make a majority.
-    pub fn majority(&self) -> usize {
-        self.members.len() / 2 + 1
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cluster(id: u8, members: u8) -> Cluster {
-        let member = |n| Member {
-            id: NodeId(n),
-            peer: format!("10.0.0.{n}:7300"),
-            client: format!("10.0.0.{n}:6379"),
-            admin: None,
-            key: PublicKey([n; 32]),
-            signing_key: None,
-        };
-        Cluster { id: ClusterId([id; 16]), members: (1..=members).map(member).collect(), clients: Vec::new() }
-    }
-
-    #[test]
-    fn a_majority_is_more_than_half() {
-        let majorities: Vec<usize> = (1..=7).map(|n| cluster(1, n).majority()).collect();
-        assert_eq!(majorities, [1, 2, 2, 3, 3, 4, 4]);
-    }
 }

@@ -364,7 +364,7 @@ pub const KNOBS: &[Knob] = &[
         "placement.cores",
         integer(1, limits::CORES_MAX),
         Value("1"),
-        "Threads of the data plane. More pay only where authentication or disk is dear: a hop between sleeping cores costs 2.5 us.",
+        "Threads of the data plane. More pay only where authentication or disk is dear: a hop between sleeping cores costs 2.5 us. One shard uses at most 4; a larger number means 4, with a warning.",
     ),
     knob(
         "placement.first_core",

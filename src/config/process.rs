@@ -71,7 +71,8 @@ pub struct Client {
     pub arguments_max: usize,
     /// Most commands of one connection that wait for an answer; more are left unread.
     pub pipeline_max: usize,
-    /// Most bytes of answers that one connection leaves unread before it is no longer read from; four times that closes it.
+    /// Most bytes of answers that one connection leaves unread before it is no longer read from. One that then takes nothing
+    /// for 30 s is closed.
     pub output_bytes_max: usize,
     /// Most bytes of commands of all connections that wait for an answer.
     pub pending_bytes_max: usize,

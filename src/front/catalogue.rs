@@ -1,6 +1,6 @@
 //! COMMAND: what the table of commands tells clients.
 
-use super::local::{compose, unknown_subcommand};
+use super::local::{compose, other_subcommand};
 use super::session::{Args, Desk, Session, wrong_number};
 use crate::resp::command::{Command, Flags, Keys};
 use crate::resp::reply::Writer;
@@ -22,7 +22,7 @@ pub(super) fn answer(session: &mut Session, desk: &mut Desk, args: Args) {
     } else if args.is(1, "DOCS") {
         compose(session, desk, |_, out| docs(args, out));
     } else {
-        unknown_subcommand(session, desk, args);
+        other_subcommand(session, desk, args);
     }
 }
 

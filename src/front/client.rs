@@ -1,6 +1,6 @@
 //! CLIENT: who is connected, and what this connection is called and sent.
 
-use super::local::{compose, integer, unknown_subcommand};
+use super::local::{compose, integer, other_subcommand};
 use super::session::{Args, Desk, Identity, Replies, Session, wrong_number};
 use crate::base::Instant;
 use crate::resp::reply::Version;
@@ -83,7 +83,7 @@ pub(super) fn answer(session: &mut Session, desk: &mut Desk, args: Args) {
     } else if args.is(1, "GETREDIR") {
         session.reply(desk, |out| out.integer(-1));
     } else {
-        unknown_subcommand(session, desk, args);
+        other_subcommand(session, desk, args);
     }
 }
 

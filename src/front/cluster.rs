@@ -2,7 +2,7 @@
 //!
 //! Every node answers every command, so that this serves clients that want a topology and obliges none.
 
-use super::local::{compose, unknown_subcommand};
+use super::local::{compose, other_subcommand};
 use super::session::{Args, Desk, Session, wrong_number};
 use super::view::{Member, View};
 use crate::base::NodeId;
@@ -14,7 +14,7 @@ const SLOTS: u16 = 16384;
 pub(super) fn answer(session: &mut Session, desk: &mut Desk, args: Args) {
     let known = ["INFO", "MYID", "MYSHARDID", "SLOTS", "SHARDS", "NODES", "KEYSLOT"];
     let Some(name) = known.iter().find(|name| args.is(1, name)) else {
-        return unknown_subcommand(session, desk, args);
+        return other_subcommand(session, desk, args);
     };
     let count = if *name == "KEYSLOT" { 3 } else { 2 };
     if args.len() != count {

@@ -1,6 +1,6 @@
 //! INFO, ROLE and CONFIG GET: facts and figures of this node in the form that clients and tools parse.
 
-use super::local::{compose, unknown_subcommand};
+use super::local::{compose, other_subcommand};
 use super::session::{Args, Desk, Session, wrong_number};
 use super::view::REDIS_VERSION;
 use crate::base::NodeId;
@@ -182,7 +182,7 @@ pub(super) fn config(session: &mut Session, desk: &mut Desk, args: Args) {
         return session.error(desk, "ERR counters are read by collectors and are never reset");
     }
     if !args.is(1, "GET") {
-        return unknown_subcommand(session, desk, args);
+        return other_subcommand(session, desk, args);
     }
     if args.len() < 3 {
         return session.error(desk, &wrong_number("config|get"));

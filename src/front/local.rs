@@ -1,7 +1,7 @@
 //! Commands that concern the connection or this node alone: answered here and now, in their place among the others.
 
 use super::session::{Args, Desk, Replies, Session, wrong_number};
-use super::{catalogue, client, cluster, info};
+use super::{catalogue, client, cluster, help, info};
 use crate::resp::command::Local;
 use crate::resp::reply::{Version, Writer};
 
@@ -41,8 +41,17 @@ pub(super) fn compose(session: &mut Session, desk: &mut Desk, write: impl FnOnce
     session.reply(desk, |out| out.raw(&bytes));
 }
 
-/// Redis's text for a subcommand that there is not.
-pub(super) fn unknown_subcommand(session: &mut Session, desk: &mut Desk, args: Args) {
+/// HELP, and Redis's text for a subcommand that there is not.
+pub(super) fn other_subcommand(session: &mut Session, desk: &mut Desk, args: Args) {
+    if args.is(1, "HELP")
+        && args.len() == 2
+        && let Some(lines) = help::of(args.at(0))
+    {
+        return session.reply(desk, |out| {
+            out.array(lines.clone().count());
+            lines.for_each(|line| out.simple(&line));
+        });
+    }
     let quoted = |index: usize| {
         let arg = args.at(index);
         String::from_utf8_lossy(&arg[..arg.len().min(128)]).into_owned()
@@ -221,14 +230,14 @@ fn acl(session: &mut Session, desk: &mut Desk, args: Args) {
     if args.is(1, "WHOAMI") && args.len() == 2 {
         return session.reply(desk, |out| out.bulk(b"default"));
     }
-    unknown_subcommand(session, desk, args);
+    other_subcommand(session, desk, args);
 }
 
 fn module(session: &mut Session, desk: &mut Desk, args: Args) {
     if args.is(1, "LIST") && args.len() == 2 {
         return session.reply(desk, |out| out.array(0));
     }
-    unknown_subcommand(session, desk, args);
+    other_subcommand(session, desk, args);
 }
 
 fn latency(session: &mut Session, desk: &mut Desk, args: Args) {
@@ -239,7 +248,7 @@ fn latency(session: &mut Session, desk: &mut Desk, args: Args) {
     } else if args.is(1, "RESET") {
         session.reply(desk, |out| out.integer(0));
     } else {
-        unknown_subcommand(session, desk, args);
+        other_subcommand(session, desk, args);
     }
 }
 
@@ -251,7 +260,7 @@ fn slowlog(session: &mut Session, desk: &mut Desk, args: Args) {
     } else if args.is(1, "RESET") {
         session.reply(desk, |out| out.ok());
     } else {
-        unknown_subcommand(session, desk, args);
+        other_subcommand(session, desk, args);
     }
 }
 

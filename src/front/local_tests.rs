@@ -55,6 +55,29 @@ fn simple_answers() {
 }
 
 #[test]
+fn help_names_every_subcommand_that_is_answered() {
+    let mut client = Client::new();
+    let module = "*5\r\n+MODULE <subcommand> [<arg> [value] [opt] ...]. Subcommands are:\r\n+LIST\r\n+    Empty: there are no \
+                  modules.\r\n+HELP\r\n+    Print this help.\r\n";
+    assert_eq!(client.ask("module help"), module);
+    for command in ["ACL", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "LATENCY", "MODULE", "SLOWLOG"] {
+        let help = client.ask(&format!("{command} HELP"));
+        let names = help
+            .lines()
+            .filter_map(|line| line.strip_prefix('+'))
+            .filter(|line| !line.starts_with([' ', '(']));
+        for name in names.filter_map(|line| line.split(' ').next()).filter(|name| *name != command) {
+            let said = client.ask(&format!("{command} {name}"));
+            assert!(!said.contains("unknown subcommand"), "{command} {name}: {said}");
+        }
+        assert!(
+            client.ask(&format!("{command} NOSUCH")).contains(&format!("Try {command} HELP")),
+            "{command}"
+        );
+    }
+}
+
+#[test]
 fn names_that_would_break_a_line_or_are_too_long_are_refused() {
     let mut client = Client::new();
     assert!(client.ask("CLIENT SETNAME \"a b\"").starts_with("-ERR Client names cannot contain spaces"));

@@ -36,6 +36,7 @@ mod catalogue;
 mod client;
 mod cluster;
 mod gather;
+mod help;
 mod info;
 mod local;
 mod order;

@@ -5,6 +5,7 @@
 //! happening and once more, with `last` set, when they end.
 
 use crate::base::{Instant, Stamp};
+use crate::meter::Report;
 use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
@@ -276,6 +277,8 @@ pub trait Driver {
     fn received(&self, buffer: BufferId, len: usize) -> &[u8];
     /// Gives a receive buffer back to the kernel.
     fn recycle(&mut self, buffer: BufferId);
+    /// Tells what it has done so far, as the driver of that core.
+    fn report(&self, _core: &str, _to: &mut dyn Report) {}
     /// What wakes this driver.
     fn doorbell(&self) -> Arc<dyn Doorbell>;
 }

@@ -26,6 +26,7 @@ pub use setup::{Capabilities, Mode, UringOptions};
 use super::clock;
 use super::driver::{Buffer, BufferId, Completion, Doorbell, Driver, Fd, FileId, Op, OpenOptions, Token};
 use crate::base::{Instant, Stamp};
+use crate::meter::Report;
 use doorbell::Bell;
 use error::Machine;
 use files::{Files, Pool};
@@ -141,6 +142,32 @@ impl Uring {
     /// What was done so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// The same for metrics.
+    fn count(&self, core: &str, to: &mut dyn Report) {
+        let Counters { enters, parks, submissions, completions, buffers_exhausted, accepts_put_off, rings } =
+            self.counters;
+        let labels = &[("core", core)];
+        for (name, help, value) in [
+            ("quorate_ring_enters_total", "System calls io_uring_enter.", enters),
+            ("quorate_ring_parks_total", "Of these, ones that could sleep.", parks),
+            ("quorate_ring_submissions_total", "Requests given to the kernel.", submissions),
+            ("quorate_ring_completions_total", "Results taken from the kernel.", completions),
+            ("quorate_ring_wakes_total", "Times that another core woke this one.", rings),
+            (
+                "quorate_ring_buffers_exhausted_total",
+                "Receives that found no buffer and were armed anew.",
+                buffers_exhausted,
+            ),
+            (
+                "quorate_ring_accepts_put_off_total",
+                "Connections refused or put off for want of descriptors, memory or places.",
+                accepts_put_off,
+            ),
+        ] {
+            to.counter(name, help, labels, value);
+        }
     }
 
     fn refresh(&mut self) {
@@ -344,6 +371,9 @@ impl Driver for Uring {
     }
     fn recycle(&mut self, buffer: BufferId) {
         self.buffers.recycle(buffer.0);
+    }
+    fn report(&self, core: &str, to: &mut dyn Report) {
+        self.count(core, to);
     }
     fn doorbell(&self) -> Arc<dyn Doorbell> {
         Arc::new(self.bell.clone())

@@ -10,6 +10,7 @@ use super::proxy::{Shape, profile};
 use super::run::{self, Options, Outcome, Target};
 use super::witness::Witness;
 use super::workload::KEY_PREFIX;
+use crate::config::units;
 use crate::io::entropy::{Entropy, SystemEntropy};
 use crate::protocol::pbft::liars::Attack;
 use clap::Args;
@@ -151,19 +152,16 @@ fn attacks() -> PossibleValuesParser {
     PossibleValuesParser::new(attack_names().chain([ALL_ATTACKS]))
 }
 
-/// A time with its unit: `3s`, `250ms`, `2m`.
+/// A time as in a configuration, `3s`, `250ms`, `2min`; and, as other benches take it, a bare number of seconds, or `2m`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let seconds = match unit {
-        "ms" => 1e-3,
-        "s" | "" => 1.0,
-        "m" => 60.0,
-        _ => return Err(format!("{unit:?} is no unit of time; use ms, s or m")),
+    let text = text.trim();
+    let is_number = |number: &str| number.ends_with(|c: char| c.is_ascii_digit());
+    let whole = match text.strip_suffix('m') {
+        Some(minutes) if is_number(minutes) => format!("{minutes}min"),
+        _ if is_number(text) => format!("{text}s"),
+        _ => text.to_owned(),
     };
-    let number: f64 =
-        number.parse().map_err(|_| format!("{text:?} is no time; write it as 250ms, 3s or 2m"))?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+    units::parse_duration(&whole).ok_or_else(|| format!("{text:?} is no time; write it as 250ms, 3s or 2min"))
 }
 
 impl BenchArgs {
@@ -425,10 +423,20 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_written_as_in_a_configuration_or_as_other_benches_take_it() {
+        for (text, millis) in
+            [("250ms", 250), ("3s", 3000), ("1.5", 1500), ("2m", 120_000), ("2min", 120_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for words in [
             "bench --rate fast",
-            "bench -t 3h",
+            "bench -t 3d",
+            "bench -t 1.m",
             "bench --durability some",
             "bench --processes 7",
             "bench --attack rude",

@@ -211,7 +211,7 @@ fn init(options: &ClusterOptions) -> Result<Layout, LoadError> {
     command.args(["init", "-o", "json", "--segment-bytes", "4MiB"]);
     command.arg("--dir").arg(options.dir.join("cluster"));
     command.arg("--nodes").arg(options.nodes.to_string());
-    command.arg("--base-port").arg(free_ports()?.to_string());
+    command.arg("--base-port").arg(free_ports(options.nodes)?.to_string());
     if options.native {
         command.args(["--protocol", "pbft", "--clients", "1"]);
     }
@@ -224,12 +224,13 @@ fn init(options: &ClusterOptions) -> Result<Layout, LoadError> {
         .map_err(|error| LoadError::Child { what: format!("`init` printed no layout ({error})"), cure })
 }
 
-/// A range of ports of which those of clients are free now. Somebody may take one meanwhile; the node then says so.
-fn free_ports() -> Result<u16, LoadError> {
+/// A range of ports of which those of so many nodes are free now. Somebody may take one meanwhile; the node then says so.
+fn free_ports(nodes: usize) -> Result<u16, LoadError> {
     let mut random = Prng::from_seed(u64::from(std::process::id()) ^ clock::monotonic().0);
     for _ in 0..PORT_TRIES {
         let base = 20_000 + random.below(10_000) as u16;
-        let all = (0..PORTS).step_by(100).flat_map(|offset| (1..=7).map(move |node| base + offset + node));
+        let of_each = |offset: u16| (1..=nodes as u16).map(move |node| base + offset + node);
+        let all = (0..PORTS).step_by(100).flat_map(of_each);
         if all.map(|port| TcpListener::bind(("127.0.0.1", port))).all(|bound| bound.is_ok()) {
             return Ok(base);
         }

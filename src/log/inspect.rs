@@ -35,6 +35,8 @@ pub struct SuperblockReport {
     pub established: bool,
     /// What each copy is.
     pub copies: [String; 2],
+    /// Which of them this version can start by.
+    pub is_valid: [bool; 2],
 }
 
 /// One thing in a log, in the order of the log.
@@ -144,13 +146,15 @@ pub fn superblock(data: &Path) -> Result<SuperblockReport, SuperblockError> {
         _ => SuperblockError::Io { file: file.clone(), error },
     })?;
     let Superblock { identity, generation, established, .. } = superblock::judge(&file, &bytes, None)?;
-    let copies = superblock::copies(&bytes).map(|copy| match copy {
+    let found = superblock::copies(&bytes);
+    let copies = found.map(|copy| match copy {
         Copy::Valid(s) => format!("valid, generation {}", s.generation),
         Copy::Version(v) => format!("format version {v}"),
         Copy::Damaged => "damaged".to_string(),
     });
     let cluster = hexadecimal(&identity.cluster);
-    Ok(SuperblockReport { file, cluster, node: identity.node.0, generation, established, copies })
+    let is_valid = found.map(|copy| matches!(copy, Copy::Valid(_)));
+    Ok(SuperblockReport { file, cluster, node: identity.node.0, generation, established, copies, is_valid })
 }
 /// Whose data directory it is.
 pub fn identity(data: &Path) -> Result<Identity, SuperblockError> {

@@ -36,11 +36,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Accepting goes on after this long when it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A handshake takes a few round trips; this is for a machine that is very busy.
-pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
-/// Six keep-alives of a peer.
-pub const SILENCE_MAX: Duration = Duration::from_secs(3);
-
 /// What an operator may choose.
 #[derive(Clone, Debug)]
 pub struct Settings {

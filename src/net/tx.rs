@@ -10,9 +10,6 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A send that a peer does not take up for this long ends the link, unless there is a reason for another figure.
-pub const STALL_MAX: Duration = Duration::from_secs(3);
-
 /// Sends frames. A link over which nothing can be sent is given up: its number `stalled` tells the receiver.
 pub struct Tx {
     /// A send that takes longer than this ends its link.

@@ -23,7 +23,7 @@ use crate::admin::status::{Convicted, Facts, PeerFacts};
 use crate::admin::{
     Event, EventSink, LogFormat, LogLines, Service, ServiceError, ServiceOptions, Status, Token,
 };
-use crate::base::{GROUP_ONE, Number, Slot};
+use crate::base::{GROUP_ONE, NodeId, Number, Slot};
 use crate::config::{LineFormat, Resolved};
 use crate::crypto::SecretKey;
 use crate::io::{DriverError, SystemEntropy, process};
@@ -40,8 +40,7 @@ use liar::Lies;
 use placement::{Placement, Role};
 use run::{Core, CoreError};
 use sizes::Sizes;
-use std::io::Write;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,8 +111,21 @@ fn machine(what: impl Into<String>, cure: &'static str) -> impl FnOnce(std::io::
     move |error| RunError::Machine { what, error, cure }
 }
 
-/// Runs one node until SIGTERM or SIGINT, and lets it lie if a test wants that. Prints one line on standard output when it is ready.
-pub fn run(config: Resolved, lies: Option<Lies>) -> Result<(), RunError> {
+/// Where a node that is ready is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ready {
+    /// Which.
+    pub node: NodeId,
+    /// By clients.
+    pub clients: String,
+    /// By peers.
+    pub peers: String,
+    /// Its service plane.
+    pub admin: SocketAddr,
+}
+
+/// Runs one node until SIGTERM or SIGINT, and lets it lie if a test wants that. Calls `announce` when it is ready.
+pub fn run(config: Resolved, lies: Option<Lies>, announce: impl FnOnce(&Ready)) -> Result<(), RunError> {
     process::share_memory();
     let _alone = superblock::lock(&config.node.dir)?;
     let format = match config.log_lines.format {
@@ -122,17 +134,25 @@ pub fn run(config: Resolved, lies: Option<Lies>) -> Result<(), RunError> {
     };
     let (events, lines) = LogLines::start(format, config.node.id.0)
         .map_err(machine("the thread of log lines", MORE_PROCESSES))?;
-    let ended = live(&config, lies, &events);
+    let ended = live(&config, lies, &events, announce);
     drop(events);
     lines.join();
     ended
 }
 
 /// From the first thread to the last.
-fn live(config: &Resolved, lies: Option<Lies>, events: &EventSink) -> Result<(), RunError> {
+fn live(
+    config: &Resolved,
+    lies: Option<Lies>,
+    events: &EventSink,
+    announce: impl FnOnce(&Ready),
+) -> Result<(), RunError> {
     let signals = signals()?;
     let placement = Placement::of(config.placement.cores);
     let mut threads = Threads::start(config, &placement)?;
+    for what in threads.remarks.drain(..) {
+        events.emit(Event::Warning { what });
+    }
     let Some(origin) = threads.known(&signals)? else { return Ok(()) };
     let mut begun = begin(config, &Sizes::NODE, origin);
     let ahead = begun.clients.take().into_iter().flatten().zip([Role::Take, Role::Reply]);
@@ -154,7 +174,20 @@ fn live(config: &Resolved, lies: Option<Lies>, events: &EventSink) -> Result<(),
     }
     let node = assemble(config, lies, &placement, &threads, begun, booted, events)?;
     threads.hand_out(node.cores)?;
-    ready(config, node.service.address(), events);
+    let ready = Ready {
+        node: config.node.id,
+        clients: config.client.listen.clone(),
+        peers: config.peer.listen.clone(),
+        admin: node.service.address(),
+    };
+    announce(&ready);
+    events.emit(Event::Start {
+        version: env!("CARGO_PKG_VERSION"),
+        clients: ready.clients,
+        peers: ready.peers,
+        admin: ready.admin.to_string(),
+        kernel: std::mem::take(&mut threads.ring),
+    });
     let ended = match threads.wait(&signals) {
         Some(error) => Err(error),
         None => {
@@ -315,22 +348,6 @@ fn serve(
     };
     let options = ServiceOptions { address, limits: HttpLimits::default() };
     Ok(Service::start(options, context, Some(keeper), events.clone())?)
-}
-
-/// The one line on standard output that supervisors and people wait for.
-fn ready(config: &Resolved, admin: std::net::SocketAddr, events: &EventSink) {
-    let (node, clients, peers) = (config.node.id, &config.client.listen, &config.peer.listen);
-    // Nobody need read it: a node does not end because a pipe has.
-    let line = format!(
-        "quorate node {node} ready: clients {clients}, peers {peers}, service plane http://{admin}\n"
-    );
-    let _ = std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush());
-    events.emit(Event::Start {
-        version: env!("CARGO_PKG_VERSION"),
-        clients: clients.clone(),
-        peers: peers.clone(),
-        admin: admin.to_string(),
-    });
 }
 
 const _: () = assert!(FORMAT_VERSION == 1, "a new format needs a path from the old one");

@@ -67,8 +67,8 @@ impl Outside {
         self.config.cluster.clients.iter().find(|client| client.key == key).map(|client| client.id)
     }
 
-    /// Runs until SIGTERM or SIGINT. Prints one line on standard output when it is ready.
-    pub fn run(&self) -> Result<(), RunError> {
+    /// Runs until SIGTERM or SIGINT. Calls `announce` with its id when it is ready.
+    pub fn run(&self, announce: impl FnOnce(NodeId)) -> Result<(), RunError> {
         let unknown = || std::io::Error::from(std::io::ErrorKind::NotFound);
         let cure =
             "`quorate init --clients` lists keys as [[cluster.clients]], in the configuration of every node";
@@ -79,13 +79,13 @@ impl Outside {
         };
         let (events, lines) = LogLines::start(format, id.0)
             .map_err(machine("the thread of log lines", "raise the limit of processes (ulimit -u)"))?;
-        let ended = self.live(id, &events);
+        let ended = self.live(id, &events, announce);
         drop(events);
         lines.join();
         ended
     }
 
-    fn live(&self, id: NodeId, events: &EventSink) -> Result<(), RunError> {
+    fn live(&self, id: NodeId, events: &EventSink, announce: impl FnOnce(NodeId)) -> Result<(), RunError> {
         let (signals, ends) = (signals()?, Ends::default());
         let spin = self.config.placement.spin;
         let mut driver = Uring::new(UringOptions { spin, ..UringOptions::NODE })?;
@@ -100,8 +100,7 @@ impl Outside {
             .name("ending".into())
             .spawn(end)
             .map_err(machine("the thread of the orderly end", "raise the limit of processes (ulimit -u)"))?;
-        let ready = || println!("quorate client {id} ready: clients {}", self.listen);
-        run::run(core, &mut driver, ready)?;
+        run::run(core, &mut driver, || announce(id))?;
         events.emit(Event::Stop { why: "a signal".into() });
         Ok(())
     }

@@ -89,7 +89,7 @@ pub fn run(mut core: Core, driver: &mut dyn Driver, started: impl FnOnce()) -> R
         }
         if report_at <= driver.now() {
             report_at = driver.now().after(REPORT_EVERY);
-            core.watch.report(&core.agents);
+            core.watch.report(&core.agents, driver);
         }
         if 0 < done {
             core.watch.look();

@@ -48,6 +48,19 @@ pub(super) struct Threads {
     words: Receiver<Word>,
     handles: Vec<std::thread::JoinHandle<()>>,
     pub(super) stop: Number,
+    /// What the kernel offers the data plane.
+    pub(super) ring: String,
+    /// What is not as the configuration wishes, though the node goes on.
+    pub(super) remarks: Vec<String>,
+}
+
+/// What a core's thread begins with.
+struct Awake {
+    index: usize,
+    doorbell: Arc<dyn Doorbell>,
+    ring: String,
+    /// Whether it runs on the core that it was to run on.
+    is_placed: bool,
 }
 
 impl Threads {
@@ -57,7 +70,8 @@ impl Threads {
         let (tell_bell, bells) = unbounded();
         let allowed = affinity::cores();
         let count = placement.cores.len();
-        let pins = config.placement.pin.then(|| affinity::plan(&allowed, config.placement.first_core, count));
+        let first = config.placement.first_core;
+        let pins = config.placement.pin.then(|| affinity::plan(&allowed, first, count));
         let mut threads = Threads {
             doorbells: Vec::new(),
             aheads: Vec::new(),
@@ -65,6 +79,8 @@ impl Threads {
             words,
             handles: Vec::new(),
             stop: Number::default(),
+            ring: String::new(),
+            remarks: remarks(config, &allowed, count),
         };
         let reading = {
             let (config, tell) = (config.clone(), tell.clone());
@@ -83,8 +99,9 @@ impl Threads {
             let (tell, tell_bell, spin) = (tell.clone(), tell_bell.clone(), config.placement.spin);
             let pin = pins.clone().flatten().map(|cores| cores[index]);
             let body = move || {
-                pin.map(affinity::pin);
-                let ended = core_thread(index, spin, &tell, tell_bell, &aheads, &whole);
+                let is_placed = pin.is_none_or(affinity::pin);
+                let bell = |doorbell, ring| Awake { index, doorbell, ring, is_placed };
+                let ended = core_thread(spin, &tell, tell_bell, bell, &aheads, &whole);
                 let _ = tell.send(Word::Ended(ended));
             };
             threads.handles.push(spawn(&format!("core-{index}"), body)?);
@@ -92,9 +109,17 @@ impl Threads {
             threads.cores.push(hand);
         }
         drop(tell_bell);
-        let mut found: Vec<(usize, Arc<dyn Doorbell>)> = bells.iter().take(count).collect();
-        found.sort_by_key(|(index, _)| *index);
-        threads.doorbells = found.into_iter().map(|(_, doorbell)| doorbell).collect();
+        let mut found: Vec<Awake> = bells.iter().take(count).collect();
+        found.sort_by_key(|awake| awake.index);
+        threads.ring = found.first().map(|awake| awake.ring.clone()).unwrap_or_default();
+        let refused = found.iter().filter(|awake| !awake.is_placed).count();
+        if 0 < refused {
+            let what = format!(
+                "placement.pin: the kernel did not bind {refused} of {count} threads; they run where it puts them"
+            );
+            threads.remarks.push(what);
+        }
+        threads.doorbells = found.into_iter().map(|awake| awake.doorbell).collect();
         if threads.doorbells.len() < count { Err(threads.first_error()) } else { Ok(threads) }
     }
 
@@ -203,6 +228,25 @@ impl Threads {
     }
 }
 
+/// What the machine or this version does not grant.
+fn remarks(config: &Resolved, allowed: &[usize], count: usize) -> Vec<String> {
+    let (wanted, first) = (config.placement.cores, config.placement.first_core);
+    let mut remarks = Vec::new();
+    if count < wanted {
+        remarks.push(format!(
+            "placement.cores is {wanted}, but one shard uses at most {count} threads; {count} are started"
+        ));
+    }
+    if config.placement.pin && affinity::plan(allowed, first, count).is_none() {
+        remarks.push(format!(
+            "placement.pin: no thread is bound to a core, since {count} from core {first} on are more than the {} that this process may \
+             run on; lower placement.cores or placement.first_core, or set placement.pin = false",
+            allowed.len()
+        ));
+    }
+    remarks
+}
+
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, RunError> {
     let thread = std::thread::Builder::new().name(name.into()).spawn(body);
     thread.map_err(machine(format!("the thread {name}"), MORE_PROCESSES))
@@ -222,16 +266,16 @@ fn read_back(config: &Resolved, tell: &Sender<Word>) -> Result<(), RunError> {
 
 /// One core's thread: its driver, the agents that run ahead, and then its loop.
 fn core_thread(
-    index: usize,
     spin: bool,
     tell: &Sender<Word>,
-    tell_bell: Sender<(usize, Arc<dyn Doorbell>)>,
+    tell_bell: Sender<Awake>,
+    bell: impl FnOnce(Arc<dyn Doorbell>, String) -> Awake,
     aheads: &Receiver<Vec<Ahead>>,
     whole: &Receiver<Core>,
 ) -> Result<(), RunError> {
     let mut driver = Uring::new(UringOptions { spin, ..UringOptions::NODE })?;
     // The main thread holds the other ends as long as it needs what is sent.
-    let _ = tell_bell.send((index, driver.doorbell()));
+    let _ = tell_bell.send(bell(driver.doorbell(), driver.capabilities().to_string()));
     drop(tell_bell);
     let Ok(agents) = aheads.recv() else { return Ok(()) };
     let Some(core) = ahead::run(agents, whole, &mut driver)? else { return Ok(()) };

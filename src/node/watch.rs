@@ -6,10 +6,11 @@ use crate::admin::{Event, EventSink, Status};
 use crate::base::ring::Consumer;
 use crate::base::{NodeId, Number};
 use crate::front::View;
+use crate::io::Driver;
 use crate::log::Told as LogTold;
 use crate::meter::turn::Turns;
 use crate::meter::{Board, Figures};
-use crate::protocol::FollowerStanding;
+use crate::protocol::{Cause, FollowerStanding};
 use crate::replica::agent::Told;
 use crate::replica::seat::ROOM_MIN;
 use crate::store::agent::Told as StoreTold;
@@ -47,6 +48,14 @@ pub struct ReplicaSight {
     pub leader: u64,
     /// As last told.
     pub term: u64,
+    /// As last told.
+    pub elections: u64,
+    /// 1 when a state that came in could not become the store's.
+    pub damaged: Number,
+    /// As last told.
+    pub is_damaged: bool,
+    /// As last told: the disk of the log.
+    pub is_full: bool,
 }
 
 /// One core's.
@@ -103,9 +112,10 @@ impl Watch {
     }
 
     /// Once a second.
-    pub fn report(&mut self, agents: &[Box<dyn NodeAgent>]) {
+    pub fn report(&mut self, agents: &[Box<dyn NodeAgent>], driver: &dyn Driver) {
         use crate::meter::Metered;
         self.figures.clear();
+        driver.report(&self.core.to_string(), &mut self.figures);
         agents.iter().for_each(|agent| agent.report(&mut self.figures));
         self.turns.report(&mut self.figures);
         self.board.publish(self.core, &mut self.figures);
@@ -113,7 +123,8 @@ impl Watch {
             self.events.emit(Event::Stall { agent: agent.into(), took });
         }
         self.turns.begin_window();
-        if let Some(sight) = &self.sights.replica {
+        if let Some(sight) = &mut self.sights.replica {
+            sight.look(&self.events);
             self.status.update(|facts| sight.fill(facts));
         }
     }
@@ -131,27 +142,60 @@ impl ReplicaSight {
             log,
             leader: 0,
             term: 0,
+            elections: 0,
+            damaged: store.damaged.clone(),
+            is_damaged: false,
+            is_full: false,
         }
     }
 
-    /// Tells of a change of leader. True if there was one.
+    /// Tells what has changed. True if it is who leads.
     fn look(&mut self, events: &EventSink) -> bool {
+        self.look_at_state(events);
         let (leader, term) = (self.told.leader.get(), self.told.term.get());
-        if (leader, term) == (self.leader, self.term) {
+        let elections = self.told.elections.get();
+        if (leader, term, elections) == (self.leader, self.term, self.elections) {
             return false;
         }
-        match leader {
-            0 if self.leader != 0 => {
-                events.emit(Event::LeaderLost { term, cause: "it was not heard, or stepped down".into() });
-            }
-            0 if self.term < term => {
-                events.emit(Event::ElectionStarted { term, cause: "no leader was heard".into() });
-            }
-            0 => (),
-            leader => events.emit(Event::LeaderElected { leader: leader as u8, term }),
+        let cause = Cause::ALL[self.told.cause.get() as usize];
+        if leader == 0 && self.leader != 0 {
+            let in_order = cause == Cause::HandedOver;
+            events.emit(Event::LeaderLost { term, cause: cause.words().into(), in_order });
         }
-        (self.leader, self.term) = (leader, term);
+        if self.elections < elections {
+            events.emit(Event::ElectionStarted { term, cause: cause.words().into() });
+        }
+        if leader != 0 && (leader, term) != (self.leader, self.term) {
+            events.emit(Event::LeaderElected { leader: leader as u8, term });
+        }
+        (self.leader, self.term, self.elections) = (leader, term, elections);
         true
+    }
+
+    /// Tells when the log's disk is full, or no longer, and when a state came in that cannot be.
+    fn look_at_state(&mut self, events: &EventSink) {
+        let full = self.disk_error();
+        if full.is_some() != self.is_full {
+            self.is_full = full.is_some();
+            events
+                .emit(full.map_or(Event::DiskRoom, |why| Event::DiskError { operation: "log".into(), why }));
+        }
+        let damaged = self.damaged.get();
+        if self.is_damaged != (damaged != 0) {
+            self.is_damaged = damaged != 0;
+            if self.is_damaged {
+                let why = "a snapshot that was whole on disk could not be loaded: the store stays where it is until another comes";
+                events.emit(Event::SnapshotFailed { slot: self.applied.get(), why: why.into() });
+            }
+        }
+    }
+
+    /// Why nothing can be written.
+    fn disk_error(&self) -> Option<String> {
+        let room = self.log.room.get();
+        let full =
+            || format!("full: the log has room for {room} bytes, nothing is written until it has more");
+        (room < ROOM_MIN).then(full)
     }
 
     fn fill(&self, facts: &mut Facts) {
@@ -182,10 +226,7 @@ impl ReplicaSight {
         facts.log.segments = self.log.segments.get();
         facts.log.bytes = self.log.bytes.get();
         facts.log.first = self.log.first.get();
-        let room = self.log.room.get();
-        let full =
-            || format!("full: the log has room for {room} bytes, nothing is written until it has more");
-        facts.disk_error = (room < ROOM_MIN).then(full);
+        facts.disk_error = self.disk_error();
     }
 }
 
@@ -215,4 +256,77 @@ fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = status.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or(0);
     pages * 4096
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::events::Level;
+
+    fn sight() -> ReplicaSight {
+        let sight = ReplicaSight {
+            me: NodeId(1),
+            told: Told::default(),
+            applied: Number::default(),
+            memory: Number::default(),
+            connections: Number::default(),
+            log: LogTold::default(),
+            leader: 0,
+            term: 0,
+            elections: 0,
+            damaged: Number::default(),
+            is_damaged: false,
+            is_full: false,
+        };
+        sight.log.room.set(u64::MAX);
+        sight
+    }
+
+    /// What is told once these are the replica's leader, term, elections and cause.
+    fn told(sight: &mut ReplicaSight, now: (u64, u64, u64, Cause)) -> Vec<(&'static str, Level)> {
+        let (sink, events) = EventSink::new();
+        sight.told.leader.set(now.0);
+        sight.told.term.set(now.1);
+        sight.told.elections.set(now.2);
+        sight.told.cause.set(now.3 as u64);
+        sight.look(&sink);
+        assert!(!sight.look(&sink), "once");
+        events.try_iter().map(|stamped| (stamped.event.kind(), stamped.event.level())).collect()
+    }
+
+    #[test]
+    fn a_lost_leader_is_a_warning_unless_it_handed_over_and_only_who_stands_tells_of_an_election() {
+        let mut sight = sight();
+        let (start, silence, orderly) = (Cause::Start, Cause::Silence, Cause::HandedOver);
+        assert_eq!(told(&mut sight, (2, 1, 0, start)), [("leader_elected", Level::Info)]);
+        assert_eq!(told(&mut sight, (0, 1, 0, silence)), [("leader_lost", Level::Warn)]);
+        assert_eq!(told(&mut sight, (0, 2, 0, Cause::LaterTerm)), [], "it votes");
+        assert_eq!(told(&mut sight, (0, 3, 1, silence)), [("election_started", Level::Info)]);
+        assert_eq!(told(&mut sight, (1, 3, 1, silence)), [("leader_elected", Level::Info)]);
+        assert_eq!(told(&mut sight, (0, 4, 1, orderly)), [("leader_lost", Level::Info)]);
+        let both = [("election_started", Level::Info), ("leader_elected", Level::Info)];
+        assert_eq!(told(&mut sight, (1, 5, 2, silence)), both);
+    }
+
+    #[test]
+    fn every_cause_stands_at_its_number() {
+        assert!(Cause::ALL.iter().enumerate().all(|(number, cause)| *cause as usize == number));
+    }
+
+    #[test]
+    fn a_full_disk_and_its_end_and_a_damaged_state_are_told_once_each() {
+        let ((sink, events), mut sight) = (EventSink::new(), sight());
+        let mut look = |room, damaged| {
+            sight.log.room.set(room);
+            sight.damaged.set(damaged);
+            for _ in 0..2 {
+                sight.look(&sink);
+            }
+            events.try_iter().map(|stamped| stamped.event.kind()).collect::<Vec<_>>()
+        };
+        assert_eq!(look(ROOM_MIN, 0), Vec::<&str>::new());
+        assert_eq!(look(ROOM_MIN - 1, 0), ["disk_error"]);
+        assert_eq!(look(u64::MAX, 1), ["disk_room", "snapshot_failed"]);
+        assert_eq!(look(u64::MAX, 0), Vec::<&str>::new());
+    }
 }

@@ -51,7 +51,7 @@ use std::time::Duration;
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 /// A peer that hears nothing for this many keep-alives gives the link up.
 const SILENT_KEEP_ALIVES: u32 = 6;
-/// How long a handshake may take.
+/// A handshake takes a few round trips; this is for a machine that is very busy.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// How long one send may take before its link is given up.
 pub(super) const SEND_STALL_MAX: Duration = Duration::from_secs(5);

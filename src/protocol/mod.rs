@@ -214,6 +214,42 @@ pub trait Lead: Protocol<Message = crate::wire::Message> {
     fn is_drained(&self) -> bool;
 }
 
+/// Why a replica last ceased to know who leads, or stood for election.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Cause {
+    /// It has just started.
+    #[default]
+    Start,
+    /// The leader was silent for an election time-out.
+    Silence,
+    /// It led, and heard no majority.
+    Doubt,
+    /// Another replica has begun a later term.
+    LaterTerm,
+    /// Leadership is handed over in order.
+    HandedOver,
+    /// The primary is being replaced.
+    ViewChange,
+}
+
+impl Cause {
+    /// All of them, each at the place of its number (`as u64`).
+    pub const ALL: [Cause; 6] =
+        [Cause::Start, Cause::Silence, Cause::Doubt, Cause::LaterTerm, Cause::HandedOver, Cause::ViewChange];
+
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Cause::Start => "the node has just started",
+            Cause::Silence => "no leader was heard for an election time-out",
+            Cause::Doubt => "this leader heard no majority and stepped down",
+            Cause::LaterTerm => "another node has begun a later term",
+            Cause::HandedOver => "leadership is handed over in order",
+            Cause::ViewChange => "the primary is being replaced",
+        }
+    }
+}
+
 /// Where a replica stands in its group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Standing {
@@ -227,6 +263,8 @@ pub struct Standing {
     pub last: Slot,
     /// Elections that this replica has stood in since its start.
     pub elections: u64,
+    /// What moved the last of them, or the loss of the last leader.
+    pub cause: Cause,
 }
 
 /// A replica as its leader sees it.

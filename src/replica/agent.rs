@@ -123,6 +123,8 @@ pub struct Told {
     pub last: Number,
     /// Elections that this replica has stood in.
     pub elections: Number,
+    /// What moved the last of them, or the loss of the last leader: the number of a [`Cause`](crate::protocol::Cause).
+    pub cause: Number,
     /// At the leader, how far the others are. Touched once a second.
     pub followers: Arc<Mutex<Vec<FollowerStanding>>>,
     /// The same as numbers, more often.
@@ -460,6 +462,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
         self.told.commit.set(standing.commit.0);
         self.told.last.set(standing.last.0);
         self.told.elections.set(standing.elections);
+        self.told.cause.set(standing.cause as u64);
         let (leads, applied) = (standing.leader.is_some(), Slot(self.heard.applied.get()));
         let loading = self.catch_up.is_loading(leads, standing.commit, standing.last, applied);
         self.told.loaded.set(u64::from(!loading));

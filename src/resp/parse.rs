@@ -133,11 +133,6 @@ impl Parser {
             .map(move |s| &source[s.start as usize..s.end as usize])
     }
 
-    /// Whether a command has begun and not ended.
-    pub fn is_within(&self) -> bool {
-        self.progress != Progress::Fresh
-    }
-
     /// Looks for a command at the beginning of `bytes`. After `Partial`, `bytes` must begin with the same bytes.
     #[inline]
     pub fn parse(&mut self, bytes: &[u8], limits: &Limits) -> Result<Parsed, Error> {

@@ -2,7 +2,7 @@
 //!
 //! [`Writer`] is what the store and the front write with. It never fails and never looks back: a container's head is written with
 //! its number of elements, and the caller writes as many elements after it. What RESP2 lacks is written as Redis writes it there: a
-//! map as a flat array of keys and values, a set and a push as an array, a boolean as 0 or 1, a double and a verbatim string as bulk.
+//! map as a flat array of keys and values, a set and a push as an array, a boolean as 0 or 1, a verbatim string as bulk.
 
 /// Which replies a connection understands. RESP2 until it says `HELLO 3`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -10,7 +10,7 @@ pub enum Version {
     /// Five types.
     #[default]
     Resp2,
-    /// Typed nulls, maps, sets, doubles, booleans, pushes.
+    /// Typed nulls, maps, sets, booleans, pushes.
     Resp3,
 }
 
@@ -113,17 +113,6 @@ impl<'a> Writer<'a> {
             (Version::Resp2, value) => self.integer(i64::from(value)),
         }
     }
-    /// A floating-point number, in the fewest digits that give it back.
-    pub fn double(&mut self, value: f64) {
-        let text = if value.is_nan() {
-            "nan".to_string()
-        } else if value != 0.0 && value.is_finite() && !(1e-5..1e17).contains(&value.abs()) {
-            format!("{value:e}")
-        } else {
-            format!("{value}")
-        };
-        if self.is_resp3() { self.line(b',', &text) } else { self.bulk(text.as_bytes()) }
-    }
     /// Text for people, such as that of INFO.
     pub fn verbatim(&mut self, text: &str) {
         if !self.is_resp3() {
@@ -221,10 +210,6 @@ mod tests {
             (|w| w.push(2), "*2\r\n", ">2\r\n"),
             (|w| w.boolean(true), ":1\r\n", "#t\r\n"),
             (|w| w.boolean(false), ":0\r\n", "#f\r\n"),
-            (|w| w.double(3.25), "$4\r\n3.25\r\n", ",3.25\r\n"),
-            (|w| w.double(f64::NEG_INFINITY), "$4\r\n-inf\r\n", ",-inf\r\n"),
-            (|w| w.double(f64::NAN), "$3\r\nnan\r\n", ",nan\r\n"),
-            (|w| w.double(1e300), "$5\r\n1e300\r\n", ",1e300\r\n"),
             (|w| w.verbatim("hi"), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n"),
         ];
         for (write, resp2, resp3) in cases {
@@ -256,15 +241,13 @@ mod tests {
 
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out, Version::Resp3);
-        writer.array(3);
-        writer.double(-1.5);
+        writer.array(2);
         writer.boolean(true);
         writer.null();
         let (frame, used) = redis_protocol::resp3::decode::complete::decode(&out).unwrap().unwrap();
         assert_eq!(used, out.len());
-        let double = Frame3::Double { data: -1.5, attributes: None };
         let boolean = Frame3::Boolean { data: true, attributes: None };
-        assert_eq!(frame, Frame3::Array { data: vec![double, boolean, Frame3::Null], attributes: None });
+        assert_eq!(frame, Frame3::Array { data: vec![boolean, Frame3::Null], attributes: None });
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! A turn applies a bounded number of entries, answers reads whose slot has come, and does a piece of whatever goes on beside the
 //! traffic: a snapshot, a load, the dropping of old memory, a digest.
 
-use super::load::Damage;
 use super::vouch::Vouching;
 use super::{Admission, Loading, Replies, Store};
 use crate::base::ring::{Consumer, Producer};
@@ -150,7 +149,6 @@ pub struct StoreAgent {
     /// waits for, unless a load brings that.
     waiting: VecDeque<(Slot, u64, Bytes)>,
     loading: Option<Loading>,
-    damage: Option<Damage>,
     snapshot: Snapshot,
     /// The keeper has asked for one: it cannot read the last any more.
     wanted: bool,
@@ -183,7 +181,6 @@ impl StoreAgent {
             is_owed: false,
             waiting: VecDeque::new(),
             loading: None,
-            damage: None,
             snapshot: Snapshot::None,
             wanted: false,
             full: false,
@@ -202,10 +199,6 @@ impl StoreAgent {
     /// The state.
     pub fn store(&self) -> &Store {
         &self.store
-    }
-    /// Why the last load failed, if it did.
-    pub fn damage(&self) -> Option<&Damage> {
-        self.damage.as_ref()
     }
 
     /// One bounded turn at `now`. Returns how much was done.
@@ -422,9 +415,9 @@ impl StoreAgent {
                 }
                 Some(Load::Chunk(chunk)) => {
                     if let Some(loading) = &mut self.loading
-                        && let Err(damage) = loading.feed(&chunk)
+                        && loading.feed(&chunk).is_err()
                     {
-                        self.refuse(damage);
+                        self.refuse();
                     }
                 }
                 Some(Load::End) => self.replace(),
@@ -440,14 +433,13 @@ impl StoreAgent {
         let Some(loading) = self.loading.take() else { return };
         let settled = self.store.last_sequence(self.own);
         match self.store.replace(loading) {
-            Err(damage) => self.refuse(damage),
+            Err(_) => self.refuse(),
             Ok(false) => {}
             Ok(true) => {
                 // What was saved so far is of a state that is no more; the keeper drops it at the next `Begin`.
                 self.snapshot = Snapshot::None;
                 self.is_owed = false;
                 (self.entries_since, self.bytes_since) = (0, 0);
-                self.damage = None;
                 self.told.damaged.set(0);
                 self.counts.loads += 1;
                 let sequence = self.store.last_sequence(self.own);
@@ -459,9 +451,8 @@ impl StoreAgent {
     }
 
     /// The keeper has checked what it hands over, so this is a fault of ours or of memory. The state stays, and says so.
-    fn refuse(&mut self, damage: Damage) {
+    fn refuse(&mut self) {
         self.discard();
-        self.damage = Some(damage);
         self.told.damaged.set(1);
         self.counts.damaged += 1;
     }

@@ -228,10 +228,6 @@ impl Store {
     pub fn snapshot_ready_bytes(&mut self) -> usize {
         self.state.table.saving().map_or(0, |s| s.ready_bytes())
     }
-    /// Whether a snapshot is in the making.
-    pub fn is_saving(&mut self) -> bool {
-        self.state.table.saving().is_some()
-    }
     /// Ends the snapshot in the making, complete or not.
     pub fn end_snapshot(&mut self) {
         self.state.table.abandon_saving();

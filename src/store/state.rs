@@ -11,7 +11,8 @@ pub(super) struct State {
     pub table: Table,
     /// The stamp of the last applied entry: a record whose deadline it has reached cannot be seen.
     pub now: Stamp,
-    /// Picks for RANDOMKEY. No part of the replicated state: only reads use it.
+    /// Picks for RANDOMKEY. No part of the state: for reads that ride in the log it begins anew with each entry, as a function of its slot,
+    /// so that replicas that carry out an entry pick alike.
     pub prng: Prng,
 }
 

@@ -75,5 +75,7 @@ fn redis_py() {
     for (_, host, port) in leader_and_follower(&cluster) {
         let said = run("python3", &[script, &host, &port]);
         assert!(said.contains("all asserted"), "{said}");
+        // What could not be asserted is said where whoever runs the tests sees it.
+        said.lines().filter(|line| line.contains("is not tested")).for_each(|line| eprintln!("{line}"));
     }
 }

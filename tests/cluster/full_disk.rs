@@ -120,6 +120,8 @@ fn the_only_node_refuses_writes_and_answers_reads_until_there_is_space() {
     let refused = client.command(&["GET", &format!("k{acknowledged}")]).expect("it lives");
     assert_eq!(refused, Reply::Bulk(None), "what was refused was not written");
     await_readiness(&cluster, 1, "disk: full");
+    let told = |kind: &str| cluster.stderr(1).contains(kind).then_some(());
+    await_some(|| told("disk_error"), || "a line says that the disk is full".to_string());
     // It goes on by itself, and after a restart.
     std::fs::remove_file(&filler).expect("ours");
     await_write(&cluster, 1);

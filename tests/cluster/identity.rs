@@ -32,7 +32,7 @@ fn anothers_disk_is_refused() {
     std::fs::rename(&two, &three).expect("it is ours");
     let (code, said) = start_and_end(&cluster, 3);
     assert_eq!(code, EXIT_IO, "{said}");
-    assert!(said.contains('2') && said.contains('3'), "it names both nodes: {said}");
+    assert!(said.contains("node 2") && said.contains("node 3"), "it names both nodes: {said}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{NodeId, Options, Pbft, Quorum, Slot, View};
 use crate::base::Body;
-use crate::protocol::{FollowerStanding, Standing};
+use crate::protocol::{Cause, FollowerStanding, Standing};
 use crate::wire::Batch;
 use crate::wire::pbft::{NewView, Vote, signed_batch};
 
@@ -87,6 +87,7 @@ impl Pbft {
             commit: self.executed,
             last: self.last(),
             elections: self.changing.count,
+            cause: Cause::ViewChange,
         }
     }
     /// How far the others say they are.

@@ -4,7 +4,7 @@ use super::progress::Progress;
 use super::{Raft, Role};
 use crate::base::canary::{self, Canary};
 use crate::base::{Instant, NodeId, NodeSet, Slot, Term};
-use crate::protocol::{Outbox, Target};
+use crate::protocol::{Cause, Outbox, Target};
 use crate::wire::raft::Message;
 use crate::wire::{Entry, EntryKind};
 use std::time::Duration;
@@ -38,6 +38,7 @@ impl Raft {
         if self.transfer.is_draining() {
             return;
         }
+        self.cause = Cause::Silence;
         self.follow(now, None, out);
         if self.options.pre_vote && 1 < self.members.len() && !canary::on(Canary::NoPreVote) {
             self.try_out(out);
@@ -193,6 +194,7 @@ impl Raft {
         assert_eq!(self.role, Role::Leader);
         let heard = self.peers.iter().filter(|p| now.since(p.heard) <= self.options.election_max).count();
         if self.options.check_quorum && heard + 1 < self.quorum() && !canary::on(Canary::NoCheckQuorum) {
+            self.cause = Cause::Doubt;
             self.follow(now, None, out);
         }
     }

@@ -43,7 +43,7 @@ pub use tail::Mark;
 
 use crate::base::canary::{self, Canary};
 use crate::base::{Instant, JobId, NodeId, NodeSet, Prng, Slot, Stamp, Term};
-use crate::protocol::{FaultKind, Fetched, Input, Outbox, Protocol, RefusalKind, Refused};
+use crate::protocol::{Cause, FaultKind, Fetched, Input, Outbox, Protocol, RefusalKind, Refused};
 use crate::wire::raft::Message;
 use crate::wire::{Batch, Entry, EntryKind, Record};
 use append::Acknowledgement;
@@ -91,6 +91,8 @@ pub struct Raft {
     votes: NodeSet,
     /// Elections stood in since the start.
     elections: u64,
+    /// Why there was no leader last, or an election. For operators: nothing is decided by it.
+    cause: Cause,
 
     tail: Tail,
     writes: Writes,
@@ -218,6 +220,8 @@ impl Raft {
         }
         let term = term_of(&message);
         if self.term < term && self.believes_term(now, &message) {
+            let is_handed_over = matches!(message, Message::Vote { transfer: true, .. });
+            self.cause = if is_handed_over { Cause::HandedOver } else { Cause::LaterTerm };
             self.enter_term(now, term, None, out);
         }
         match message {

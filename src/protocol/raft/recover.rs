@@ -9,7 +9,7 @@ use super::writes::Writes;
 use super::{Raft, Role};
 use crate::base::canary::{self, Canary};
 use crate::base::{Instant, JobId, NodeId, NodeSet, Prng, Slot, Term};
-use crate::protocol::Hole;
+use crate::protocol::{Cause, Hole};
 use crate::wire::{Entry, Record};
 
 /// What a replica is made of.
@@ -154,6 +154,7 @@ impl Raft {
             leader: None,
             votes: NodeSet::default(),
             elections: 0,
+            cause: Cause::Start,
             writes: Writes::new(tail.last()),
             tail,
             commit: snapshot.slot,

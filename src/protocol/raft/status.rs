@@ -114,6 +114,7 @@ impl Raft {
             commit: self.commit,
             last: self.tail.last(),
             elections: self.elections,
+            cause: self.cause,
         }
     }
     /// Everything.

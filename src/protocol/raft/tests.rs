@@ -690,3 +690,46 @@ fn what_left_the_log_before_its_first_entry_is_known_by_a_later_floor() {
     assert_eq!(recover(&[floor(2), e(8), floor(6)]), Err(hole));
     assert!(matches!(recover(&[floor(2), e(7), floor(5)]), Err(Hole::Entries { .. })));
 }
+
+#[test]
+fn operators_are_told_why_there_is_no_leader() {
+    let cause = |bed: &Bed| bed.raft.standing().cause;
+    let heartbeat = |term| Message::Heartbeat { term: Term(term), commit: Slot::ZERO, round: 0 };
+    let vote = |term, transfer| Message::Vote {
+        term: Term(term),
+        last_slot: Slot(9),
+        last_term: Term(1),
+        pre: false,
+        transfer,
+    };
+    let mut bed = Bed::follower();
+    assert_eq!(cause(&bed), Cause::Start);
+    bed.hear(B, heartbeat(1));
+    bed.hear(C, vote(2, true));
+    assert_eq!(
+        (cause(&bed), bed.raft.standing().elections),
+        (Cause::HandedOver, 0),
+        "who votes does not stand"
+    );
+    bed.now = bed.raft.deadline().unwrap();
+    bed.hear(C, vote(3, false));
+    assert_eq!(cause(&bed), Cause::LaterTerm);
+    bed.now = bed.raft.deadline().unwrap();
+    bed.input(Input::Timeout);
+    assert_eq!(cause(&bed), Cause::Silence);
+
+    let mut target = Bed::follower();
+    target.hear(B, heartbeat(1));
+    target.hear(B, Message::TimeoutNow { term: Term(1) });
+    assert_eq!((cause(&target), target.raft.standing().elections), (Cause::HandedOver, 1));
+
+    let mut alone = Bed::leader(Options::default());
+    for _ in 0..1000 {
+        alone.now = alone.raft.deadline().unwrap();
+        alone.input(Input::Timeout);
+        if !alone.raft.is_leader() {
+            break;
+        }
+    }
+    assert_eq!(cause(&alone), Cause::Doubt);
+}

@@ -2,7 +2,7 @@
 
 use super::{Raft, Role};
 use crate::base::{Instant, NodeId, Term};
-use crate::protocol::{Outbox, Target};
+use crate::protocol::{Cause, Outbox, Target};
 use crate::wire::raft::Message;
 
 /// How far the handing over has come.
@@ -99,6 +99,7 @@ impl Raft {
     pub(super) fn on_timeout_now(&mut self, now: Instant, from: NodeId, term: Term, out: &mut Outbox) {
         if term == self.term && self.leader == Some(from) && !self.transfer.draining {
             self.arm_election(now);
+            self.cause = Cause::HandedOver;
             self.campaign(now, true, out);
         }
     }

@@ -340,6 +340,32 @@ fn expired_keys_are_purged_by_the_log_and_bounded_at_a_time() {
     store.check();
 }
 
+#[test]
+fn a_random_key_is_any_key_alike_few_or_many() {
+    // Few keys in many buckets, as many as buckets, and several in each; every eighth cannot be seen.
+    for keys in [8, 64, 800] {
+        let mut store = Store::new(OPTIONS);
+        for i in 0..keys {
+            let expiry = if i % 8 == 7 { "PX 10" } else { "PX 1000" };
+            call(&mut store, Stamp(1), 0, &words(&format!("SET k{i} v {expiry}")));
+        }
+        tick(&mut store, Stamp(20));
+        let (rounds, visible) = (keys * 100, keys * 7 / 8);
+        let mut counts = std::collections::BTreeMap::<String, usize>::new();
+        for _ in 0..rounds {
+            *counts.entry(call(&mut store, Stamp(20), 0, &words("RANDOMKEY"))).or_default() += 1;
+        }
+        assert_eq!(counts.len(), visible, "each comes, and none that is expired");
+        let (mean, most, least) =
+            (rounds / visible, *counts.values().max().unwrap(), *counts.values().min().unwrap());
+        // The chance is of a fixed seed; five deviations of a fair draw lie within these.
+        assert!(
+            most < mean * 17 / 10 && mean * 4 / 10 < least,
+            "{keys} keys: {least} to {most}, on average {mean}"
+        );
+    }
+}
+
 /// Follows a cursor to its end; what was returned.
 fn scan_all(
     store: &mut Store,
