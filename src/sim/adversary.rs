@@ -29,7 +29,7 @@ pub trait Adversary {
     fn unasked(&mut self, _now: Instant, _out: &mut Vec<Word>) {}
     /// A message of a correct node is leaving.
     fn fate(&mut self, now: Instant, from: NodeId, to: NodeId, message: &Message) -> Fate;
-    /// From now on the network obeys nobody. Lies go on.
+    /// From now on the network obeys nobody. Lies go on; work that has no end does not.
     fn calm(&mut self) {}
 }
 

@@ -96,6 +96,10 @@ impl Attack {
     pub fn is_of_a_new_view(self) -> bool {
         matches!(self, Attack::OmitsPrepared | Attack::FalseChanges)
     }
+    /// Whether it is a lie about states: as long as nobody is far behind it says nothing.
+    pub fn is_of_a_state(self) -> bool {
+        self == Attack::PoisonedState
+    }
 }
 
 /// What the network makes of a message.
@@ -201,6 +205,8 @@ fn word(from: NodeId, to: NodeId, message: Message) -> Word {
 
 /// Most words that wait to be said.
 const WORDS_MAX: usize = 256;
+/// Requests that are still made up once the network obeys nobody.
+const CALM_REQUESTS_MAX: usize = 200;
 
 /// Corrupted nodes and their attacks.
 pub struct Liars {
@@ -208,6 +214,8 @@ pub struct Liars {
     attacks: Vec<Box<dyn Lie>>,
     /// Words that the attacks have thought of by themselves.
     waiting: VecDeque<Word>,
+    /// Requests that they may still make up.
+    requests_left: usize,
     is_calm: bool,
 }
 
@@ -232,12 +240,18 @@ impl Liars {
         let (now, view) = (Instant::ZERO, View::ZERO);
         let mut scene = Scene { prng, now, nodes, corrupted, options, quorum, view, keys };
         let attacks = attacks.iter().map(|attack| attack.make(&mut scene)).collect();
-        Liars { scene, attacks, waiting: VecDeque::new(), is_calm: false }
+        let (waiting, requests_left) = (VecDeque::new(), usize::MAX);
+        Liars { scene, attacks, waiting, requests_left, is_calm: false }
     }
 
     fn wait(&mut self, words: Vec<Word>) {
-        let room = WORDS_MAX.saturating_sub(self.waiting.len());
-        self.waiting.extend(words.into_iter().take(room));
+        for word in words {
+            let is_request = matches!(word.message, Any::Pbft(Message::Request { .. }));
+            if self.waiting.len() < WORDS_MAX && (!is_request || 0 < self.requests_left) {
+                self.requests_left -= usize::from(is_request);
+                self.waiting.push_back(word);
+            }
+        }
     }
 }
 
@@ -291,9 +305,11 @@ impl Liars {
         fates.fold(Fate::Pass, |first, next| if first == Fate::Pass { next } else { first })
     }
 
-    /// From now on the network obeys nobody. Lies go on.
+    /// From now on the network obeys nobody. Lies go on, but for floods of requests, which come to an end: each well-signed one is
+    /// work that a correct group does, so while they come it is never done.
     pub fn calm(&mut self) {
         self.is_calm = true;
+        self.requests_left = self.requests_left.min(CALM_REQUESTS_MAX);
     }
 }
 
@@ -351,5 +367,42 @@ fn view_of(message: &Message) -> Option<View> {
         Message::ViewChange(change) => Some(change.view),
         Message::NewView(view) => Some(view.view),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Slot;
+
+    #[test]
+    fn floods_of_requests_end_when_the_network_is_calm() {
+        let (members, liar) = ((1..=4).map(NodeId).collect(), NodeId(4));
+        let keys = [(liar, Keyring::modelled(liar, members))].into();
+        let attacks = [Attack::ForgedRequests, Attack::Flooding];
+        let mut liars = Liars::new(Prng::from_seed(1), 4, Options::default(), keys, &attacks);
+        let heard = Message::Prepare {
+            view: View(1),
+            votes: vec![Vote { slot: Slot(1), digest: digest(&Default::default()) }],
+        };
+        // What they say of so many messages: requests, and the rest.
+        let hear = |liars: &mut Liars, count: usize| {
+            let mut said = Vec::new();
+            for _ in 0..count {
+                liars.fate(Instant::ZERO, NodeId(1), liar, &heard.clone().into());
+                liars.unasked(&mut said);
+            }
+            let is_request = |word: &&Word| matches!(word.message, Any::Pbft(Message::Request { .. }));
+            let requests = said.iter().filter(is_request).count();
+            (requests, said.len() - requests)
+        };
+        assert!(CALM_REQUESTS_MAX < hear(&mut liars, 50_000).0);
+        liars.calm();
+        let (requests, others) = hear(&mut liars, 50_000);
+        assert!(
+            requests <= CALM_REQUESTS_MAX + WORDS_MAX && CALM_REQUESTS_MAX < others,
+            "{requests} {others}"
+        );
+        assert_eq!(hear(&mut liars, 1_000).0, 0);
     }
 }
