@@ -44,6 +44,8 @@ pub struct Attack {
     admins: Vec<String>,
     /// A correct primary that stands still for a while, where the lie is about the next view.
     paused: Option<u32>,
+    /// A correct node that stands still until the attack begins, where the lie is about states: then it needs one.
+    absent: Option<u32>,
     begins: Duration,
     ends: Duration,
 }
@@ -52,7 +54,9 @@ impl Attack {
     /// In the middle of the measured time, by the primaries of this view and the next ones; by those of the next ones, if it is about them.
     pub fn amid(name: &str, group: &Group, measured: Duration) -> Attack {
         let nodes = group.processes.len();
-        let is_of_new_view = liars::Attack::ALL.iter().any(|a| a.name() == name && a.is_of_a_new_view());
+        let attack = liars::Attack::ALL.iter().find(|attack| attack.name() == name);
+        let is_of_new_view = attack.is_some_and(|attack| attack.is_of_a_new_view());
+        let is_of_state = attack.is_some_and(|attack| attack.is_of_a_state());
         let first = group.leader + usize::from(is_of_new_view);
         let places = || (first..).take(liars_max(nodes)).map(|place| place % nodes);
         Attack {
@@ -60,9 +64,16 @@ impl Attack {
             liars: places().map(|place| group.processes[place]).collect(),
             admins: places().map(|place| group.admins[place].clone()).collect(),
             paused: is_of_new_view.then(|| group.processes[group.leader]),
+            // Whoever leads last.
+            absent: is_of_state.then(|| group.processes[(group.leader + nodes - 1) % nodes]),
             begins: measured / 3,
             ends: measured * 2 / 3,
         }
+    }
+
+    /// Whether a client of this process is answered all the time but for what the others endure.
+    pub fn spares(&self, process: u32) -> bool {
+        !self.liars.contains(&process) && self.absent != Some(process)
     }
 
     /// Plays it from a thread of its own: the load must not wait.
@@ -70,8 +81,10 @@ impl Attack {
         std::thread::spawn(move || {
             // Whoever has ended lies no more: the figures show it.
             let tell_all = |tell: fn(u32) -> bool| self.liars.iter().filter(|liar| tell(**liar)).count();
+            self.absent.map(process::pause);
             std::thread::sleep(self.begins);
             tell_all(process::user_signal_1);
+            self.absent.map(process::resume);
             if let Some(primary) = self.paused {
                 process::pause(primary);
                 std::thread::sleep(PAUSE);
@@ -202,6 +215,9 @@ mod tests {
             (omits.liars, omits.paused, omits.admins),
             (vec![10, 11], Some(16), vec!["node0".into(), "node1".into()])
         );
+        let poisons = attack("poisoned-state");
+        assert_eq!((&poisons.liars, poisons.absent), (&vec![16, 10], Some(15)));
+        assert_eq!([15, 16, 14].map(|process| poisons.spares(process)), [false, false, true]);
     }
 
     #[test]

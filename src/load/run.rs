@@ -225,9 +225,8 @@ impl Under {
                 let attack = attack.as_ref().map(|name| {
                     let group = Group { processes: &processes, admins: &cluster.admins(), leader };
                     let attack = Attack::amid(name, &group, options.plan.duration);
-                    // Nobody is loaded who will lie.
-                    let is_correct = |node: &usize| !attack.liars.contains(&processes[*node]);
-                    endpoints = (0..*nodes).filter(is_correct).map(|node| all[node].clone()).collect();
+                    let is_spared = |node: &usize| attack.spares(processes[*node]);
+                    endpoints = (0..*nodes).filter(is_spared).map(|node| all[node].clone()).collect();
                     attack
                 });
                 if let Some(native) = cluster.native() {
