@@ -102,9 +102,16 @@ const SIGNATURE: usize = 64;
 const CHANGE_MIN: usize = 8 + 1 + 8 + 3 * 4 + SIGNATURE;
 
 impl Change {
+    /// How many bytes one with lists of these lengths has.
+    pub const fn bytes_of(checkpoints: usize, prepared: usize, accepted: usize) -> usize {
+        CHANGE_MIN + VOTE * checkpoints + PLACED * (prepared + accepted)
+    }
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        Change::bytes_of(self.checkpoints.len(), self.prepared.len(), self.accepted.len())
+    }
     fn content(&self) -> Vec<u8> {
-        let lists = VOTE * self.checkpoints.len() + PLACED * (self.prepared.len() + self.accepted.len());
-        let mut out = Vec::with_capacity(CHANGE_MIN + lists);
+        let mut out = Vec::with_capacity(self.bytes());
         out.put_u64_le(self.view.0);
         out.put_u8(self.node.0);
         out.put_u64_le(self.stable.0);
@@ -155,6 +162,10 @@ impl Change {
 }
 
 impl NewView {
+    /// How many bytes one of these view-changes has.
+    pub fn bytes_of(changes: impl IntoIterator<Item = usize>) -> usize {
+        8 + 4 + SIGNATURE + changes.into_iter().map(|bytes| 4 + bytes).sum::<usize>()
+    }
     fn content(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_u64_le(self.view.0);

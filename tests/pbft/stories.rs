@@ -7,7 +7,7 @@ use quorate::protocol::pbft::Options;
 use quorate::sim::host::keys;
 use quorate::sim::liars::sign;
 use quorate::sim::table::{Letter, Table};
-use quorate::wire::pbft::{Change, Message, NULL, NewView, Proposal, Vote};
+use quorate::wire::pbft::{Accepted, Change, Message, NULL, NewView, Prepared, Proposal, Vote};
 use quorate::wire::{Batch, Entry, EntryKind};
 use std::time::Duration;
 
@@ -292,4 +292,45 @@ pub fn a_new_view_of_forged_view_changes_does_not_begin() {
     table.pass_for(Duration::from_secs(2), everybody);
     assert!(table.seats.iter().all(|seat| seat.machine.last_of(batch.origin) == 1), "it goes on");
     table.agree(0..NODES);
+}
+
+/// A new-view is one record and one message. Whoever makes its view-change long keeps nobody from beginning a view.
+#[test]
+fn a_long_view_change_is_left_out_of_a_new_view_that_would_not_fit() {
+    let mut table = Table::of(NODES, &Options { new_view_bytes_max: 2_000, ..options() });
+    let (view, vote) = (View(1), |slot, value| Vote { slot: Slot(slot), digest: Digest([value; 32]) });
+    let change = |node: u8, slots: u64| Change {
+        view,
+        node: NodeId(node),
+        stable: Slot::ZERO,
+        checkpoints: vec![Vote { slot: Slot::ZERO, digest: NULL }],
+        prepared: (1..=slots).map(|slot| Prepared { vote: vote(slot, 1), view: View(0) }).collect(),
+        accepted: (1..=slots)
+            .flat_map(|slot| [1, 2].map(|value| Accepted { vote: vote(slot, value), view: View(0) }))
+            .collect(),
+        signature: Signature::NONE,
+    };
+    let long = change(4, options().window);
+    assert!(2_000 < long.bytes());
+    for said in [long, change(1, 0), change(3, 0)] {
+        let (from, now) = (said.node, table.now);
+        table.seats[1].hear(now, from, sign(&keys(from, NODES), Message::ViewChange(said)));
+    }
+    let begun = table.seats[1].core.new_view().expect("three others fit").clone();
+    assert_eq!(begun.changes.iter().map(|change| change.node.0).collect::<Vec<_>>(), [1, 2, 3]);
+    table.run(everybody);
+    assert!(table.seats.iter().all(|seat| seat.core.view() == view && seat.faults.is_empty()));
+    // A primary that sends a longer one is no primary.
+    let signed = |node: u8| {
+        let change = Change { view: View(2), ..change(node, options().window) };
+        match sign(&keys(NodeId(node), NODES), Message::ViewChange(change)) {
+            Message::ViewChange(change) => change,
+            other => unreachable!("{other:?}"),
+        }
+    };
+    let changes = [1, 2, 4].map(signed).to_vec();
+    let new_view = NewView { view: View(2), changes, signature: Signature::NONE };
+    let (now, said) = (table.now, sign(&keys(NodeId(3), NODES), Message::NewView(new_view)));
+    table.seats[0].hear(now, NodeId(3), said);
+    assert_eq!((table.seats[0].core.new_view().is_none(), table.seats[0].faults.len()), (true, 1));
 }

@@ -1,5 +1,8 @@
 //! What a PBFT group can be tuned by, with what each knob costs.
 
+use super::quorum::Quorum;
+use crate::config::limits::BATCH_BYTES_MAX;
+use crate::wire::pbft::{Change, NewView};
 use std::time::Duration;
 
 /// Times and limits of a group.
@@ -42,6 +45,8 @@ pub struct Options {
     pub cache_bytes_max: usize,
     /// Most bytes of one piece of a snapshot.
     pub piece_bytes_max: usize,
+    /// Most bytes of a new-view, which is one record of the log.
+    pub new_view_bytes_max: usize,
 }
 
 impl Default for Options {
@@ -64,11 +69,37 @@ impl Default for Options {
             cache_entries_max: 16 << 10,
             cache_bytes_max: 64 << 20,
             piece_bytes_max: 128 << 10,
+            new_view_bytes_max: BATCH_BYTES_MAX,
         }
     }
 }
 
+/// A view-change has at most so many accepted values for each slot of the window. A slot rarely has more than two, and then what was
+/// accepted in the newest views is told.
+pub(super) const ACCEPTED_OF_SLOT: usize = 2;
+
+/// Checkpoints of a view-change at most. Whoever is told what is decided executes up to two windows before that is stable.
+pub(super) fn checkpoints_max(window: u64, checkpoint_every: u64) -> usize {
+    (2 * window / checkpoint_every + 3) as usize
+}
+
 impl Options {
+    /// Bytes of the new-view of a quorum's view-changes, each as long as a correct replica may send it.
+    pub fn new_view_bytes(&self, quorum: Quorum) -> usize {
+        let slots = self.window as usize;
+        let checkpoints = checkpoints_max(self.window, self.checkpoint_every);
+        let change = Change::bytes_of(checkpoints, slots, ACCEPTED_OF_SLOT * slots);
+        NewView::bytes_of(std::iter::repeat_n(change, quorum.exact()))
+    }
+    /// The same with a window so small that a view can always begin: that new-view fits. Of more than 22 replicas the usual one is
+    /// too large.
+    #[must_use]
+    pub fn fitted(mut self, quorum: Quorum) -> Options {
+        while self.new_view_bytes_max < self.new_view_bytes(quorum) && 1 < self.checkpoint_every {
+            (self.window, self.checkpoint_every) = (self.window / 2, self.checkpoint_every / 2);
+        }
+        self
+    }
     /// Panics when the options contradict each other. `config` says it more kindly before.
     pub fn check(&self) {
         assert!(1 <= self.checkpoint_every);
@@ -79,5 +110,25 @@ impl Options {
         assert!(Duration::ZERO < self.stall_after && self.stall_after <= self.status_every);
         assert!(1 <= self.proposals_max && 1 <= self.message_bytes_max);
         assert!(1 <= self.origin_batches_max && 1 <= self.piece_bytes_max);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::limits::{FRAME_BYTES_MAX, NODES_MAX};
+
+    #[test]
+    fn a_view_of_any_group_can_begin_with_a_quorum_of_full_windows() {
+        for n in 1..=NODES_MAX {
+            for quorum in (0..=Quorum::most(n).f()).filter_map(|f| Quorum::new(n, f)) {
+                let options = Options::default().fitted(quorum);
+                options.check();
+                let bytes = options.new_view_bytes(quorum);
+                assert!(bytes <= options.new_view_bytes_max && bytes < FRAME_BYTES_MAX, "{n}: {bytes}");
+            }
+            let usual = Options::default().fitted(Quorum::most(n)) == Options::default();
+            assert_eq!(usual, n <= 22, "{n} replicas");
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! View changes: a primary that does not do its work is replaced, and what may have been decided is carried over (TOCS 2002, 4.5).
 
 use super::choose::{Choice, choose};
+use super::options::{ACCEPTED_OF_SLOT, checkpoints_max};
 use super::slots::VALUES_MAX;
 use super::{Admitted, NUMBER_MAX, Options, Pbft};
 use crate::base::canary::{self, Canary};
 use crate::base::{Instant, NodeId, Slot, View};
 use crate::protocol::{FaultKind, Outbox, Target};
 use crate::wire::pbft::{Change, Message, NULL, NewView, Note, Proof, Vote};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -195,8 +197,7 @@ impl Pbft {
         if self.active || self.primary() != self.me || self.changing.own(self.me).is_none() {
             return;
         }
-        let changes: Vec<&Change> = self.changing.changes.values().filter(|c| c.view == self.view).collect();
-        let Some(choice) = choose(&changes, self.quorum, self.options.window) else { return };
+        let Some((changes, choice)) = self.beginning() else { return };
         let missing: Vec<Vote> = self.missing(&choice);
         if !missing.is_empty() {
             self.say(ask, Message::Want { votes: missing }, out);
@@ -225,9 +226,31 @@ impl Pbft {
         if self.active || self.primary() != self.me {
             return false;
         }
-        let changes: Vec<&Change> = self.changing.changes.values().filter(|c| c.view == self.view).collect();
-        choose(&changes, self.quorum, self.options.window)
-            .is_some_and(|choice| self.missing(&choice).contains(&vote))
+        self.beginning().is_some_and(|(_, choice)| self.missing(&choice).contains(&vote))
+    }
+
+    /// The view-changes that the own view begins with, and what they decide. All that are at hand, unless together they are longer than a
+    /// record may be: then the longest that the decision does not need stay out. A quorum of correct ones always fits (`Options::fitted`).
+    fn beginning(&self) -> Option<(Vec<&Change>, Choice)> {
+        let choose = |changes: &[&Change]| choose(changes, self.quorum, self.options.window);
+        let mut changes: Vec<&Change> =
+            self.changing.changes.values().filter(|c| c.view == self.view).collect();
+        let mut choice = choose(&changes)?;
+        let is_short = |changes: &[&Change]| {
+            NewView::bytes_of(changes.iter().map(|change| change.bytes())) <= self.options.new_view_bytes_max
+        };
+        let mut longest = changes.clone();
+        longest.sort_by_key(|change| Reverse(change.bytes()));
+        for long in longest {
+            if is_short(&changes) {
+                break;
+            }
+            let fewer: Vec<&Change> = changes.iter().copied().filter(|c| c.node != long.node).collect();
+            if let Some(same) = choose(&fewer) {
+                (changes, choice) = (fewer, same);
+            }
+        }
+        is_short(&changes).then_some((changes, choice))
     }
 
     /// Values of a choice that are not known here.
@@ -260,11 +283,13 @@ impl Pbft {
             change.view == view && self.is_change_sane(change) && self.is_signed_change(change)
         };
         let changes: Vec<&Change> = new_view.changes.iter().collect();
-        let choice =
-            match canary::on(Canary::NewViewUnchecked) || changes.iter().all(|change| is_valid(change)) {
-                true => choose(&changes, self.quorum, self.options.window),
-                false => None,
-            };
+        let is_short =
+            NewView::bytes_of(changes.iter().map(|change| change.bytes())) <= self.options.new_view_bytes_max;
+        let are_valid = is_short && changes.iter().all(|change| is_valid(change));
+        let choice = match canary::on(Canary::NewViewUnchecked) || are_valid {
+            true => choose(&changes, self.quorum, self.options.window),
+            false => None,
+        };
         let Some(choice) = choice else {
             out.fault(primary, FaultKind::BadNewView { view });
             self.convict(primary, Proof::NewView(Box::new(new_view)), out);
@@ -349,14 +374,14 @@ pub(super) fn is_change_sane(change: &Change, window: u64, checkpoint_every: u64
     let Change { view, stable, checkpoints, prepared, accepted, .. } = change;
     let within = |slot: Slot| *stable < slot && slot.0 - stable.0 <= window;
     let is_checkpoint = |slot: Slot| slot.0 < NUMBER_MAX && slot.0.is_multiple_of(checkpoint_every);
-    // Whoever is told what is decided executes up to two windows before that is stable.
-    let few = checkpoints.len() as u64 <= 2 * window / checkpoint_every + 3;
+    let few = checkpoints.len() <= checkpoints_max(window, checkpoint_every);
     view.0 < NUMBER_MAX
         && few
         && is_checkpoint(*stable)
         && checkpoints.iter().all(|vote| is_checkpoint(vote.slot))
         && prepared.iter().all(|p| p.view < *view && within(p.vote.slot))
         // A liar's list must not be longer than a correct one's could be.
+        && accepted.len() <= ACCEPTED_OF_SLOT * window as usize
         && accepted.chunk_by(|a, b| a.vote.slot == b.vote.slot).all(|one| one.len() <= VALUES_MAX)
         && accepted.iter().all(|a| a.view < *view && within(a.vote.slot))
 }
