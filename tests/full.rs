@@ -4,7 +4,7 @@
 use quorate::base::Prng;
 use quorate::sim::full::{Outcome, Swarm, World};
 use quorate::sim::violation::{Violation, catch};
-use quorate::sim::{Coverage, Level, ProtocolName, Reached};
+use quorate::sim::{Coverage, Level, Options, ProtocolName, Reached};
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,22 +41,33 @@ fn describe(found: &[(u64, Violation)]) -> String {
     found.iter().map(|(seed, violation)| format!("\nseed {seed}: {violation}")).collect()
 }
 
-#[test]
-fn whole_nodes_keep_every_promise_under_random_faults() {
-    let (first, count) = (setting("QUORATE_FULL_SEED", 1), setting("QUORATE_FULL_SEEDS", 200));
+/// Runs a sample of seeds, which must break no promise and meet with everything that can happen: else it proves nothing.
+fn keeps_every_promise(protocol: ProtocolName, seeds: u64) {
+    let (first, count) = (setting("QUORATE_FULL_SEED", 1), setting("QUORATE_FULL_SEEDS", seeds));
     let events = setting("QUORATE_FULL_EVENTS", 6_000);
-    let (outcomes, found) = sweep(first..first.saturating_add(count), |seed| World::run(seed, events));
+    let options = Options { protocol, level: Level::Two, ..Options::of(events) };
+    let run = |seed| World::run_swarm(seed, Swarm::of(seed, &options), events);
+    let (outcomes, found) = sweep(first..first.saturating_add(count), run);
     assert!(found.is_empty(), "{}", describe(&found));
     let sum = |what: fn(&Outcome) -> u64| outcomes.iter().map(|(_, outcome)| what(outcome)).sum::<u64>();
     println!("{count} seeds from {first}: {} events", sum(|o| o.events));
-    // A sweep that reaches nothing proves nothing.
-    if 200 <= count && 6_000 <= events {
+    if seeds <= count && 6_000 <= events {
         let mut coverage = Coverage::default();
         outcomes.iter().for_each(|(_, outcome)| coverage.add(&outcome.coverage));
         let never: Vec<&str> =
-            coverage.missing(Level::Two, ProtocolName::Raft).into_iter().map(Reached::name).collect();
+            coverage.missing(Level::Two, protocol).into_iter().map(Reached::name).collect();
         assert!(never.is_empty(), "the sample no longer reaches {never:?}");
     }
+}
+
+#[test]
+fn whole_nodes_keep_every_promise_under_random_faults() {
+    keeps_every_promise(ProtocolName::Raft, 200);
+}
+
+#[test]
+fn whole_nodes_of_pbft_keep_every_promise_under_random_faults_and_lies() {
+    keeps_every_promise(ProtocolName::Pbft, 200);
 }
 
 /// A device that acknowledges syncs and does not do them takes every promise away but one: nobody panics.
@@ -64,7 +75,7 @@ fn whole_nodes_keep_every_promise_under_random_faults() {
 fn nodes_on_lying_devices_may_forget_but_do_not_panic() {
     let run = |seed| {
         let mut swarm = Swarm::draw(&mut Prng::from_seed(seed));
-        (swarm.liars, swarm.crash, swarm.power_of_ten) = (1, 200, 10);
+        (swarm.lying_disks, swarm.crash, swarm.power_of_ten) = (1, 200, 10);
         World::run_swarm(seed, swarm, 4_000)
     };
     let (outcomes, found) = sweep(1..41, run);

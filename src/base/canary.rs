@@ -132,6 +132,8 @@ canaries! {
     TornTailValid = "torn-tail-valid", "Pillai et al., OSDI 2014";
     /// Damage in what was durable passes for an end that was never wholly written, and is cut.
     DamageCutAsTorn = "damage-cut-as-torn", "hazard R30; Alagappan et al., FAST 2018 (PAR)";
+    /// A read of a file that brings fewer bytes than asked is taken for one that has come to the end of the file.
+    ShortReadIsTheEnd = "short-read-is-the-end", "read(2): a smaller number is no error";
 
     // Between nodes.
     /// A frame that was recorded is let in again.

@@ -12,6 +12,7 @@ pub mod listener;
 pub mod memory;
 pub mod patience;
 pub mod process;
+pub mod progress;
 pub mod uring;
 
 pub use agent::Agent;

@@ -1,7 +1,7 @@
 //! What happens before any agent runs: who this node is, what it had stored.
 
 use super::RunError;
-use super::sizes::Sizes;
+use super::sizes::{PbftSizes, Sizes};
 use crate::admin::keeper::files::{self, Found};
 use crate::admin::keeper::proofs;
 use crate::base::{Body, GROUP_ONE, Instant, Origin, Slot};
@@ -140,7 +140,7 @@ pub fn boot(
     options.durable = config.log.durability == Durability::QuorumSync;
     (options.body_max, options.batch_bytes) = (sizes.body_max, sizes.log_batch_bytes);
     // The records are replayed while the log is read: it may be longer than memory.
-    let mut replay = Ok(Replayed::new(config));
+    let mut replay = Ok(Replayed::new(config, sizes));
     let log = Log::recover(driver, options, &mut |stored| {
         if let Ok(replayed) = &mut replay
             && let Err(error) = replayed.record(&stored)
@@ -160,7 +160,7 @@ pub fn boot(
         }
         Replayed::Pbft(replay) => {
             let state = store.sessions().members().clone();
-            let setup = pbft::Setup { state, ..pbft_setup(config, secret, origin.boot) };
+            let setup = pbft::Setup { state, ..pbft_setup(config, sizes, secret, origin.boot) };
             let mut pbft = Pbft::recover(setup, now, (mark.slot, mark.stamp), *replay)?;
             recall(snapshots, &mut pbft)?;
             Engine::Pbft(Box::new(pbft))
@@ -172,7 +172,7 @@ pub fn boot(
 
 /// Whether an accusation holds by the keys that a configuration lists.
 pub fn judge(config: &Resolved, accusation: &Accusation) -> bool {
-    let options = pbft_options(config);
+    let options = pbft_options(config, &Sizes::NODE);
     let members = config.cluster.members.len();
     let rules = pbft::Rules {
         group: GROUP_ONE,
@@ -237,17 +237,31 @@ fn load_snapshot(
 
 fn load_one(file: &mut dyn Read, store: &mut Store) -> Result<SnapshotId, String> {
     let mut chunk = vec![0; 256 << 10];
-    let mut length = file.read(&mut chunk).map_err(|e| e.to_string())?;
+    let mut length = fill(file, &mut chunk).map_err(|e| e.to_string())?;
     let mut beginning = store::inspect::Inspection::of_any();
     beginning.feed(&chunk[..length]).map_err(|e| e.to_string())?;
     let id = beginning.header().ok_or("it ends within its header")?.id;
     let mut loading = store.loading(id);
     while 0 < length {
         loading.feed(&chunk[..length]).map_err(|e| e.to_string())?;
-        length = file.read(&mut chunk).map_err(|e| e.to_string())?;
+        length = fill(file, &mut chunk).map_err(|e| e.to_string())?;
     }
     store.replace(loading).map_err(|e| e.to_string())?;
     Ok(id)
+}
+
+/// Reads until `chunk` is full or the file has ended: a single read may bring fewer bytes than either.
+fn fill(file: &mut dyn Read, chunk: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < chunk.len() {
+        match file.read(&mut chunk[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// What the log's records add up to, for the protocol that wrote them.
@@ -257,10 +271,10 @@ enum Replayed {
 }
 
 impl Replayed {
-    fn new(config: &Resolved) -> Replayed {
+    fn new(config: &Resolved, sizes: &Sizes) -> Replayed {
         match config.group.protocol {
             ProtocolKind::Raft => Replayed::Raft(Replay::new(&raft_options(config))),
-            ProtocolKind::Pbft => Replayed::Pbft(Box::new(pbft::Replay::new(&pbft_options(config)))),
+            ProtocolKind::Pbft => Replayed::Pbft(Box::new(pbft::Replay::new(&pbft_options(config, sizes)))),
         }
     }
     fn record(&mut self, stored: &Stored) -> Result<(), RunError> {
@@ -273,8 +287,9 @@ impl Replayed {
     }
 }
 
-pub(super) fn pbft_options(config: &Resolved) -> pbft::Options {
-    let (group, default) = (&config.group, pbft::Options::default());
+/// What a PBFT group is tuned by.
+pub(super) fn pbft_options(config: &Resolved, sizes: &Sizes) -> pbft::Options {
+    let (group, default) = (&config.group, sized(sizes.pbft));
     pbft::Options {
         faulty_max: Some(group.faulty),
         sign_pre_prepares: group.sign_pre_prepares,
@@ -283,11 +298,28 @@ pub(super) fn pbft_options(config: &Resolved) -> pbft::Options {
         request_timeout: group.request_timeout,
         request_timeout_max: default.request_timeout_max.max(group.request_timeout),
         piece_bytes_max: config.raft.snapshot_piece_bytes,
+        new_view_bytes_max: sizes.body_max,
         ..default
     }
+    .fitted(super::wiring::quorum(config))
 }
 
-fn pbft_setup(config: &Resolved, secret: &SecretKey, boot: u64) -> pbft::Setup {
+/// The usual options, or those of other sizes.
+fn sized(sizes: Option<PbftSizes>) -> pbft::Options {
+    let default = pbft::Options::default();
+    sizes.map_or(default.clone(), |sizes| pbft::Options {
+        window: sizes.window,
+        checkpoint_every: sizes.checkpoint_every,
+        snapshot_every: sizes.snapshot_every,
+        proposals_max: sizes.proposals_max,
+        message_bytes_max: sizes.message_bytes_max,
+        origin_batches_max: sizes.origin_batches_max,
+        cache_entries_max: sizes.cache_entries_max,
+        ..default
+    })
+}
+
+fn pbft_setup(config: &Resolved, sizes: &Sizes, secret: &SecretKey, boot: u64) -> pbft::Setup {
     pbft::Setup {
         group: GROUP_ONE,
         me: config.node.id,
@@ -295,7 +327,7 @@ fn pbft_setup(config: &Resolved, secret: &SecretKey, boot: u64) -> pbft::Setup {
         anchor: pbft::Anchor::default(),
         state: Default::default(),
         boot,
-        options: pbft_options(config),
+        options: pbft_options(config, sizes),
         keys: keyring(config, secret.signing()),
     }
 }
@@ -321,5 +353,42 @@ fn raft_options(config: &Resolved) -> raft::Options {
         trailing_entries: raft.snapshot_keep.max(1),
         piece_bytes_max: raft.snapshot_piece_bytes,
         ..raft::Options::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Stamp, Term};
+    use crate::wire::Entry;
+
+    /// A file of which each read brings one byte; the first is interrupted.
+    struct ByBytes<'a> {
+        bytes: &'a [u8],
+        was_interrupted: bool,
+    }
+    impl Read for ByBytes<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            if !std::mem::replace(&mut self.was_interrupted, true) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let one = out.len().min(1);
+            self.bytes.read(&mut out[..one])
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_loaded_however_its_bytes_come() {
+        let options = store::Options { group: GROUP_ONE, key: HashKey::derive(&[7; 16]), bucket_bits: 3 };
+        let (mut old, mut new) = (Store::new(options), Store::new(options));
+        old.apply(&Entry { term: Term(2), slot: Slot(1), stamp: Stamp(5), ..Entry::default() }, None);
+        let id = old.begin_snapshot();
+        while !old.snapshot_step(usize::MAX) {}
+        let mut bytes = Vec::new();
+        while let Some(chunk) = old.snapshot_chunk() {
+            bytes.extend_from_slice(&chunk);
+        }
+        assert_eq!(load_one(&mut ByBytes { bytes: &bytes, was_interrupted: false }, &mut new), Ok(id));
+        assert_eq!(new.digest(), old.digest());
     }
 }

@@ -5,6 +5,7 @@
 
 use super::agent::NodeAgent;
 use super::boot;
+use super::sizes::Sizes;
 use crate::base::ring::{Consumer, Producer, ring};
 use crate::base::{GROUP_ONE, Instant, NodeId, NodeSet, Number, Prng};
 use crate::config::Resolved;
@@ -33,13 +34,16 @@ pub struct Lies {
 impl Lies {
     /// Each attack as one node plays it.
     pub fn liars(&self, config: &Resolved, secret: &SecretKey) -> Vec<Liars> {
-        let liars = |attack: &Attack| {
-            let keys = BTreeMap::from([(config.node.id, boot::keyring(config, secret.signing()))]);
-            let (dice, nodes) = (Prng::from_seed(self.seed), config.cluster.members.len());
-            Liars::new(dice, nodes, boot::pbft_options(config), keys, &[*attack])
-        };
+        let liars = |attack: &Attack| alone(config, &Sizes::NODE, secret, self.seed, &[*attack]);
         self.attacks.iter().map(liars).collect()
     }
+}
+
+/// What this node says when it plays these attacks together, with its own keys and nobody else's.
+pub fn alone(config: &Resolved, sizes: &Sizes, secret: &SecretKey, seed: u64, attacks: &[Attack]) -> Liars {
+    let keys = BTreeMap::from([(config.node.id, boot::keyring(config, secret.signing()))]);
+    let (dice, nodes) = (Prng::from_seed(seed), config.cluster.members.len());
+    Liars::new(dice, nodes, boot::pbft_options(config, sizes), keys, attacks)
 }
 
 /// Lets a process say when this node lies: from each SIGUSR1 on it plays the next attack, from SIGUSR2 on none. The number is 0 while it

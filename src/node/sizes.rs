@@ -19,6 +19,27 @@ pub struct Sizes {
     pub log_batch_bytes: usize,
     /// The store's table has two to the power of this many buckets. Equal on all nodes of a cluster.
     pub bucket_bits: u32,
+    /// Of a PBFT group, where they are not those of `pbft::Options::default`. Equal on all nodes of a cluster.
+    pub pbft: Option<PbftSizes>,
+}
+
+/// What bounds the slots of a PBFT group; [`crate::protocol::pbft::Options`] says what each costs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PbftSizes {
+    /// Slots between the water marks.
+    pub window: u64,
+    /// Slots between checkpoints.
+    pub checkpoint_every: u64,
+    /// Slots between snapshots.
+    pub snapshot_every: u64,
+    /// Most proposals in one pre-prepare.
+    pub proposals_max: usize,
+    /// Most bytes of bodies in one message, but at least one body.
+    pub message_bytes_max: usize,
+    /// Most batches of one node that are assigned and not executed.
+    pub origin_batches_max: usize,
+    /// Executed values that stay in memory.
+    pub cache_entries_max: usize,
 }
 
 impl Sizes {
@@ -30,5 +51,6 @@ impl Sizes {
         body_max: BATCH_BYTES_MAX,
         log_batch_bytes: 64 << 10,
         bucket_bits: store::BUCKET_BITS,
+        pbft: None,
     };
 }

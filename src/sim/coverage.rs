@@ -111,6 +111,8 @@ reached! {
     Unreadable = "unreadable sector";
     /// A write landed in another place of its file.
     Misdirected = "misdirected write";
+    /// A read or write of a file moved fewer bytes at once than it was asked to.
+    ShortTransfer = "short read or write of a file";
     /// A connection was reset.
     Reset = "connection reset";
     /// One side of a connection knew nothing of its end.
@@ -179,10 +181,14 @@ const OF_LEVEL_TWO: &[Reached] = {
         BitFlipped,
         Unreadable,
         Misdirected,
+        ShortTransfer,
         Reset,
         HalfOpen,
         Tampered,
         Replayed,
+        Lied,
+        Accused,
+        Convicted,
         CutStart,
         Ended,
         Refused,

@@ -41,7 +41,6 @@ pub use swarm::Swarm;
 pub use violation::Violation;
 pub use world::{Outcome, World};
 
-use crate::base::Prng;
 #[cfg(feature = "canaries")]
 use crate::base::canary;
 use crate::base::canary::Canary;
@@ -72,11 +71,7 @@ fn a_story_of_twins(number: u64, options: &Options) -> Outcome {
 
 /// A run of level 2.
 fn whole_nodes(seed: u64, options: &Options) -> Outcome {
-    outcome_of(&full::World::run_swarm(seed, swarm_of(seed, options), options.events))
-}
-/// What the seed stands for at level 2, as far as the options allow.
-fn swarm_of(seed: u64, options: &Options) -> full::Swarm {
-    full::Swarm::draw(&mut Prng::from_seed(seed)).within(options)
+    outcome_of(&full::World::run_swarm(seed, full::Swarm::of(seed, options), options.events))
 }
 /// What only level 2 counts is left out.
 fn outcome_of(came_to: &full::Outcome) -> Outcome {
@@ -102,7 +97,7 @@ pub fn run_traced(
     catch(options, || match options.level {
         Level::One => World::run_traced(seed, options, line),
         Level::Two => {
-            let swarm = swarm_of(seed, options);
+            let swarm = full::Swarm::of(seed, options);
             outcome_of(&full::World::run_traced(seed, swarm, options.events, line))
         }
     })

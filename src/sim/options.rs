@@ -86,6 +86,8 @@ faults! {
     Tamper = "tamper";
     /// Someone on the way repeats a whole frame between nodes, of this connection or of an earlier one.
     Replay = "replay";
+    /// A read or write of a file moves fewer bytes at once than it was asked to.
+    ShortTransfer = "short-transfer";
 }
 
 /// A set of faults.

@@ -59,6 +59,7 @@ pub const FINDERS: &[(Canary, Finder)] = &[
     (Canary::WriteErrorIgnored, room!(disk::a_write_that_failed_is_not_durable)),
     (Canary::TornTailValid, room!(disk::a_torn_write_is_cut)),
     (Canary::DamageCutAsTorn, room!(disk::damage_below_the_end_refuses_the_start)),
+    (Canary::ShortReadIsTheEnd, Nodes { typical: 1, property: "sound nodes start", harsher: stutters }),
     (Canary::FrameReplayed, room!(rooms::a_frame_opens_once)),
     (Canary::FastReadWeakQuorum, room!(rooms::fast_reads_are_never_stale)),
     (Canary::CountRepeatedVotes, Liars { typical: 2, property: "pbft-certificates" }),
@@ -97,6 +98,11 @@ pub const BY_WHOLE_NODES: &[(Canary, Finder)] = &[
 
 /// What a torn batch that passes for a whole one breaks.
 const TORN: &str = "state machine safety or linearizability or sound nodes start";
+
+/// Nodes come back often, and what they read of their files comes in parts.
+fn stutters(swarm: &mut Swarm) {
+    (swarm.crash, swarm.manners.short_transfers) = (200, 300);
+}
 
 /// Power is lost again and again, in the midst of long writes.
 fn loses_power(swarm: &mut Swarm) {

@@ -1,10 +1,11 @@
 //! Working out results: what each means for its operation, and whether the operation goes on.
 
-use super::operations::{Operation, Pending, Transfer};
+use super::operations::{Operation, Pending};
 use super::sockets::{PausedAccept, Receive};
 use super::start::{accept, closed_here};
 use super::{ACCEPT_PAUSE, BELL, IGNORED, Raw, Uring};
-use crate::io::driver::{ALIGN, BufferId, Completion, Fd, Outcome};
+use crate::io::driver::{BufferId, Completion, Fd, Outcome};
+use crate::io::progress::Step;
 use io_uring::cqueue;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -195,7 +196,13 @@ impl Uring {
         else {
             unreachable!("looked at by the caller");
         };
-        let step = take_in(transfer, result);
+        let files = &self.files;
+        let file_left = |file, offset| files.len(file).map_or(u64::MAX, |len| len.saturating_sub(offset));
+        let step = match usize::try_from(result) {
+            Ok(bytes) => transfer.progress.moved(bytes, || file_left(transfer.file, transfer.offset)),
+            Err(_) if result == -libc::EINTR || result == -libc::EAGAIN => Step::Again,
+            Err(_) => return self.fail_transfer(index, result, out),
+        };
         if step == Step::Again {
             return self.continue_transfer(index);
         }
@@ -205,48 +212,27 @@ impl Uring {
             (Pending::Write(transfer), Step::Ended) => {
                 Outcome::Failed { error: io::ErrorKind::WriteZero.into(), buffer: Some(transfer.buffer) }
             }
-            (Pending::Read(mut transfer), Step::Whole | Step::Ended) => {
-                transfer.buffer.len = transfer.done;
+            (Pending::Read(mut transfer), _) => {
+                transfer.buffer.len = transfer.progress.done();
                 Outcome::Read(transfer.buffer)
             }
-            (Pending::Write(transfer) | Pending::Read(transfer), _) => Outcome::Failed {
-                error: io::Error::from_raw_os_error(-result),
-                buffer: Some(transfer.buffer),
-            },
             _ => unreachable!("looked at above"),
         };
         out.push(Completion { token, outcome, last: true });
     }
-}
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Whole,
-    /// Nothing more came: the end of the file.
-    Ended,
-    Again,
-    Failed,
-}
-
-/// What a result means for a file operation.
-fn take_in(transfer: &mut Transfer, result: i32) -> Step {
-    match result {
-        0 if transfer.done == transfer.want => Step::Whole,
-        0 => Step::Ended,
-        moved if 0 < moved => {
-            transfer.done += moved as usize;
-            assert!(transfer.done <= transfer.want);
-            if transfer.done == transfer.want {
-                Step::Whole
-            } else if transfer.direct && !transfer.done.is_multiple_of(ALIGN) {
-                // Direct files stop in the middle of a block only where they end, and cannot go on from there.
-                Step::Ended
-            } else {
-                Step::Again
-            }
-        }
-        error if error == -libc::EINTR || error == -libc::EAGAIN => Step::Again,
-        _ => Step::Failed,
+    fn fail_transfer(&mut self, index: u32, result: i32, out: &mut Vec<Completion>) {
+        let Operation { token, pending: Pending::Write(transfer) | Pending::Read(transfer) } =
+            self.operations.remove(index)
+        else {
+            unreachable!("looked at by the caller");
+        };
+        let error = io::Error::from_raw_os_error(-result);
+        out.push(Completion {
+            token,
+            outcome: Outcome::Failed { error, buffer: Some(transfer.buffer) },
+            last: true,
+        });
     }
 }
 

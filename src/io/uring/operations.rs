@@ -1,7 +1,8 @@
 //! Operations that the kernel has: what each needs to be kept alive, and what to do with its result.
 
 use super::address::RawAddress;
-use crate::io::driver::{Buffer, Fd, Token};
+use crate::io::driver::{Buffer, Fd, FileId, Token};
+use crate::io::progress::Progress;
 use bytes::Bytes;
 use io_uring::squeue::Entry;
 use io_uring::{opcode, types};
@@ -44,15 +45,14 @@ pub(super) struct Connecting {
     pub(super) later: Vec<super::address::Target>,
 }
 
-/// A file operation. `done` of `want` bytes are through.
+/// A file operation.
 pub(super) struct Transfer {
     pub(super) descriptor: RawFd,
-    pub(super) direct: bool,
+    pub(super) file: FileId,
     pub(super) durable: bool,
     pub(super) offset: u64,
     pub(super) buffer: Buffer,
-    pub(super) want: usize,
-    pub(super) done: usize,
+    pub(super) progress: Progress,
 }
 
 /// A send: the parts, and what is left of them in the kernel's form. Lives in a box, since the kernel holds its address.
@@ -122,8 +122,9 @@ impl Sending {
 impl Transfer {
     /// The write or read of what is left.
     pub(super) fn write(&self, registered: Option<u16>) -> Entry {
-        let rest = &self.buffer.memory.bytes()[self.done..self.want];
-        let (descriptor, offset) = (types::Fd(self.descriptor), self.offset + self.done as u64);
+        let left = self.progress.left();
+        let (descriptor, offset) = (types::Fd(self.descriptor), self.offset + left.start as u64);
+        let rest = &self.buffer.memory.bytes()[left];
         let flags = if self.durable { libc::RWF_DSYNC } else { 0 };
         let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
         match registered {
@@ -136,8 +137,9 @@ impl Transfer {
     }
 
     pub(super) fn read(&mut self, registered: Option<u16>) -> Entry {
-        let (descriptor, offset) = (types::Fd(self.descriptor), self.offset + self.done as u64);
-        let rest = &mut self.buffer.memory.bytes_mut()[self.done..self.want];
+        let left = self.progress.left();
+        let (descriptor, offset) = (types::Fd(self.descriptor), self.offset + left.start as u64);
+        let rest = &mut self.buffer.memory.bytes_mut()[left];
         let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
         match registered {
             Some(index) => {

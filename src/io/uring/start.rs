@@ -5,6 +5,7 @@ use super::operations::{Connecting, Operation, Pending, Transfer};
 use super::sockets::Receive;
 use super::{IGNORED, Uring, receive};
 use crate::io::driver::{Buffer, Completion, Fd, FileId, Op, Outcome, Token};
+use crate::io::progress::Progress;
 use bytes::Bytes;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types};
@@ -32,13 +33,14 @@ impl Uring {
             }
             Op::SyncDirectory { path } => self.start_sync(&path, token),
             Op::Write { file, offset, buffer, durable } => {
-                let want = buffer.len;
-                let transfer = self.transfer(file, offset, buffer, want, durable);
+                let progress = Progress::of_write(buffer.len, self.files.is_direct(file));
+                let transfer = self.transfer(file, offset, buffer, durable, progress);
                 self.start_transfer(Pending::Write(transfer), token);
             }
             Op::Read { file, offset, len, buffer } => {
                 assert!(len <= buffer.capacity(), "a read of {len} into a buffer of {}", buffer.capacity());
-                let transfer = self.transfer(file, offset, buffer, len, false);
+                let progress = Progress::of_read(len, self.files.is_direct(file));
+                let transfer = self.transfer(file, offset, buffer, false, progress);
                 self.start_transfer(Pending::Read(transfer), token);
             }
         }
@@ -197,11 +199,11 @@ impl Uring {
         file: FileId,
         offset: u64,
         buffer: Buffer,
-        want: usize,
         durable: bool,
+        progress: Progress,
     ) -> Transfer {
-        let (descriptor, direct) = (self.files.descriptor(file), self.files.is_direct(file));
-        Transfer { descriptor, direct, durable, offset, buffer, want, done: 0 }
+        let descriptor = self.files.descriptor(file);
+        Transfer { descriptor, file, durable, offset, buffer, progress }
     }
 
     fn start_sync(&mut self, path: &std::path::Path, token: Token) {

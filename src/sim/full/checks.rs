@@ -1,12 +1,17 @@
-//! What must hold, whatever happens: who leads, what equal slots hold, what clients are told, how much memory is used.
+//! What must hold, whatever happens: who leads, what equal slots hold, what clients are told, how much memory is used, who is accused.
+//! Nothing is demanded of nodes that lie.
 //!
-//! - One leader a term (Ongaro, "Consensus", 2014, figure 3.2: election safety).
+//! - One leader a term (Ongaro, "Consensus", 2014, figure 3.2: election safety). A view of PBFT has its primary by its number; what a
+//!   replica calls leader while its view has not begun is only whom it tells of requests.
 //! - Equal digests at equal slots: state machine safety, of snapshots and of states.
 //! - Linearizability, by the search of `sim::history`.
 //! - Every queue is bounded.
+//! - No correct node is accused, and against none is there proof (hazard A1).
 
 use super::node::Node;
+use crate::base::{NodeId, NodeSet};
 use crate::meter::Report;
+use crate::sim::coverage::{Coverage, Reached};
 use crate::sim::history::{History, Limits, Model, Verdict, check};
 use crate::sim::violation::{fail, hold};
 use crate::store::{self, Store};
@@ -28,6 +33,8 @@ const LINEARIZABILITY: &str = "linearizability";
 const ELECTION_SAFETY: &str = "election safety";
 /// Equal digests at equal slots.
 const STATE_MACHINE_SAFETY: &str = "state machine safety";
+/// Who is accused has lied.
+const ACCUSATION: &str = "no correct node is accused";
 /// Every queue has a limit.
 const BOUNDED_MEMORY: &str = "bounded memory";
 /// What agents hold back: a figure and its limit.
@@ -44,6 +51,9 @@ const BOUNDED: &[(&str, f64)] = &[
 /// See the module.
 pub struct Checks {
     options: store::Options,
+    liars: NodeSet,
+    /// Leaders are elected.
+    elects: bool,
     /// Who led in each term.
     leaders: BTreeMap<u64, u64>,
     /// The digest at each slot, and who made it first.
@@ -55,10 +65,12 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// For stores made so.
-    pub fn new(options: store::Options) -> Checks {
+    /// For stores made so, among these liars.
+    pub fn new(options: store::Options, liars: NodeSet, elects: bool) -> Checks {
         Checks {
             options,
+            liars,
+            elects,
             leaders: BTreeMap::new(),
             digests: BTreeMap::new(),
             applied: 0,
@@ -72,11 +84,20 @@ impl Checks {
     }
 
     /// After a node's turn.
-    pub fn turn(&mut self, node: &mut Node, events: u64) {
-        let index = node.index;
+    pub fn turn(&mut self, node: &mut Node, events: u64, coverage: &mut Coverage) {
+        let (index, is_liar) = (node.index, self.liars.contains(node.id()));
         let life = node.life.as_mut().expect("it has just had a turn");
+        let (published, proven) =
+            (std::mem::take(&mut life.keeper.published), std::mem::take(&mut life.keeper.proven));
+        if is_liar {
+            return;
+        }
+        for accused in proven {
+            self.convicts(index, accused);
+            coverage.saw(Reached::Convicted);
+        }
         let (leader, term) = (life.told.leader.get(), life.told.term.get());
-        if leader != 0 {
+        if leader != 0 && self.elects {
             self.leads(term, leader);
         }
         self.applied = self.applied.max(life.store.applied.get());
@@ -88,12 +109,13 @@ impl Checks {
         let (operations, kept) = (life.driver.outstanding(), life.keeper.waiting());
         hold!(BOUNDED_MEMORY, operations <= OPERATIONS_MAX, "{operations} operations on files");
         hold!(BOUNDED_MEMORY, kept <= KEPT_MAX, "{kept} values wait at the keeper");
-        for (id, bytes) in std::mem::take(&mut life.keeper.published) {
+        for (id, bytes) in published {
             self.snapshot(id, &bytes, index);
         }
         if self.looked + LOOK_EVERY <= events {
             self.looked = events;
-            life.report(&mut Bounds);
+            let (liars, lenient) = (self.liars, self.lenient);
+            life.report(&mut Look { index, liars, lenient, coverage });
         }
     }
 
@@ -103,6 +125,11 @@ impl Checks {
         hold!(ELECTION_SAFETY, is_one, "term {term} has leaders {known} and {leader}");
     }
 
+    /// A correct node has proof against another.
+    fn convicts(&self, index: usize, accused: NodeId) {
+        let is_right = self.liars.contains(accused) || self.lenient;
+        hold!(ACCUSATION, is_right, "node {} has proof against node {accused}", index + 1);
+    }
     fn digest(&mut self, slot: u64, digest: u64, node: usize) {
         let (known, first) = *self.digests.entry(slot).or_insert((digest, node));
         hold!(
@@ -159,11 +186,38 @@ impl Limits for Steps {
     }
 }
 
-/// Looks at gauges that have a limit.
-struct Bounds;
+/// Counts what liars say.
+pub struct Lies<'a>(pub &'a mut Coverage);
 
-impl Report for Bounds {
-    fn counter(&mut self, _: &'static str, _: &'static str, _: &[(&'static str, &str)], _: u64) {}
+impl Report for Lies<'_> {
+    fn counter(&mut self, name: &'static str, _: &'static str, _: &[(&'static str, &str)], count: u64) {
+        if name == "quorate_lies_total" {
+            self.0.saw_times(Reached::Lied, count);
+        }
+    }
+    fn gauge(&mut self, _: &'static str, _: &'static str, _: &[(&'static str, &str)], _: f64) {}
+    fn latency(&mut self, _: &'static str, _: &'static str, _: &[(&'static str, &str)], _: &Histogram<u64>) {}
+}
+
+/// Looks at gauges that have a limit, and at who is accused.
+struct Look<'a> {
+    index: usize,
+    lenient: bool,
+    liars: NodeSet,
+    coverage: &'a mut Coverage,
+}
+
+impl Report for Look<'_> {
+    fn counter(&mut self, name: &'static str, _: &'static str, labels: &[(&'static str, &str)], _: u64) {
+        if name != "quorate_faults_total" {
+            return;
+        }
+        let is_liar = |text: &str| text.parse().is_ok_and(|id| self.liars.contains(NodeId(id)));
+        let accused = labels.iter().find(|(label, _)| *label == "peer").map(|(_, peer)| *peer);
+        let is_right = accused.is_some_and(is_liar) || self.lenient;
+        hold!(ACCUSATION, is_right, "node {} accuses {labels:?}", self.index + 1);
+        self.coverage.saw(Reached::Accused);
+    }
     fn gauge(&mut self, name: &'static str, _: &'static str, _: &[(&'static str, &str)], value: f64) {
         let limit = BOUNDED.iter().find(|(bounded, _)| *bounded == name);
         hold!(BOUNDED_MEMORY, limit.is_none_or(|(_, most)| value <= *most), "{name} is {value}");
@@ -180,9 +234,13 @@ mod tests {
     const OPTIONS: store::Options =
         store::Options { group: GROUP_ONE, key: store::HashKey([7; 16]), bucket_bits: 6 };
 
+    fn liars() -> NodeSet {
+        [NodeId(4)].into_iter().collect()
+    }
+
     #[test]
     fn a_second_leader_of_a_term_is_told_but_where_a_device_has_lied() {
-        let mut checks = Checks::new(OPTIONS);
+        let mut checks = Checks::new(OPTIONS, liars(), true);
         [(1, 1), (1, 1), (2, 3)].into_iter().for_each(|(term, leader)| checks.leads(term, leader));
         violates("election safety", || checks.leads(2, 1));
         checks.lenient = true;
@@ -191,7 +249,7 @@ mod tests {
 
     #[test]
     fn two_digests_at_a_slot_are_told() {
-        let mut checks = Checks::new(OPTIONS);
+        let mut checks = Checks::new(OPTIONS, liars(), true);
         checks.digest(1, 5, 0);
         checks.digest(1, 5, 1);
         checks.digest(2, 6, 1);
@@ -200,9 +258,22 @@ mod tests {
 
     #[test]
     fn a_figure_beyond_its_limit_is_told() {
-        let tell = |value| Bounds.gauge("quorate_client_connections", "", &[], value);
-        tell(64.0);
-        Bounds.gauge("quorate_store_keys", "", &[], 1e9);
-        violates("bounded memory", || tell(65.0));
+        let mut coverage = Coverage::default();
+        let mut look = Look { index: 0, lenient: false, liars: liars(), coverage: &mut coverage };
+        look.gauge("quorate_client_connections", "", &[], 64.0);
+        look.gauge("quorate_store_keys", "", &[], 1e9);
+        violates("bounded memory", || look.gauge("quorate_client_connections", "", &[], 65.0));
+    }
+
+    #[test]
+    fn a_correct_node_that_is_accused_is_told() {
+        let mut coverage = Coverage::default();
+        let mut look = Look { index: 0, lenient: false, liars: liars(), coverage: &mut coverage };
+        let mut accuse = |peer| look.counter("quorate_faults_total", "", &[("peer", peer)], 1);
+        accuse("4");
+        violates("no correct node is accused", || accuse("2"));
+        let checks = Checks::new(OPTIONS, liars(), false);
+        checks.convicts(1, NodeId(4));
+        violates("no correct node is accused", || checks.convicts(1, NodeId(2)));
     }
 }

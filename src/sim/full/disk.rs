@@ -62,6 +62,8 @@ pub struct Harms {
     pub worn: u64,
     /// Writes that landed elsewhere.
     pub misdirected: u64,
+    /// Reads and writes of which the kernel did only a part at once.
+    pub short: u64,
     /// Completed and synced writes that a loss of power undid: the device lied.
     pub lies: u64,
 }

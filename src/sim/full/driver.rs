@@ -4,13 +4,15 @@
 //! in any order. During a start, where code waits for its own operations, the driver carries them out by itself, and may die in the
 //! midst of them.
 
-use super::disk::{Disk, EIO, Inode};
+use super::disk::{Disk, EIO, Inode, SECTOR};
 use crate::base::{Instant, Prng, Stamp};
 use crate::io::driver::{ALIGN, Buffer, BufferId, Doorbell, OpenOptions};
+use crate::io::progress::{Progress, Step};
 use crate::io::{Completion, Driver, Fd, FileId, Op, Outcome, Token};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,8 +56,8 @@ pub enum Wish {
 }
 
 enum FileOperation {
-    Write { inode: Inode, offset: u64, buffer: Buffer, durable: bool },
-    Read { inode: Inode, offset: u64, len: usize, buffer: Buffer },
+    Write { inode: Inode, offset: u64, buffer: Buffer, durable: bool, progress: Progress },
+    Read { inode: Inode, offset: u64, buffer: Buffer, progress: Progress },
     SyncDirectory { path: PathBuf },
 }
 
@@ -96,7 +98,9 @@ pub struct Manners {
     /// Chance of an accept to fail for lack of descriptors, per 1,000.
     pub accept_fails: u64,
     /// Chance of a receive to bring less than there is, per 1,000.
-    pub short_reads: u64,
+    pub short_receives: u64,
+    /// Chance of an attempt to read or write a file to move fewer bytes than it should, per 1,000.
+    pub short_transfers: u64,
     /// Files open past the page cache.
     pub direct: bool,
 }
@@ -216,33 +220,64 @@ impl SimDriver {
     fn inode(&self, file: FileId) -> Inode {
         self.files[file.0 as usize].expect("a file that is open")
     }
-    /// Carries an operation out. Nothing happens when it belongs to an earlier life.
+    /// Carries an operation out, or as much of it as the kernel does at once; then it goes on with the rest. Nothing happens when it
+    /// belongs to an earlier life.
     pub fn finish(&mut self, operation: u64) {
-        let Some(what) = self.operations.remove(&operation) else { return };
+        let Some(mut what) = self.operations.remove(&operation) else { return };
+        let attempt = self.attempt(&mut what);
+        if matches!(attempt, Ok(Step::Again)) {
+            let writes = matches!(what, FileOperation::Write { .. });
+            self.operations.insert(operation, what);
+            if self.mode == Mode::Running {
+                self.wishes.push(Wish::File { operation, writes });
+            }
+            return;
+        }
         let token = self.tokens.remove(&operation).expect("each operation is somebody's");
-        let failed = |error, buffer| Outcome::Failed { error, buffer: Some(buffer) };
-        let outcome = match what {
-            FileOperation::Write { inode, offset, buffer, durable } => {
-                match self.disk.write(inode, offset, buffer.bytes(), durable) {
-                    Ok(()) => Outcome::Written(buffer),
-                    Err(error) => failed(error, buffer),
-                }
+        let outcome = match (what, attempt) {
+            (FileOperation::Write { buffer, .. }, Ok(_)) => Outcome::Written(buffer),
+            (FileOperation::Read { mut buffer, progress, .. }, Ok(_)) => {
+                buffer.len = progress.done();
+                Outcome::Read(buffer)
             }
-            FileOperation::Read { inode, offset, len, mut buffer } => {
-                match self.disk.read(inode, offset, &mut buffer.space()[..len]) {
-                    Ok(count) => {
-                        buffer.len = count;
-                        Outcome::Read(buffer)
-                    }
-                    Err(error) => failed(error, buffer),
-                }
+            (FileOperation::Write { buffer, .. } | FileOperation::Read { buffer, .. }, Err(error)) => {
+                Outcome::Failed { error, buffer: Some(buffer) }
             }
-            FileOperation::SyncDirectory { path } => {
-                self.disk.sync_directory(&path);
-                Outcome::Synced
-            }
+            (FileOperation::SyncDirectory { .. }, _) => Outcome::Synced,
         };
         self.ready.push(Completion { token, outcome, last: true });
+    }
+    /// What the kernel does at once.
+    fn attempt(&mut self, what: &mut FileOperation) -> io::Result<Step> {
+        match what {
+            FileOperation::Write { inode, offset, buffer, durable, progress } => {
+                let part = self.part(progress.left());
+                let bytes = &buffer.bytes()[part.clone()];
+                self.disk.write(*inode, *offset + part.start as u64, bytes, *durable)?;
+                Ok(progress.moved(part.len(), || unreachable!("only reads come to a file's end")))
+            }
+            FileOperation::Read { inode, offset, buffer, progress } => {
+                let part = self.part(progress.left());
+                let at = *offset + part.start as u64;
+                let count = self.disk.read(*inode, at, &mut buffer.space()[part])?;
+                Ok(progress.moved(count, || self.disk.len(*inode).saturating_sub(*offset)))
+            }
+            FileOperation::SyncDirectory { path } => {
+                self.disk.sync_directory(path);
+                Ok(Step::Whole)
+            }
+        }
+    }
+    /// Perhaps only the first of these bytes: of a direct file whole sectors.
+    fn part(&mut self, left: Range<usize>) -> Range<usize> {
+        let unit = if self.manners.direct { SECTOR } else { 1 };
+        let short = self.manners.short_transfers;
+        if short == 0 || left.len() <= unit || !self.prng.chance(short, 1000) {
+            return left;
+        }
+        self.disk.harms.short += 1;
+        let units = left.len().div_ceil(unit) as u64 - 1;
+        left.start..left.start + unit * (1 + self.prng.below(units) as usize)
     }
     /// An operation in a few words, while it is under way.
     pub fn describe(&self, operation: u64) -> Option<String> {
@@ -250,7 +285,9 @@ impl SimDriver {
             FileOperation::Write { offset, buffer, .. } => {
                 format!("write {operation}: {} bytes at {offset}", buffer.bytes().len())
             }
-            FileOperation::Read { offset, len, .. } => format!("read {operation}: {len} bytes at {offset}"),
+            FileOperation::Read { offset, progress, .. } => {
+                format!("read {operation}: {} bytes at {offset}", progress.left().end)
+            }
             FileOperation::SyncDirectory { path } => format!("sync {operation}: {}", path.display()),
         })
     }
@@ -376,7 +413,7 @@ impl SimDriver {
                 return socket.inbox.push_front(bytes);
             };
             let mut len = bytes.len().min(self.manners.buffer_bytes);
-            if self.prng.chance(self.manners.short_reads, 1000) {
+            if self.prng.chance(self.manners.short_receives, 1000) {
                 len = 1 + self.prng.below(len as u64) as usize;
             }
             let taken = bytes.split_to(len);
@@ -519,12 +556,13 @@ impl Driver for SimDriver {
             Op::Write { file, offset, buffer, durable } => {
                 let whole = offset.is_multiple_of(ALIGN as u64) && buffer.len.is_multiple_of(ALIGN);
                 assert!(whole || !self.manners.direct, "direct writes are whole blocks");
-                let inode = self.inode(file);
-                self.submit_file(FileOperation::Write { inode, offset, buffer, durable }, token);
+                let (inode, progress) =
+                    (self.inode(file), Progress::of_write(buffer.len, self.manners.direct));
+                self.submit_file(FileOperation::Write { inode, offset, buffer, durable, progress }, token);
             }
             Op::Read { file, offset, len, buffer } => {
-                let inode = self.inode(file);
-                self.submit_file(FileOperation::Read { inode, offset, len, buffer }, token);
+                let (inode, progress) = (self.inode(file), Progress::of_read(len, self.manners.direct));
+                self.submit_file(FileOperation::Read { inode, offset, buffer, progress }, token);
             }
             Op::SyncDirectory { path } => self.submit_file(FileOperation::SyncDirectory { path }, token),
             Op::Accept { listener } => {

@@ -88,8 +88,7 @@ impl World {
     fn harm_disks(&mut self) {
         let one_in = |prng: &mut Prng, chance| 0 < chance && prng.chance(chance, 100_000);
         let Swarm { error, full, slow, flip, wear, misdirect, .. } = self.swarm;
-        // Rot keeps to a minority, so that a quorum without damage is left.
-        let minority = (self.nodes.len() as u64 - 1) / 2;
+        let few = self.rotting.len() as u64;
         if one_in(&mut self.prng, error) {
             let node = self.any_node();
             let of_log = self.prng.chance(1, 2);
@@ -111,16 +110,16 @@ impl World {
             self.say_of(node, format_args!("its disk is slow"));
             self.plan_within(3_000_000, Event::DiskWell { node });
         }
-        if 0 < minority && one_in(&mut self.prng, flip) {
-            let node = self.prng.below(minority) as usize;
+        if 0 < few && one_in(&mut self.prng, flip) {
+            let node = self.rotting[self.prng.below(few) as usize];
             self.rot(node, true);
         }
-        if 0 < minority && one_in(&mut self.prng, wear) {
-            let node = self.prng.below(minority) as usize;
+        if 0 < few && one_in(&mut self.prng, wear) {
+            let node = self.rotting[self.prng.below(few) as usize];
             self.rot(node, false);
         }
-        if 0 < minority && one_in(&mut self.prng, misdirect) {
-            let node = self.prng.below(minority) as usize;
+        if 0 < few && one_in(&mut self.prng, misdirect) {
+            let node = self.rotting[self.prng.below(few) as usize];
             let seed = self.prng.next_u64();
             self.nodes[node].disk().misdirect = Some((RESTS_AFTER_MS, seed));
         }

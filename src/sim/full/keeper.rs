@@ -9,7 +9,7 @@ use super::gather::{self, Brought, Gathered};
 use crate::admin::keeper::Ports;
 use crate::admin::keeper::files::{Found, path_of};
 use crate::admin::keeper::proofs;
-use crate::base::{Body, GROUP_ONE, Instant, Slot};
+use crate::base::{Body, GROUP_ONE, Instant, NodeId, Prng, Slot};
 use crate::node::boot::Snapshots;
 use crate::store;
 use crate::store::inspect::Inspection;
@@ -70,6 +70,10 @@ pub struct SimKeeper {
     newest: Option<SnapshotId>,
     /// When a piece of the newest was asked for last.
     newest_asked: Option<Instant>,
+    /// Holds the snapshot before the newest too: of a PBFT group the newest may not be stable yet.
+    keeps_previous: bool,
+    /// It, and when a piece of it was asked for last.
+    previous: Option<(SnapshotId, Bytes, Option<Instant>)>,
     /// Replaced while somebody took them; when a piece was asked for last.
     older: VecDeque<(SnapshotId, Bytes, Instant)>,
     own: Option<(SnapshotId, Vec<u8>)>,
@@ -84,6 +88,8 @@ pub struct SimKeeper {
     delay: Duration,
     /// Snapshots that have become durable since the world looked last.
     pub published: Vec<(SnapshotId, Vec<u8>)>,
+    /// Of whom proof has come since then.
+    pub proven: Vec<NodeId>,
     /// What has been done.
     pub counts: Counts,
 }
@@ -96,6 +102,7 @@ impl SimKeeper {
         options: store::Options,
         newest: Option<SnapshotId>,
         delay: Duration,
+        keeps_previous: bool,
     ) -> SimKeeper {
         SimKeeper {
             ports,
@@ -103,6 +110,8 @@ impl SimKeeper {
             options,
             newest,
             newest_asked: None,
+            keeps_previous,
+            previous: None,
             older: VecDeque::new(),
             own: None,
             staged: None,
@@ -114,6 +123,7 @@ impl SimKeeper {
             loads: VecDeque::new(),
             delay,
             published: Vec::new(),
+            proven: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -210,6 +220,7 @@ impl SimKeeper {
                 self.gather(now, id, (offset, total, body.bytes()), &certified, disk);
             }
             Keep::Proof { accused, kind, proof } => {
+                self.proven.push(accused);
                 let path = proofs::path_of(&evidence(&self.directory), accused, kind);
                 if disk.put_whole(&path, proof.bytes()).is_err() {
                     self.counts.failed += 1;
@@ -242,6 +253,10 @@ impl SimKeeper {
             self.newest_asked = Some(now);
             let path = path_of(&self.directory, GROUP_ONE, id.slot);
             return Some((id, Bytes::copy_from_slice(disk.whole(&path).ok()?)));
+        }
+        if let Some((id, whole, asked)) = self.previous.as_mut().filter(|(id, ..)| Some(id.slot) == slot) {
+            *asked = Some(now);
+            return Some((*id, whole.clone()));
         }
         let (id, whole, asked) = self.older.iter_mut().find(|(id, ..)| Some(id.slot) == slot)?;
         *asked = now;
@@ -382,9 +397,17 @@ impl SimKeeper {
         }
         if let Some(before) = self.newest.replace(id) {
             let path = path_of(&self.directory, GROUP_ONE, before.slot);
-            if let (Some(asked), Ok(bytes)) = (self.newest_asked.take(), disk.whole(&path)) {
-                self.older.push_back((before, Bytes::copy_from_slice(bytes), asked));
-            }
+            let asked = self.newest_asked.take();
+            let before = match disk.whole(&path) {
+                Ok(bytes) if self.keeps_previous || asked.is_some() => {
+                    Some((before, Bytes::copy_from_slice(bytes), asked))
+                }
+                _ => None,
+            };
+            let retired =
+                if self.keeps_previous { std::mem::replace(&mut self.previous, before) } else { before };
+            let shipped = retired.and_then(|(id, bytes, asked)| Some((id, bytes, asked?)));
+            self.older.extend(shipped);
             disk.remove(&path);
             self.older.retain(|(.., asked)| now.since(*asked) <= SHIP_PAUSE_MAX);
             while OLDER_MAX < self.older.len() {
@@ -450,6 +473,26 @@ pub struct SnapshotsOf<'a> {
     pub directory: PathBuf,
     /// On which disk: not the driver's, which is in use at the same time.
     pub disk: &'a mut Disk,
+    /// Chance of a read to bring fewer bytes than it should, per 1,000.
+    pub short_transfers: u64,
+    /// Which do.
+    pub prng: Prng,
+}
+
+/// A file's bytes, of which a read may bring only the first.
+struct Stuttering<'a> {
+    bytes: &'a [u8],
+    short_transfers: u64,
+    prng: Prng,
+}
+
+impl Read for Stuttering<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let most = out.len().min(self.bytes.len());
+        let is_short = 1 < most && self.prng.chance(self.short_transfers, 1000);
+        let count = if is_short { 1 + self.prng.below(most as u64 - 1) as usize } else { most };
+        self.bytes.read(&mut out[..count])
+    }
 }
 
 impl Snapshots for SnapshotsOf<'_> {
@@ -473,7 +516,9 @@ impl Snapshots for SnapshotsOf<'_> {
         names.iter().map(|path| Ok(Bytes::copy_from_slice(self.disk.whole(path)?))).collect()
     }
     fn open(&mut self, path: &Path) -> io::Result<Box<dyn Read + '_>> {
-        Ok(Box::new(self.disk.whole(path)?))
+        let prng = Prng::from_seed(self.prng.next_u64());
+        let bytes = self.disk.whole(path)?;
+        Ok(Box::new(Stuttering { bytes, short_transfers: self.short_transfers, prng }))
     }
     fn sweep(&mut self, keep: Option<Slot>) -> io::Result<()> {
         let older = |found: &Found| keep.is_some_and(|keep| found.slot < keep);

@@ -2,7 +2,7 @@
 //! and client connections, over simulated disks and sockets, in one thread. Like at level 1 a run is a function of its seed.
 //!
 //! - [`World`]: the cluster under faults, then healed; clients, whose histories are judged.
-//! - [`Swarm`]: which faults and limits a seed stands for.
+//! - [`Swarm`]: which faults and limits a seed stands for; [`Pbft`]: of a PBFT group, with nodes that lie.
 //! - [`driver`]: the simulated `io::Driver`; [`disk`] and [`sockets`] are what it drives.
 //!
 //! What is not the production code: the keeper of snapshots ([`keeper`]), the service plane, and the loop of a core ([`node`]), which
@@ -16,6 +16,7 @@ mod gather;
 mod harm;
 pub mod keeper;
 pub mod node;
+pub mod pbft;
 pub mod sockets;
 pub mod swarm;
 mod tamper;
@@ -23,5 +24,6 @@ mod trace;
 mod traffic;
 pub mod world;
 
+pub use pbft::Pbft;
 pub use swarm::Swarm;
 pub use world::{Outcome, World};

@@ -3,9 +3,10 @@
 use super::disk::{Disk, Harms};
 use super::driver::{Manners, Silent, SimDriver};
 use super::keeper::{self, SimKeeper, SnapshotsOf};
+use super::pbft::{self, Pbft};
 use super::swarm::Swarm;
 use crate::base::ring::Consumer;
-use crate::base::{Instant, NodeId, Prng, Stamp, place};
+use crate::base::{Instant, NodeId, Number, Prng, Stamp, place};
 use crate::config::{self, Cluster, Member, Resolved};
 use crate::crypto::{ClusterId, SecretKey};
 use crate::io::{Completion, Driver, Entropy};
@@ -95,8 +96,10 @@ pub struct Turn {
 pub struct Common {
     /// Of the first node; others differ in id and addresses.
     config: Resolved,
-    sizes: Sizes,
+    pub(super) sizes: Sizes,
     manners: Manners,
+    /// Of a PBFT group.
+    pub(super) pbft: Option<Pbft>,
     secrets: Vec<SecretKey>,
     keeper_delay: Duration,
 }
@@ -117,7 +120,7 @@ impl Common {
             client: client_address(index),
             admin: None,
             key: secret.public(),
-            signing_key: None,
+            signing_key: swarm.pbft.as_ref().map(|_| secret.signing().public()),
         };
         let members = secrets.iter().enumerate().map(member).collect();
         let cluster = Cluster { id: ClusterId([7; 16]), members, clients: Vec::new() };
@@ -125,6 +128,7 @@ impl Common {
             config: swarm.config(cluster),
             sizes: swarm.sizes,
             manners: swarm.manners,
+            pbft: swarm.pbft.clone(),
             secrets,
             keeper_delay: swarm.keeper_delay,
         }
@@ -163,6 +167,8 @@ pub struct Node {
     pub shelf: Disk,
     /// Of earlier lives.
     pub kept: keeper::Counts,
+    /// How it lies, if it does.
+    pub turn: Number,
     /// Local time is `offset + now * rate / 1000`.
     pub rate: u64,
     /// See `rate`.
@@ -180,7 +186,12 @@ impl Node {
         disk.put_whole(&superblock::path(&data()), &fresh).expect("an empty disk has room");
         let (shelf, kept) = (Disk::default(), keeper::Counts::default());
         let (down, life) = (Some(Down::Crashed), None);
-        Node { index, lives: 0, down, life, disk: Some(disk), shelf, kept, rate, offset, wall }
+        let (disk, turn) = (Some(disk), pbft::loud());
+        Node { index, lives: 0, down, life, disk, shelf, kept, turn, rate, offset, wall }
+    }
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        NodeId(self.index as u8 + 1)
     }
     /// Its own monotonic clock.
     pub fn local(&self, now: u64) -> Instant {
@@ -223,7 +234,12 @@ impl Node {
         let disk = self.disk.take().expect("a node that is down has its disk");
         let mut driver = SimDriver::starting(disk, common.manners, begun, wall, seed, writes);
         let mut entropy = Seeded(Prng::from_seed(seed));
-        let mut shelf = SnapshotsOf { directory: snapshots(&data()), disk: &mut self.shelf };
+        let mut shelf = SnapshotsOf {
+            directory: snapshots(&data()),
+            disk: &mut self.shelf,
+            short_transfers: common.manners.short_transfers,
+            prng: Prng::from_seed(seed ^ 1),
+        };
         let secret = &common.secrets[self.index];
         let booted = identify(&config, &mut driver).and_then(|known| {
             boot(known, &config, &common.sizes, secret, &mut driver, &mut entropy, &mut shelf)
@@ -245,7 +261,7 @@ impl Node {
             Ok(booted) => {
                 let took = driver.now.since(begun);
                 driver.run();
-                self.live(common, &config, booted, driver, entropy);
+                self.live(common, &config, booted, driver, entropy, seed);
                 Some(took)
             }
         }
@@ -258,19 +274,27 @@ impl Node {
         booted: Booted,
         mut driver: SimDriver,
         entropy: Seeded,
+        seed: u64,
     ) {
         let snapshot = booted.snapshot.as_ref().map(|(id, _)| *id);
+        let secret = common.secrets[self.index].clone();
         let around = Surroundings {
             doorbells: &|_| Arc::new(Silent),
             keeper: Arc::new(Silent),
             entropy: Box::new(entropy),
-            liars: None,
+            liars: pbft::lying(common, config, &secret, &self.turn, seed),
         };
-        let secret = common.secrets[self.index].clone();
         let wired =
             wire(begin(config, &common.sizes, booted.origin), config, &common.sizes, secret, booted, around);
         let options = store_options(config, &common.sizes);
-        let keeper = SimKeeper::new(wired.keeper, snapshots(&data()), options, snapshot, common.keeper_delay);
+        let keeper = SimKeeper::new(
+            wired.keeper,
+            snapshots(&data()),
+            options,
+            snapshot,
+            common.keeper_delay,
+            common.pbft.is_some(),
+        );
         let mut agents: Vec<Box<dyn NodeAgent>> = wired.agents.into_iter().map(|(_, agent)| agent).collect();
         for (slot, agent) in agents.iter_mut().enumerate() {
             place::enter_agent(agent.name());

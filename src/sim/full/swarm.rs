@@ -2,10 +2,12 @@
 
 use super::driver::Manners;
 use super::node::base_config;
-use crate::base::Prng;
+use super::pbft::Pbft;
+use crate::base::{NodeId, NodeSet, Prng};
 use crate::config::{Cluster, Resolved};
+use crate::log::record::batch_bytes;
 use crate::node::sizes::Sizes;
-use crate::sim::options::{Fault, Options};
+use crate::sim::options::{Fault, Options, ProtocolName};
 use std::time::Duration;
 
 /// The mixture of a seed. Chances are per 100,000 events unless said otherwise; times are in microseconds.
@@ -86,7 +88,9 @@ pub struct Swarm {
     /// A frame comes again.
     pub replay: u64,
     /// Devices of this many nodes acknowledge syncs and do not do them.
-    pub liars: usize,
+    pub lying_disks: usize,
+    /// Of a PBFT group; one of Raft otherwise.
+    pub pbft: Option<Pbft>,
 
     raft: Raft,
     segment: u64,
@@ -107,7 +111,30 @@ struct Raft {
 }
 
 impl Swarm {
-    /// The mixture of a seed.
+    /// What a seed stands for, as far as the options allow.
+    pub fn of(seed: u64, options: &Options) -> Swarm {
+        let mut swarm = Swarm::draw(&mut Prng::from_seed(seed));
+        if options.protocol == ProtocolName::Pbft {
+            swarm.become_pbft(&mut Prng::from_seed(seed.rotate_left(17) ^ 1), options);
+        }
+        swarm.within(options)
+    }
+
+    /// Draws what a PBFT group has and one of Raft has not.
+    fn become_pbft(&mut self, prng: &mut Prng, options: &Options) {
+        let nodes = [1, 3, 4, 4, 4, 4, 4, 5, 6, 7][prng.below(10) as usize];
+        self.nodes = options.nodes.unwrap_or(nodes);
+        let pbft = Pbft::draw(prng, self.nodes, options);
+        self.sizes.pbft = Some(pbft.sizes);
+        // What a replica says at once fits, as it does in a real node: else the same messages are dropped each time.
+        self.sizes.ring_values = self.sizes.ring_values.max(32 * self.nodes);
+        // The log takes whatever the core stores: two of the longest records a segment, so that segments change.
+        self.sizes.body_max = self.sizes.body_max.max(pbft.record_bytes(self.nodes));
+        self.segment = self.segment.max(2 * batch_bytes(self.sizes.body_max).next_multiple_of(4096) as u64);
+        self.pbft = Some(pbft);
+    }
+
+    /// The mixture of a seed, of a Raft group.
     pub fn draw(prng: &mut Prng) -> Swarm {
         let nodes = [1, 2, 3, 3, 3, 3, 4, 5, 5][prng.below(9) as usize];
         let mut often = |chances: &[u64]| chances[prng.below(chances.len() as u64) as usize];
@@ -149,12 +176,31 @@ impl Swarm {
         swarm.tamper = often(&[0, 0, 0, 60]);
         swarm.replay = often(&[0, 0, 0, 60]);
         swarm.ballast = often(&[0, 0, 600, 1000]);
+        swarm.manners.short_transfers = often(&[0, 0, 50, 300]);
         swarm
+    }
+
+    /// Nodes that lie.
+    pub fn liars(&self) -> NodeSet {
+        self.pbft.as_ref().map(|pbft| pbft.liars).unwrap_or_default()
+    }
+    /// How many nodes make progress.
+    pub fn quorum(&self) -> usize {
+        self.pbft.as_ref().map_or(self.nodes / 2 + 1, |pbft| pbft.quorum(self.nodes).exact())
+    }
+    /// Nodes whose disks may rot. With those that lie they are so few that a quorum without damage is left.
+    pub fn rotting(&self) -> Vec<usize> {
+        let few = match &self.pbft {
+            None => (self.nodes - 1) / 2,
+            Some(pbft) => pbft.faulty - pbft.liars.len(),
+        };
+        let is_correct = |node: &usize| !self.liars().contains(NodeId(*node as u8 + 1));
+        (0..self.nodes).filter(is_correct).take(few).collect()
     }
 
     /// What the options do not allow does not happen.
     #[must_use]
-    pub fn within(mut self, options: &Options) -> Swarm {
+    fn within(mut self, options: &Options) -> Swarm {
         self.nodes = options.nodes.unwrap_or(self.nodes);
         let zero = |fault, chance: &mut u64| {
             if !options.faults.has(fault) {
@@ -179,6 +225,7 @@ impl Swarm {
         zero(Fault::Misdirect, &mut self.misdirect);
         zero(Fault::Tamper, &mut self.tamper);
         zero(Fault::Replay, &mut self.replay);
+        zero(Fault::ShortTransfer, &mut self.manners.short_transfers);
         self
     }
 
@@ -188,7 +235,8 @@ impl Swarm {
             buffers: often(&[2, 8, 64]) as u16,
             buffer_bytes: often(&[64, 1024, 16_384]) as usize,
             accept_fails: often(&[0, 0, 100]),
-            short_reads: often(&[0, 100, 500]),
+            short_receives: often(&[0, 100, 500]),
+            short_transfers: 0,
             direct: often(&[0, 1, 1, 1]) == 1,
         };
         let ring_values = often(&[8, 32, 256]) as usize;
@@ -235,12 +283,14 @@ impl Swarm {
                 body_max: 12 << 10,
                 log_batch_bytes: 32 << 10,
                 bucket_bits: 5,
+                pbft: None,
             },
             manners: Manners {
                 buffers: 64,
                 buffer_bytes: 16 << 10,
                 accept_fails: 0,
-                short_reads: 0,
+                short_receives: 0,
+                short_transfers: 0,
                 direct: true,
             },
             keeper_delay: Duration::from_millis(2),
@@ -269,7 +319,8 @@ impl Swarm {
             misdirect: 0,
             tamper: 0,
             replay: 0,
-            liars: 0,
+            lying_disks: 0,
+            pbft: None,
             raft: Raft {
                 entries_per_append: 100,
                 append_bytes: 64 << 10,
@@ -329,6 +380,9 @@ impl Swarm {
         config.raft.snapshot_piece_bytes = piece_bytes;
         config.peer.encrypt = encrypt;
         config.log.segment_bytes = self.segment;
+        if let Some(pbft) = &self.pbft {
+            pbft.configure(&mut config.group);
+        }
         config
     }
 }

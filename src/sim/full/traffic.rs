@@ -314,8 +314,17 @@ impl World {
         let pause = self.think();
         self.set_timer(index, pause);
     }
+    /// A client trusts the node that it talks to: what a liar tells its own clients, nobody answers for.
+    fn any_trusted(&mut self) -> usize {
+        loop {
+            let node = self.prng.below(self.nodes.len() as u64) as usize;
+            if !self.is_liar(node) {
+                return node;
+            }
+        }
+    }
     fn client_connects(&mut self, index: usize) {
-        let node = self.sent_to(index).unwrap_or_else(|| self.prng.below(self.nodes.len() as u64) as usize);
+        let node = self.sent_to(index).unwrap_or_else(|| self.any_trusted());
         let address = super::node::client_address(node);
         let is_dark = self.outside[node].dark;
         let made = if is_dark { None } else { self.knock(Party::Client(index), node, &address) };

@@ -2,15 +2,16 @@
 //!
 //! One thread, one queue of what is going to happen, virtual time that jumps from one event to the next.
 
-use super::checks::Checks;
+use super::checks::{Checks, Lies};
 use super::client::{Account, Client};
 use super::disk::Harms;
 use super::harm::RESTS_AFTER_MS;
 use super::node::{Common, Down, Node};
+use super::pbft;
 use super::sockets::Streams;
 use super::swarm::Swarm;
 use super::trace::Trace;
-use crate::base::Prng;
+use crate::base::{NodeSet, Prng};
 use crate::io::Token;
 use crate::sim::coverage::{Coverage, Reached};
 use crate::sim::machine::mix;
@@ -184,6 +185,10 @@ pub struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) outside: Vec<Outside>,
     pub(super) network: Network,
+    /// Nodes of which nothing is demanded.
+    pub(super) liars: NodeSet,
+    /// Nodes whose disks may rot.
+    pub(super) rotting: Vec<usize>,
     is_healing: bool,
     pub(super) streams: Streams,
     pub(super) clients: Vec<Client>,
@@ -213,9 +218,7 @@ pub struct World {
 impl World {
     /// One run: `events` under the faults that `seed` stands for, then healing. Panics when a property does not hold.
     pub fn run(seed: u64, events: u64) -> Outcome {
-        let mut prng = Prng::from_seed(seed);
-        let swarm = Swarm::draw(&mut prng);
-        World::run_swarm(seed, swarm, events)
+        World::run_swarm(seed, Swarm::draw(&mut Prng::from_seed(seed)), events)
     }
 
     /// One run with a mixture of one's own.
@@ -251,6 +254,8 @@ impl World {
             now: 0,
             outside: vec![Outside::default(); nodes.len()],
             network: Network::new(nodes.len()),
+            liars: swarm.liars(),
+            rotting: swarm.rotting(),
             is_healing: false,
             streams: Streams::default(),
             clients: (0..swarm.clients).map(Client::new).collect(),
@@ -265,7 +270,7 @@ impl World {
             wanted: None,
             queue: BinaryHeap::new(),
             serial: 0,
-            checks: Checks::new(common.store_options()),
+            checks: Checks::new(common.store_options(), swarm.liars(), swarm.pbft.is_none()),
             events: 0,
             transcript: seed,
             failures: 0,
@@ -276,8 +281,8 @@ impl World {
             common,
             nodes,
         };
-        for liar in 0..world.swarm.liars.min(world.nodes.len()) {
-            world.nodes[liar].disk().lies = true;
+        for node in 0..world.swarm.lying_disks.min(world.nodes.len()) {
+            world.nodes[node].disk().lies = true;
         }
         for node in 0..world.nodes.len() {
             world.plan_within(10_000, Event::Start { node });
@@ -458,7 +463,7 @@ impl World {
             return self.crash(node, false);
         }
         self.grant(node);
-        self.checks.turn(&mut self.nodes[node], self.events);
+        self.checks.turn(&mut self.nodes[node], self.events, &mut self.coverage);
         self.note(node);
         let life = self.nodes[node].lives;
         let running = self.nodes[node].life.as_ref().expect("it has just had a turn");
@@ -505,6 +510,7 @@ impl World {
         // A write that is not where it was said to be, and of which the log has not said yet that it is durable, looks torn.
         let has_strayed = strayed.is_some_and(|rests| self.now < rests);
         self.outside[node].has_lied |= has_strayed || power && self.nodes[node].disk().lies;
+        self.checks.lenient |= self.outside[node].has_lied;
         self.say_of(node, format_args!("crash{}", if power { ": no power" } else { "" }));
         self.nodes[node].crash(power, seed);
         self.outside[node].dark = power;
@@ -515,23 +521,29 @@ impl World {
 
     // ---- afterwards ---------------------------------------------------------------------------------------------
 
+    /// Correct nodes that start.
     fn live(&self) -> Vec<usize> {
-        let live = |node: &usize| !matches!(self.nodes[*node].down, Some(Down::Refused(_)));
+        let is_up = |node: &usize| !matches!(self.nodes[*node].down, Some(Down::Refused(_)));
+        let live = |node: &usize| is_up(node) && !self.is_liar(*node);
         (0..self.nodes.len()).filter(live).collect()
     }
 
-    /// Everything works again: a cluster with a live majority must make progress at every live node, answer everything, and become
-    /// equal. Gives back whether there was a majority.
+    /// Whether nothing is demanded of a node.
+    pub(super) fn is_liar(&self, node: usize) -> bool {
+        self.liars.contains(self.nodes[node].id())
+    }
+
+    /// Everything works again: a cluster with a live quorum must make progress at every live node, answer everything, and become
+    /// equal. Gives back whether there was a quorum.
     fn heal(&mut self) -> bool {
         self.calm();
         let begun = self.now;
         let written: Vec<u64> = self.outside.iter().map(|o| o.written).collect();
-        self.checks.lenient = self.outside.iter().any(|o| o.has_lied);
         loop {
             self.tick();
             let live = self.live();
             let passed = self.now - begun;
-            if live.len() <= self.nodes.len() / 2 || self.checks.lenient {
+            if live.len() < self.swarm.quorum() || self.checks.lenient {
                 if WATCHED < passed {
                     return false;
                 }
@@ -568,6 +580,7 @@ impl World {
             self.happen(Event::DiskWell { node });
             self.nodes[node].disk().errors_due = 0;
             self.nodes[node].disk().misdirect = None;
+            pbft::calm(&self.nodes[node].turn);
             if self.outside[node].draining {
                 // It takes nothing any more: it comes back.
                 self.crash(node, false);
@@ -627,6 +640,9 @@ impl World {
             ..Outcome::default()
         };
         for node in &mut self.nodes {
+            if let Some(life) = node.life.as_ref().filter(|_| self.liars.contains(node.id())) {
+                life.report(&mut Lies(&mut self.coverage));
+            }
             outcome.lives += node.lives;
             let running = node.life.as_ref().map(|life| life.keeper.counts).unwrap_or_default();
             outcome.snapshots += node.kept.made + running.made;
@@ -645,7 +661,9 @@ impl World {
 
     /// What was met with, of what is counted elsewhere too.
     fn reached(&mut self, came_to: &Outcome) -> Coverage {
-        let misdirected = self.nodes.iter_mut().flat_map(Node::harms).map(|harms| harms.misdirected).sum();
+        let harms: Vec<Harms> = self.nodes.iter_mut().flat_map(Node::harms).collect();
+        let misdirected = harms.iter().map(|harms| harms.misdirected).sum();
+        let short = harms.iter().map(|harms| harms.short).sum();
         for (what, times) in [
             (Reached::Written, came_to.acknowledged),
             (Reached::Read, came_to.reads),
@@ -659,6 +677,7 @@ impl World {
             (Reached::BitFlipped, came_to.flipped),
             (Reached::Unreadable, came_to.unreadable),
             (Reached::Misdirected, misdirected),
+            (Reached::ShortTransfer, short),
             (Reached::Ended, came_to.failures),
             (Reached::Refused, came_to.refusals),
             (Reached::Reset, came_to.resets),
