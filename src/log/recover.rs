@@ -71,7 +71,12 @@ impl Log {
             if self.active().sequence == 0 && !self.spares.is_empty() {
                 self.segments = self.spares.drain(..).collect();
             }
-            if self.active().sequence == 0 || !self.seal(driver) && self.flights.is_empty() {
+            let is_begun = self.active().sequence != 0;
+            if is_begun && !self.carry.is_empty() {
+                // Not with the seal: the preamble may be longer than a batch, for a new-view is part of it.
+                self.append(driver, &mut || None);
+            }
+            if !is_begun || !self.seal(driver) && self.flights.is_empty() {
                 self.prepare(driver);
             }
             driver.park(if self.flights.is_empty() { self.prepare_at() } else { None });

@@ -313,7 +313,7 @@ impl Log {
                 return None;
             }
             self.change_segment();
-            // The preamble goes first now; its records are small.
+            // The preamble goes first now.
             return self.begin(driver, self.carry.front().map_or(need, record::record_bytes));
         }
         let limit = first.max(self.options.batch_bytes).min(self.active().room());

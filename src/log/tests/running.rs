@@ -53,6 +53,22 @@ fn what_comes_while_the_window_is_full_shares_the_next_batch() {
     assert_eq!(world.log.durable().0, 24);
 }
 
+/// A PBFT node whose last view began with long view-changes stood still in its next start: nothing of that length fitted the first batch.
+#[test]
+fn a_view_longer_than_a_batch_outlives_segments_and_restarts() {
+    let mut world = World::with(Options { batch_bytes: 8 << 10, ..options(1) });
+    world.settle();
+    world.push(G1, RecordKind::View, 0, vec![7; 15 << 10]);
+    world.settle();
+    for life in 0..4 {
+        world.restart();
+        world.entries(1 + 8 * life, 9 + 8 * life, 4_000);
+    }
+    world.restart();
+    assert_eq!(world.history.iter().map(|stored| stored.kind).next(), Some(RecordKind::View));
+    assert!(2 < world.log.active().sequence, "several segments began with it");
+}
+
 #[test]
 fn segments_below_the_floor_are_used_again_and_votes_outlive_them() {
     let mut world = World::new();

@@ -126,6 +126,8 @@ impl Swarm {
         self.nodes = options.nodes.unwrap_or(nodes);
         let pbft = Pbft::draw(prng, self.nodes, options);
         self.sizes.pbft = Some(pbft.sizes);
+        // Frames are long: in segments of a few bytes most of what happens would be their arriving.
+        self.segment_bytes = self.segment_bytes.max(100);
         // What a replica says at once fits, as it does in a real node: else the same messages are dropped each time.
         self.sizes.ring_values = self.sizes.ring_values.max(32 * self.nodes);
         // The log takes whatever the core stores: two of the longest records a segment, so that segments change.
