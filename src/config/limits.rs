@@ -39,6 +39,8 @@ pub const RANGES_MAX: usize = 1024;
 pub const APPEND_BYTES_MAX: usize = 768 * KIB;
 /// Largest frame in bytes; a receiver closes the link on a longer one.
 pub const FRAME_BYTES_MAX: usize = 2 * MIB;
+/// Bytes of a PBFT new-view. It is one message, and one record of the log; proof against whoever sends it is a message too.
+pub const NEW_VIEW_BYTES_MAX: usize = FRAME_BYTES_MAX - 16 * KIB;
 /// A frame that has reached this many bytes takes no more messages: what waits behind it on the link waits for no more than
 /// this, unless a single message is larger.
 pub const FRAME_BYTES_AIM: usize = 256 * KIB;

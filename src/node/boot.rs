@@ -138,7 +138,7 @@ pub fn boot(
         log::Options::usual(log::directory(data, 0), identity, superblock.generation, superblock.established);
     options.segment_bytes = config.log.segment_bytes as u32;
     options.durable = config.log.durability == Durability::QuorumSync;
-    (options.body_max, options.batch_bytes) = (sizes.body_max, sizes.log_batch_bytes);
+    (options.body_max, options.batch_bytes) = (body_max(config, sizes), sizes.log_batch_bytes);
     // The records are replayed while the log is read: it may be longer than memory.
     let mut replay = Ok(Replayed::new(config, sizes));
     let log = Log::recover(driver, options, &mut |stored| {
@@ -168,6 +168,14 @@ pub fn boot(
     };
     let took = now.since(begun);
     Ok(Booted { origin, log, engine, store, snapshot, took })
+}
+
+/// The largest body of a record.
+fn body_max(config: &Resolved, sizes: &Sizes) -> usize {
+    match config.group.protocol {
+        ProtocolKind::Raft => sizes.body_max,
+        ProtocolKind::Pbft => sizes.body_max.max(sizes.new_view_bytes_max),
+    }
 }
 
 /// Whether an accusation holds by the keys that a configuration lists.
@@ -298,7 +306,7 @@ pub(super) fn pbft_options(config: &Resolved, sizes: &Sizes) -> pbft::Options {
         request_timeout: group.request_timeout,
         request_timeout_max: default.request_timeout_max.max(group.request_timeout),
         piece_bytes_max: config.raft.snapshot_piece_bytes,
-        new_view_bytes_max: sizes.body_max,
+        new_view_bytes_max: sizes.new_view_bytes_max,
         ..default
     }
     .fitted(super::wiring::quorum(config))

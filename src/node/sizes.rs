@@ -1,7 +1,7 @@
 //! Sizes that no operator chooses: what stands between agents, and the largest things that pass. The simulator makes them small, so
 //! that every full ring and every full segment is met often.
 
-use crate::config::limits::BATCH_BYTES_MAX;
+use crate::config::limits::{BATCH_BYTES_MAX, NEW_VIEW_BYTES_MAX};
 use crate::store;
 
 /// See the module.
@@ -19,6 +19,8 @@ pub struct Sizes {
     pub log_batch_bytes: usize,
     /// The store's table has two to the power of this many buckets. Equal on all nodes of a cluster.
     pub bucket_bits: u32,
+    /// Largest new-view of a PBFT group, which is a record of the log too. Equal on all nodes of a cluster.
+    pub new_view_bytes_max: usize,
     /// Of a PBFT group, where they are not those of `pbft::Options::default`. Equal on all nodes of a cluster.
     pub pbft: Option<PbftSizes>,
 }
@@ -51,6 +53,7 @@ impl Sizes {
         body_max: BATCH_BYTES_MAX,
         log_batch_bytes: 64 << 10,
         bucket_bits: store::BUCKET_BITS,
+        new_view_bytes_max: NEW_VIEW_BYTES_MAX,
         pbft: None,
     };
 }

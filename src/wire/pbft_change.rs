@@ -100,15 +100,45 @@ const PLACED: usize = 48;
 const SIGNATURE: usize = 64;
 /// A change without lists.
 const CHANGE_MIN: usize = 8 + 1 + 8 + 3 * 4 + SIGNATURE;
+/// What is said of a prepared value beside itself: that the sender has not accepted it (as only a liar says), that it has, in that view
+/// or last in another one, which follows. So the usual element of Q takes a byte or nine, and not as many as one of P.
+const NOT_ACCEPTED: u8 = 0;
+const ACCEPTED_THEN: u8 = 1;
+const ACCEPTED_LATER: u8 = 2;
 
 impl Change {
-    /// How many bytes one with lists of these lengths has.
-    pub const fn bytes_of(checkpoints: usize, prepared: usize, accepted: usize) -> usize {
-        CHANGE_MIN + VOTE * checkpoints + PLACED * (prepared + accepted)
+    /// How many bytes one with so many checkpoints, prepared values, and accepted ones beside those has at most.
+    pub const fn bytes_max(checkpoints: usize, prepared: usize, others: usize) -> usize {
+        CHANGE_MIN + VOTE * checkpoints + (PLACED + 1 + 8) * prepared + PLACED * others
     }
     /// How many bytes it has.
     pub fn bytes(&self) -> usize {
-        Change::bytes_of(self.checkpoints.len(), self.prepared.len(), self.accepted.len())
+        let of_prepared = |p: &Prepared| {
+            let is_later = self.accepted_as(&p.vote).is_some_and(|view| view != p.view);
+            PLACED + 1 + if is_later { 8 } else { 0 }
+        };
+        let prepared: usize = self.prepared.iter().map(of_prepared).sum();
+        CHANGE_MIN + VOTE * self.checkpoints.len() + prepared + PLACED * self.others().count()
+    }
+    /// In which view the value was accepted last.
+    fn accepted_as(&self, vote: &Vote) -> Option<View> {
+        let at = self.accepted.binary_search_by_key(vote, |accepted| accepted.vote).ok()?;
+        Some(self.accepted[at].view)
+    }
+    /// What was accepted and is not what prepared.
+    fn others(&self) -> impl Iterator<Item = &Accepted> {
+        let prepared =
+            |vote: &Vote| self.prepared.binary_search_by_key(vote, |prepared| prepared.vote).is_ok();
+        self.accepted.iter().filter(move |accepted| !prepared(&accepted.vote))
+    }
+    /// Leaves out values that were accepted and are not what prepared, of the oldest views first, until it is no longer than `most`.
+    pub fn shorten(&mut self, most: usize) {
+        let surplus = self.bytes().saturating_sub(most).div_ceil(PLACED);
+        let mut others: Vec<Accepted> = self.others().copied().collect();
+        others.sort_unstable_by_key(|accepted| (accepted.view, accepted.vote));
+        others.truncate(surplus);
+        others.sort_unstable();
+        self.accepted.retain(|accepted| others.binary_search(accepted).is_err());
     }
     fn content(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes());
@@ -117,11 +147,22 @@ impl Change {
         out.put_u64_le(self.stable.0);
         out.put_u32_le(self.checkpoints.len() as u32);
         out.put_u32_le(self.prepared.len() as u32);
-        out.put_u32_le(self.accepted.len() as u32);
+        out.put_u32_le(self.others().count() as u32);
         self.checkpoints.iter().for_each(|vote| put_vote(&mut out, vote));
-        let prepared = self.prepared.iter().map(|p| (p.vote, p.view));
-        for (vote, view) in prepared.chain(self.accepted.iter().map(|a| (a.vote, a.view))) {
-            put_vote(&mut out, &vote);
+        for Prepared { vote, view } in &self.prepared {
+            put_vote(&mut out, vote);
+            out.put_u64_le(view.0);
+            match self.accepted_as(vote) {
+                None => out.put_u8(NOT_ACCEPTED),
+                Some(accepted) if accepted == *view => out.put_u8(ACCEPTED_THEN),
+                Some(accepted) => {
+                    out.put_u8(ACCEPTED_LATER);
+                    out.put_u64_le(accepted.0);
+                }
+            }
+        }
+        for Accepted { vote, view } in self.others() {
+            put_vote(&mut out, vote);
             out.put_u64_le(view.0);
         }
         out
@@ -142,18 +183,39 @@ impl Change {
         let (view, node, stable) = (View(at.number()?), NodeId(at.bytes::<1>()?[0]), Slot(at.number()?));
         let counts = [at.count(VOTE)?, at.count(PLACED)?, at.count(PLACED)?];
         let checkpoints = (0..counts[0]).map(|_| at.vote()).collect::<Option<Vec<_>>>()?;
-        let prepared: Vec<Prepared> = (0..counts[1])
-            .map(|_| at.placed().map(|(vote, view)| Prepared { vote, view }))
-            .collect::<Option<_>>()?;
-        let accepted: Vec<Accepted> = (0..counts[2])
-            .map(|_| at.placed().map(|(vote, view)| Accepted { vote, view }))
-            .collect::<Option<_>>()?;
+        let (mut prepared, mut accepted) = (Vec::with_capacity(counts[1]), Vec::with_capacity(counts[1]));
+        for _ in 0..counts[1] {
+            let (vote, view) = at.placed()?;
+            prepared.push(Prepared { vote, view });
+            match at.bytes::<1>()? {
+                [NOT_ACCEPTED] => (),
+                [ACCEPTED_THEN] => accepted.push(Accepted { vote, view }),
+                [ACCEPTED_LATER] => {
+                    let later = View(at.number()?);
+                    if later == view {
+                        return None;
+                    }
+                    accepted.push(Accepted { vote, view: later });
+                }
+                _ => return None,
+            }
+        }
+        let mut others = Vec::with_capacity(counts[2]);
+        for _ in 0..counts[2] {
+            let (vote, view) = at.placed()?;
+            others.push(Accepted { vote, view });
+        }
         let signature = Signature(at.bytes()?);
         let rises = checkpoints.is_sorted_by(|a, b| a.slot < b.slot)
             && prepared.is_sorted_by(|a, b| a.vote.slot < b.vote.slot)
-            && accepted.is_sorted_by(|a, b| a.vote < b.vote);
-        let whole = at.0.is_empty() && rises;
-        whole.then_some(Change { view, node, stable, checkpoints, prepared, accepted, signature })
+            && others.is_sorted_by(|a, b| a.vote < b.vote);
+        let is_prepared = |vote: &Vote| prepared.binary_search_by_key(vote, |prepared| prepared.vote).is_ok();
+        if !at.0.is_empty() || !rises || others.iter().any(|other| is_prepared(&other.vote)) {
+            return None;
+        }
+        accepted.extend(others);
+        accepted.sort_unstable();
+        Some(Change { view, node, stable, checkpoints, prepared, accepted, signature })
     }
     /// As the body of a message or record.
     pub fn body(&self) -> Body {

@@ -1,7 +1,8 @@
 //! What a PBFT group can be tuned by, with what each knob costs.
 
 use super::quorum::Quorum;
-use crate::config::limits::BATCH_BYTES_MAX;
+use super::slots::VALUES_MAX;
+use crate::config::limits::NEW_VIEW_BYTES_MAX;
 use crate::wire::pbft::{Change, NewView};
 use std::time::Duration;
 
@@ -69,29 +70,30 @@ impl Default for Options {
             cache_entries_max: 16 << 10,
             cache_bytes_max: 64 << 20,
             piece_bytes_max: 128 << 10,
-            new_view_bytes_max: BATCH_BYTES_MAX,
+            new_view_bytes_max: NEW_VIEW_BYTES_MAX,
         }
     }
 }
-
-/// A view-change has at most so many accepted values for each slot of the window. A slot rarely has more than two, and then what was
-/// accepted in the newest views is told.
-pub(super) const ACCEPTED_OF_SLOT: usize = 2;
 
 /// Checkpoints of a view-change at most. Whoever is told what is decided executes up to two windows before that is stable.
 pub(super) fn checkpoints_max(window: u64, checkpoint_every: u64) -> usize {
     (2 * window / checkpoint_every + 3) as usize
 }
 
+/// Bytes of a view-change at most. Every slot of the window may have prepared. Few have a second value, which only a primary that lies or
+/// falls brings about; of more than these the newest are told.
+pub(super) fn change_bytes_max(window: u64, checkpoint_every: u64) -> usize {
+    let slots = window as usize;
+    Change::bytes_max(checkpoints_max(window, checkpoint_every), slots, slots / 4 + VALUES_MAX)
+}
+
 impl Options {
     /// Bytes of the new-view of a quorum's view-changes, each as long as a correct replica may send it.
     pub fn new_view_bytes(&self, quorum: Quorum) -> usize {
-        let slots = self.window as usize;
-        let checkpoints = checkpoints_max(self.window, self.checkpoint_every);
-        let change = Change::bytes_of(checkpoints, slots, ACCEPTED_OF_SLOT * slots);
+        let change = change_bytes_max(self.window, self.checkpoint_every);
         NewView::bytes_of(std::iter::repeat_n(change, quorum.exact()))
     }
-    /// The same with a window so small that a view can always begin: that new-view fits. Of more than 22 replicas the usual one is
+    /// The same with a window so small that a view can always begin: that new-view fits. Of more than 21 replicas the usual one is
     /// too large.
     #[must_use]
     pub fn fitted(mut self, quorum: Quorum) -> Options {
@@ -128,7 +130,7 @@ mod tests {
                 assert!(bytes <= options.new_view_bytes_max && bytes < FRAME_BYTES_MAX, "{n}: {bytes}");
             }
             let usual = Options::default().fitted(Quorum::most(n)) == Options::default();
-            assert_eq!(usual, n <= 22, "{n} replicas");
+            assert_eq!(usual, n <= 21, "{n} replicas");
         }
     }
 }

@@ -1,10 +1,8 @@
 //! The window of slots under agreement: what is said of each in the present view, and what earlier views left behind.
 
-use super::options::ACCEPTED_OF_SLOT;
 use crate::base::canary::{self, Canary};
 use crate::base::{Body, Digest, Instant, NodeId, NodeSet, Slot, View};
 use crate::wire::pbft::{Accepted, NULL, Prepared, Proposal, Vote};
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
@@ -270,9 +268,6 @@ impl Slots {
             };
             all.extend(place.q.iter().map(one));
         }
-        // As with `VALUES_MAX`, fewer values cost at most liveness; what may be decided was accepted last.
-        all.sort_unstable_by_key(|accepted| (Reverse(accepted.view), accepted.vote));
-        all.truncate(ACCEPTED_OF_SLOT * self.window as usize);
         all.sort_unstable();
         all
     }

@@ -1,7 +1,7 @@
 //! View changes: a primary that does not do its work is replaced, and what may have been decided is carried over (TOCS 2002, 4.5).
 
 use super::choose::{Choice, choose};
-use super::options::{ACCEPTED_OF_SLOT, checkpoints_max};
+use super::options::{change_bytes_max, checkpoints_max};
 use super::slots::VALUES_MAX;
 use super::{Admitted, NUMBER_MAX, Options, Pbft};
 use crate::base::canary::{self, Canary};
@@ -96,6 +96,8 @@ impl Pbft {
             accepted,
             signature: Default::default(),
         };
+        // As with the values of a slot, fewer cost at most liveness: condition A2 only ever wants more.
+        change.shorten(change_bytes_max(self.options.window, self.options.checkpoint_every));
         change.signature = self.keys.sign(&change.signed(self.group));
         self.note(Note::View { view: to, active: false, proof: change.body() }, out);
         self.say(Target::Others, Message::ViewChange(change.clone()), out);
@@ -380,8 +382,8 @@ pub(super) fn is_change_sane(change: &Change, window: u64, checkpoint_every: u64
         && is_checkpoint(*stable)
         && checkpoints.iter().all(|vote| is_checkpoint(vote.slot))
         && prepared.iter().all(|p| p.view < *view && within(p.vote.slot))
-        // A liar's list must not be longer than a correct one's could be.
-        && accepted.len() <= ACCEPTED_OF_SLOT * window as usize
+        // A liar's must not be longer than a correct one's could be.
+        && change.bytes() <= change_bytes_max(window, checkpoint_every)
         && accepted.chunk_by(|a, b| a.vote.slot == b.vote.slot).all(|one| one.len() <= VALUES_MAX)
         && accepted.iter().all(|a| a.view < *view && within(a.vote.slot))
 }

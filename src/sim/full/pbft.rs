@@ -99,8 +99,8 @@ impl Pbft {
     pub fn quorum(&self, nodes: usize) -> Quorum {
         Quorum::new(nodes, self.faulty).expect("drawn so")
     }
-    /// Bytes of the longest record: a new-view.
-    pub fn record_bytes(&self, nodes: usize) -> usize {
+    /// Bytes of the longest new-view.
+    pub fn new_view_bytes(&self, nodes: usize) -> usize {
         let PbftSizes { window, checkpoint_every, .. } = self.sizes;
         let options = crate::protocol::pbft::Options { window, checkpoint_every, ..Default::default() };
         options.new_view_bytes(self.quorum(nodes))

@@ -131,8 +131,9 @@ impl Swarm {
         // What a replica says at once fits, as it does in a real node: else the same messages are dropped each time.
         self.sizes.ring_values = self.sizes.ring_values.max(32 * self.nodes);
         // The log takes whatever the core stores: two of the longest records a segment, so that segments change.
-        self.sizes.body_max = self.sizes.body_max.max(pbft.record_bytes(self.nodes));
-        self.segment = self.segment.max(2 * batch_bytes(self.sizes.body_max).next_multiple_of(4096) as u64);
+        self.sizes.new_view_bytes_max = pbft.new_view_bytes(self.nodes);
+        let longest = self.sizes.body_max.max(self.sizes.new_view_bytes_max);
+        self.segment = self.segment.max(2 * batch_bytes(longest).next_multiple_of(4096) as u64);
         self.pbft = Some(pbft);
     }
 
@@ -285,6 +286,7 @@ impl Swarm {
                 body_max: 12 << 10,
                 log_batch_bytes: 32 << 10,
                 bucket_bits: 5,
+                new_view_bytes_max: 0,
                 pbft: None,
             },
             manners: Manners {
