@@ -67,7 +67,7 @@ fn whole_nodes_keep_every_promise_under_random_faults() {
 
 #[test]
 fn whole_nodes_of_pbft_keep_every_promise_under_random_faults_and_lies() {
-    keeps_every_promise(ProtocolName::Pbft, 200);
+    keeps_every_promise(ProtocolName::Pbft, 80);
 }
 
 /// A device that acknowledges syncs and does not do them takes every promise away but one: nobody panics.
