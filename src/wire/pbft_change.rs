@@ -289,10 +289,14 @@ mod tests {
             node: NodeId(node),
             stable: Slot(4),
             checkpoints: vec![vote(4), vote(8)],
-            prepared: vec![Prepared { vote: vote(9), view: View(2) }],
+            prepared: vec![9, 10, 12]
+                .into_iter()
+                .map(|slot| Prepared { vote: vote(slot), view: View(2) })
+                .collect(),
             accepted: vec![
                 Accepted { vote: vote(9), view: View(2) },
                 Accepted { vote: vote(10), view: View(1) },
+                Accepted { vote: vote(11), view: View(1) },
             ],
             signature: Signature([node; 64]),
         }
@@ -315,7 +319,7 @@ mod tests {
     #[test]
     fn lists_out_of_order_and_lengths_beyond_the_bytes_are_refused() {
         let mut bad = change(1);
-        bad.accepted.swap(0, 1);
+        bad.accepted.push(Accepted { vote: change(1).checkpoints[1], view: View(1) });
         assert_eq!(Change::decode(&bad.encode()), None);
         let mut twice = change(1);
         twice.prepared.push(twice.prepared[0]);
