@@ -22,7 +22,7 @@ macro_rules! faults {
                 use Fault::*;
                 match level {
                     Level::One => self < WriteError,
-                    Level::Two => !matches!(self, Drop | Duplicate | Reorder | Hunt | Flap | Queue),
+                    Level::Two => !matches!(self, Drop | Duplicate | Reorder | Hunt | Flap | Queue | Reconfigure),
                 }
             }
             /// What goes wrong, in a sentence.
