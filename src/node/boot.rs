@@ -42,8 +42,8 @@ pub struct Booted {
     pub engine: Engine,
     /// The store, as of the newest snapshot.
     pub store: Store,
-    /// That snapshot and its file.
-    pub snapshot: Option<(SnapshotId, PathBuf)>,
+    /// That snapshot and its file, and before it the one before, if it was kept.
+    pub snapshots: Vec<(SnapshotId, PathBuf)>,
     /// How long it all took.
     pub took: Duration,
 }
@@ -133,7 +133,7 @@ pub fn boot(
     let Known { mut superblock, identity, origin, begun } = known;
     let data = &config.node.dir;
     let mut store = Store::new(store_options(config, sizes));
-    let snapshot = load_snapshot(snapshots, &mut store)?;
+    let snapshots_found = load_snapshot(snapshots, &mut store, keeps_previous(config))?;
     let mut options =
         log::Options::usual(log::directory(data, 0), identity, superblock.generation, superblock.established);
     options.segment_bytes = config.log.segment_bytes as u32;
@@ -151,7 +151,7 @@ pub fn boot(
     let replay = replay?;
     superblock.establish(driver, data)?;
     let mark = |(id, _): &(SnapshotId, PathBuf)| Mark { slot: id.slot, term: id.term, stamp: id.stamp };
-    let (now, mark) = (driver.now(), snapshot.as_ref().map_or(Mark::ZERO, mark));
+    let (now, mark) = (driver.now(), snapshots_found.last().map_or(Mark::ZERO, mark));
     let engine = match replay {
         Replayed::Raft(replay) => {
             let (me, members) = (config.node.id, config.cluster.nodes());
@@ -167,7 +167,7 @@ pub fn boot(
         }
     };
     let took = now.since(begun);
-    Ok(Booted { origin, log, engine, store, snapshot, took })
+    Ok(Booted { origin, log, engine, store, snapshots: snapshots_found, took })
 }
 
 /// The largest body of a record.
@@ -213,42 +213,62 @@ pub fn store_options(config: &Resolved, sizes: &Sizes) -> store::Options {
     }
 }
 
-/// Loads the newest snapshot that passes its check.
+/// Whether the snapshot before the newest is kept: of a PBFT group the newest may not be stable yet, and then nobody may take it.
+pub(super) fn keeps_previous(config: &Resolved) -> bool {
+    config.group.protocol == ProtocolKind::Pbft
+}
+
+/// Loads the newest snapshot that passes its check. That one, and before it the one before, if that is to be kept.
 fn load_snapshot(
     snapshots: &mut dyn Snapshots,
     store: &mut Store,
-) -> Result<Option<(SnapshotId, PathBuf)>, RunError> {
+    keeps_previous: bool,
+) -> Result<Vec<(SnapshotId, PathBuf)>, RunError> {
     let place = snapshots.place();
     let io = |error| RunError::Snapshot { path: place.clone(), why: format!("{error}") };
-    let found = snapshots.survey().map_err(io)?;
+    let mut found = snapshots.survey().map_err(io)?.into_iter();
     let mut last_damage = None;
-    let mut loaded = None;
-    for candidate in found {
+    let mut loaded = Vec::new();
+    for candidate in found.by_ref() {
         let bytes = snapshots.open(&candidate.path).map_err(|error| error.to_string());
         match bytes.and_then(|mut bytes| load_one(&mut bytes, store)) {
             Ok(id) => {
-                loaded = Some((id, candidate.path));
+                loaded.push((id, candidate.path));
                 break;
             }
             Err(why) => last_damage = Some(RunError::Snapshot { path: candidate.path, why }),
         }
     }
-    match (loaded, last_damage) {
+    if loaded.is_empty()
+        && let Some(damage) = last_damage
+    {
         // The log has been cut for the damaged one: an older state could not be brought up to date.
-        (None, Some(damage)) => Err(damage),
-        (loaded, _) => {
-            snapshots.sweep(loaded.as_ref().map(|(id, _)| id.slot)).map_err(io)?;
-            Ok(loaded)
-        }
+        return Err(damage);
     }
+    // Whoever takes it checks its ranges; here it is enough to know of which slot it is.
+    let previous = found.filter(|_| keeps_previous && !loaded.is_empty()).find_map(|candidate| {
+        let mut file = snapshots.open(&candidate.path).ok()?;
+        Some((beginning(&mut file, &mut vec![0; READ_BYTES]).ok()?.0, candidate.path))
+    });
+    loaded.splice(0..0, previous);
+    snapshots.sweep(loaded.first().map(|(id, _)| id.slot)).map_err(io)?;
+    Ok(loaded)
+}
+
+/// What is read of a snapshot at a time.
+const READ_BYTES: usize = 256 << 10;
+
+/// Of which slot a snapshot is, and how many of its bytes were read for that.
+fn beginning(file: &mut dyn Read, chunk: &mut [u8]) -> Result<(SnapshotId, usize), String> {
+    let length = fill(file, chunk).map_err(|e| e.to_string())?;
+    let mut beginning = store::inspect::Inspection::of_any();
+    beginning.feed(&chunk[..length]).map_err(|e| e.to_string())?;
+    Ok((beginning.header().ok_or("it ends within its header")?.id, length))
 }
 
 fn load_one(file: &mut dyn Read, store: &mut Store) -> Result<SnapshotId, String> {
-    let mut chunk = vec![0; 256 << 10];
-    let mut length = fill(file, &mut chunk).map_err(|e| e.to_string())?;
-    let mut beginning = store::inspect::Inspection::of_any();
-    beginning.feed(&chunk[..length]).map_err(|e| e.to_string())?;
-    let id = beginning.header().ok_or("it ends within its header")?.id;
+    let mut chunk = vec![0; READ_BYTES];
+    let (id, mut length) = beginning(file, &mut chunk)?;
     let mut loading = store.loading(id);
     while 0 < length {
         loading.feed(&chunk[..length]).map_err(|e| e.to_string())?;
@@ -367,6 +387,7 @@ fn raft_options(config: &Resolved) -> raft::Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::testing::Scratch;
     use crate::base::{Stamp, Term};
     use crate::wire::Entry;
 
@@ -398,5 +419,44 @@ mod tests {
         }
         assert_eq!(load_one(&mut ByBytes { bytes: &bytes, was_interrupted: false }, &mut new), Ok(id));
         assert_eq!(new.digest(), old.digest());
+    }
+
+    fn options() -> store::Options {
+        store::Options { group: GROUP_ONE, key: HashKey([7; 16]), bucket_bits: 4 }
+    }
+
+    /// Applies entries up to `slot`, and writes a snapshot there.
+    fn write_snapshot(store: &mut Store, slot: u64, directory: &Path) {
+        while store.applied() < Slot(slot) {
+            let entry = Entry { slot: store.applied().next(), stamp: Stamp(slot), ..Entry::default() };
+            store.apply(&entry, None);
+        }
+        store.begin_snapshot();
+        assert!(store.snapshot_step(usize::MAX));
+        let chunks: Vec<Bytes> = std::iter::from_fn(|| store.snapshot_chunk()).collect();
+        store.end_snapshot();
+        std::fs::write(files::path_of(directory, GROUP_ONE, Slot(slot)), chunks.concat()).expect("a file");
+    }
+
+    #[test]
+    fn a_start_loads_the_newest_whole_snapshot_and_keeps_the_one_before_where_that_is_wanted() {
+        let scratch = Scratch::new("boot-previous");
+        let mut files = SnapshotFiles::of(scratch.path());
+        assert!(files.survey().expect("a directory").is_empty());
+        let (directory, mut store) = (files.place(), Store::new(options()));
+        [10, 20, 30, 40].into_iter().for_each(|slot| write_snapshot(&mut store, slot, &directory));
+        let newest = files::path_of(&directory, GROUP_ONE, Slot(40));
+        let whole = std::fs::read(&newest).expect("just written");
+        std::fs::write(&newest, &whole[..whole.len() - 1]).expect("a file");
+        let mut slots = |keeps_previous| {
+            let mut fresh = Store::new(options());
+            let found = load_snapshot(&mut files, &mut fresh, keeps_previous).expect("one is whole");
+            let found: Vec<u64> = found.into_iter().map(|(id, _)| id.slot.0).collect();
+            let there: Vec<u64> = files.survey().expect("it is there").iter().map(|f| f.slot.0).collect();
+            (fresh.applied().0, found, there)
+        };
+        assert_eq!(slots(true), (30, vec![20, 30], vec![40, 30, 20]));
+        assert_eq!(slots(false), (30, vec![30], vec![40, 30]));
+        assert_eq!(slots(true), (30, vec![30], vec![40, 30]), "there is none before it");
     }
 }

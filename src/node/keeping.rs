@@ -1,10 +1,10 @@
 //! The keeper of snapshots as this node has it: where its files lie, how fast it may be, and how it checks what a leader sends.
 
-use super::boot::{evidence, snapshots, store_options};
+use super::boot::{self, evidence, store_options};
 use super::sizes::Sizes;
 use crate::admin::keeper::{self, Check, Keeper, KeeperBell, Verify};
 use crate::admin::{EventSink, Status};
-use crate::config::{ProtocolKind, Resolved};
+use crate::config::Resolved;
 use crate::store;
 use crate::store::inspect::Inspection;
 use crate::wire::hop::SnapshotId;
@@ -19,20 +19,20 @@ pub fn keeper(
     config: &Resolved,
     ports: keeper::Ports,
     bell: KeeperBell,
-    snapshot: Option<(SnapshotId, PathBuf)>,
+    snapshots: Vec<(SnapshotId, PathBuf)>,
     status: &Arc<Status>,
     events: &EventSink,
 ) -> Keeper {
     let options = keeper::Options {
-        directory: snapshots(&config.node.dir),
+        directory: boot::snapshots(&config.node.dir),
         evidence: evidence(&config.node.dir),
         write_bytes_per_second: config.raft.snapshot_bytes_per_s,
         read_bytes_per_second: config.raft.snapshot_bytes_per_s,
         received_bytes_max: RECEIVED_SNAPSHOT_MAX,
-        keep_previous: config.group.protocol == ProtocolKind::Pbft,
+        keep_previous: boot::keeps_previous(config),
     };
     let verify = Arc::new(SnapshotCheck(store_options(config, &Sizes::NODE)));
-    Keeper::new(options, ports, bell, snapshot.into_iter().collect(), verify, status.clone(), events.clone())
+    Keeper::new(options, ports, bell, snapshots, verify, status.clone(), events.clone())
 }
 
 /// Lets the keeper check snapshots as the store knows how.

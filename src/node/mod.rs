@@ -248,9 +248,9 @@ fn assemble(
         entropy: Box::new(SystemEntropy),
         liars: lies.map(|lies| lying(config, &secret, &lies)).transpose()?,
     };
-    let snapshot = booted.snapshot.clone();
+    let snapshots = booted.snapshots.clone();
     let mut wired = wire(begun, config, &Sizes::NODE, secret, booted, around);
-    let keeper = keeping::keeper(config, wired.keeper, bell, snapshot, &status, events);
+    let keeper = keeping::keeper(config, wired.keeper, bell, snapshots, &status, events);
     let (mut links, mut sight) = (Some(wired.links), Some(wired.sight));
     let node = config.node.id.to_string();
     let mut cores = Vec::new();

@@ -205,7 +205,8 @@ impl Tally {
 }
 
 impl Keeper {
-    /// A keeper that `bell` wakes. `newest` are the snapshots that the node has started from, one a group; `files::sweep` has been called.
+    /// A keeper that `bell` wakes. `newest` are the snapshots that the node has started from, of a group the newest and before it, where it
+    /// is kept, the one before; `files::sweep` has been called.
     pub fn new(
         options: Options,
         ports: Ports,

@@ -123,7 +123,7 @@ fn name(directory: &Path, volume: &Volume) -> PathBuf {
 #[derive(Default)]
 pub(super) struct Shelf {
     newest: Option<Placed>,
-    /// The one before, where the newest may be of no use to others yet. Its file has no name any more either.
+    /// The one before, where the newest may be of no use to others yet. Its file keeps its name, so that a restart has it too.
     previous: Option<Placed>,
     /// Replaced while being shipped. Their files have no name any more; the open descriptor keeps the bytes.
     older: Vec<Placed>,
@@ -152,24 +152,28 @@ impl Shelf {
         assert!(self.newest_slot() < volume.id.slot, "snapshots only become newer");
         let own = name(directory, &volume);
         let mut replaced = std::mem::take(&mut self.lost);
+        let mut retired = self.newest.replace(Placed { volume, asked_at: None });
+        if keep_previous && retired.is_some() {
+            retired = std::mem::replace(&mut self.previous, retired);
+        }
+        if let Some(retired) = retired {
+            replaced.push(name(directory, &retired.volume));
+            self.older.extend(Some(retired).filter(|placed| placed.asked_at.is_some()));
+        }
+        self.forget_idle(now);
         // One of the same slot lies under the same name.
         replaced.retain(|path| *path != own);
-        if let Some(before) = self.newest.replace(Placed { volume, asked_at: None }) {
-            replaced.push(name(directory, &before.volume));
-            let retired = if keep_previous { self.previous.replace(before) } else { Some(before) };
-            self.older.extend(retired.filter(|placed| placed.asked_at.is_some()));
-            self.forget_idle(now);
-        }
         replaced
     }
 
     /// A snapshot cannot be read. True when it was the newest: then there is none, and another of the same slot may come.
     pub(super) fn lose(&mut self, slot: Slot, directory: &Path) -> bool {
         self.older.retain(|placed| placed.volume.id.slot != slot);
-        self.previous.take_if(|placed| placed.volume.id.slot == slot);
-        let lost = self.newest.take_if(|placed| placed.volume.id.slot == slot);
-        self.lost.extend(lost.iter().map(|placed| name(directory, &placed.volume)));
-        lost.is_some()
+        let is_it = |placed: &mut Placed| placed.volume.id.slot == slot;
+        let (previous, newest) = (self.previous.take_if(is_it), self.newest.take_if(is_it));
+        let named = previous.iter().chain(&newest);
+        self.lost.extend(named.map(|placed| name(directory, &placed.volume)));
+        newest.is_some()
     }
 
     /// The snapshot of `slot`, or the newest.

@@ -406,7 +406,16 @@ fn the_snapshot_before_the_newest_is_there_for_who_may_not_take_the_newest() {
     assert_eq!(plane.ship(None), (id(30), contents[2].clone()));
     assert_eq!(plane.ship(Some(20)), (id(20), contents[1].clone()));
     assert_eq!(plane.fetch(Some(10), 0, 1), None);
-    assert_eq!(names(scratch.path()), ["snapshot-1-30.qs"], "its space is given back with its descriptor");
+    let kept = ["snapshot-1-20.qs", "snapshot-1-30.qs"];
+    assert_eq!(names(scratch.path()), kept, "whoever starts again has both");
+    plane.stop();
+    let found = [20, 30].map(|slot| (id(slot), path_of(scratch.path(), GROUP_ONE, Slot(slot))));
+    let mut plane = plane_that(scratch.path(), found.to_vec(), true);
+    assert_eq!(plane.ship(Some(20)), (id(20), contents[1].clone()));
+    assert_eq!(plane.ship(None), (id(30), contents[2].clone()));
+    plane.snapshot(40, &contents[0]);
+    assert_eq!(plane.ship(Some(30)), (id(30), contents[2].clone()));
+    assert_eq!(names(scratch.path()), ["snapshot-1-30.qs", "snapshot-1-40.qs"]);
     plane.stop();
 }
 

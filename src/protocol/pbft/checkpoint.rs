@@ -111,11 +111,12 @@ impl Checkpoints {
         };
         self.snapshots.iter().flat_map(of)
     }
-    /// Remembers a word about a state that can be transferred: the newest `most` of each.
-    fn remember(&mut self, node: NodeId, vote: Vote, signature: Signature, most: u64) {
+    /// Remembers a word about a state that can be transferred: of each as many as others vouch for, and the one that is not stable yet
+    /// (`Options::check`). A snapshot may be long in the making.
+    fn remember(&mut self, node: NodeId, vote: Vote, signature: Signature) {
         let words = self.snapshots.entry(node).or_default();
         words.insert(vote.slot, (vote.digest, signature));
-        while most < words.len() as u64 {
+        while KEPT_MAX + 1 < words.len() {
             words.pop_first();
         }
     }
@@ -174,7 +175,7 @@ impl Pbft {
             out.fault(from, FaultKind::Disordered { slot: vote.slot });
             return;
         }
-        let super::Options { window, snapshot_every, .. } = self.options;
+        let snapshot_every = self.options.snapshot_every;
         let is_within = self.slots.contains(vote.slot) || vote.slot == self.checkpoints.stable.slot;
         let is_kept = is_within || vote.slot.0.is_multiple_of(snapshot_every);
         if !is_kept {
@@ -201,8 +202,7 @@ impl Pbft {
             words.entry(from).or_insert((vote.digest, signature));
         }
         if vote.slot.0.is_multiple_of(snapshot_every) {
-            // As many as can be above the stable one, and as many below as others still vouch for: a snapshot may be long in the making.
-            self.checkpoints.remember(from, vote, signature, window / snapshot_every + 1 + KEPT_MAX as u64);
+            self.checkpoints.remember(from, vote, signature);
         }
         if is_within && self.checkpoints.stable.slot < vote.slot {
             self.count_checkpoint(from, vote, out);

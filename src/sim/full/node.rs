@@ -276,7 +276,7 @@ impl Node {
         entropy: Seeded,
         seed: u64,
     ) {
-        let snapshot = booted.snapshot.as_ref().map(|(id, _)| *id);
+        let snapshot = booted.snapshots.last().map(|(id, _)| *id);
         let secret = common.secrets[self.index].clone();
         let around = Surroundings {
             doorbells: &|_| Arc::new(Silent),
