@@ -82,6 +82,7 @@ fn beside_writes(name: &str, store: &mut Store, keys: u64) {
     bytes += std::iter::from_fn(|| store.snapshot_chunk()).map(|chunk| chunk.len()).sum::<usize>();
     store.end_snapshot();
     println!("{name}: snapshot of {bytes} B: {saving}; 64 SETs meanwhile: {writes}");
+    store.begin_digest();
     let mut digest = Longest::default();
     while digest.time(|| store.digest_step(STEP_BYTES)).is_none() {}
     println!("{name}: digest: {digest}");
