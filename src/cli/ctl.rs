@@ -3,9 +3,10 @@
 use super::evidence::{self, EvidenceArgs};
 use super::exit::{Exit, Failure};
 use super::output::{Output, columns};
+use super::settings::file_and_environment;
 use crate::admin::client::{Client, ClientError};
 use crate::admin::{Facts, Token};
-use crate::config::{Layers, Resolved};
+use crate::config::Resolved;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -129,10 +130,7 @@ impl Nodes {
 
 /// A node's configuration as its `start` sees it, but for what only a node that serves clients needs.
 fn read(path: &Path) -> Result<Resolved, Failure> {
-    let mut layers = Layers::from_file(path)?;
-    layers.add_environment(
-        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
-    )?;
+    let mut layers = file_and_environment(path)?;
     layers.add_flag("ctl", "client.insecure", "true")?;
     Ok(layers.resolve()?)
 }

@@ -3,7 +3,7 @@
 use super::exit::Failure;
 use crate::config::{Layers, Resolved};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Flags that `start` and `config` share.
 #[derive(Args, Debug, Clone)]
@@ -41,10 +41,7 @@ pub struct Overrides {
 impl Settings {
     /// All four layers.
     pub fn layers(&self) -> Result<Layers, Failure> {
-        let mut layers = Layers::from_file(&self.config)?;
-        layers.add_environment(
-            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
-        )?;
+        let mut layers = file_and_environment(&self.config)?;
         self.over.add_to(&mut layers)?;
         Ok(layers)
     }
@@ -58,6 +55,15 @@ impl Settings {
         let said = self.layers().ok().and_then(is_said);
         said.unwrap_or_else(|| self.over.log_format.as_deref() == Some("json"))
     }
+}
+
+/// All layers but that of flags.
+pub fn file_and_environment(config: &Path) -> Result<Layers, Failure> {
+    let mut layers = Layers::from_file(config)?;
+    layers.add_environment(
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
+    )?;
+    Ok(layers)
 }
 
 impl Overrides {

@@ -86,6 +86,11 @@ impl Seat {
         }
     }
 
+    /// Whether take has something to do for it at a later turn, whatever comes.
+    pub fn waits(&self) -> bool {
+        self.finished || self.ended || self.session.closing || self.stop != Stop::Starved
+    }
+
     /// Whether the connection has said all that it will be heard to say.
     pub fn is_at_its_end(&self, now: Instant) -> bool {
         let lingers = !self.ended && self.linger.is_some_and(|until| now < until);

@@ -252,11 +252,7 @@ impl Take {
         }
         if let Some(seat) = self.seats[place].as_mut()
             && !seat.watched
-            && (seat.finished
-                || seat.stop != Stop::Starved
-                || hold.is_some()
-                || seat.session.closing
-                || seat.ended)
+            && (seat.waits() || hold.is_some())
         {
             seat.watched = true;
             self.watched.push(index);
@@ -314,8 +310,7 @@ impl Take {
         let (options, unsent) = (&self.desk.options, self.ports.settled.unsent.get());
         self.watched.retain(|index| {
             let Some(seat) = seats[*index as usize].as_mut() else { return false };
-            let waits = seat.finished || seat.stop != Stop::Starved || seat.session.closing || seat.ended;
-            seat.watched = waits || seat.hold(options, unsent).is_some();
+            seat.watched = seat.waits() || seat.hold(options, unsent).is_some();
             seat.watched
         });
         (self.desk.counters.commands - before) as usize + freed

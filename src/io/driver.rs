@@ -282,3 +282,33 @@ pub trait Driver {
     /// What wakes this driver.
     fn doorbell(&self) -> Arc<dyn Doorbell>;
 }
+
+/// What an operation of `run_alone` is called: no agent's.
+const ALONE: Token = Token { agent: u8::MAX, value: 0 };
+
+/// Runs one file operation to its end, for start-up and measurements. Blocks; nothing else is outstanding.
+pub fn run_alone(driver: &mut dyn Driver, op: Op) -> io::Result<Buffer> {
+    driver.submit(op, ALONE);
+    let mut completions: Vec<Completion> = Vec::new();
+    loop {
+        driver.reap(&mut completions);
+        match completions.pop() {
+            Some(completion) => return completion.outcome.buffer(),
+            None => driver.park(None),
+        }
+    }
+}
+
+impl Outcome {
+    /// The buffer of a file operation.
+    ///
+    /// # Panics
+    /// When it is of another kind.
+    pub fn buffer(self) -> io::Result<Buffer> {
+        match self {
+            Outcome::Written(buffer) | Outcome::Read(buffer) => Ok(buffer),
+            Outcome::Failed { error, .. } => Err(error),
+            _ => unreachable!("only file operations are outstanding"),
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Facts about the machine that a figure means nothing without: kernel, cores, memory, file system, and how far the cores are apart.
 
-use crate::io::driver::{ALIGN, OpenOptions};
-use crate::io::{Buffer, Driver, Op, Outcome, Token, Uring, UringOptions, affinity, clock};
+use crate::io::driver::{ALIGN, OpenOptions, run_alone};
+use crate::io::{Buffer, Driver, Op, Uring, UringOptions, affinity, clock};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,19 +103,13 @@ fn sync_write_us(dir: &Path) -> Option<f64> {
     let path = dir.join("sync-probe");
     let mut driver = Uring::new(UringOptions { write_buffers: 0, ..UringOptions::NODE }).ok()?;
     let file = driver.open(&path, OpenOptions { create: true, write: true, direct: true }).ok()?;
-    let mut completions = Vec::new();
     let mut write = |at: u64| {
         let mut buffer = Buffer::unregistered(ALIGN);
         buffer.len = ALIGN;
         let begun = clock::monotonic();
         let op = Op::Write { file, offset: at * ALIGN as u64, buffer, durable: true };
-        driver.submit(op, Token { agent: 0, value: at });
-        while completions.is_empty() {
-            driver.park(None);
-            driver.reap(&mut completions);
-        }
-        let is_written = completions.drain(..).all(|c| matches!(c.outcome, Outcome::Written(_)));
-        is_written.then(|| clock::monotonic().since(begun).as_nanos() as f64 / 1000.0)
+        run_alone(&mut driver, op).ok()?;
+        Some(clock::monotonic().since(begun).as_nanos() as f64 / 1000.0)
     };
     let times: Option<Vec<f64>> = (0..SYNCED_WRITES).map(&mut write).collect();
     driver.close_file(file);

@@ -3,7 +3,7 @@
 use super::LogError;
 use super::scan::{Expected, Source};
 use super::segment::{self, MISSING_MAX};
-use crate::io::driver::{ALIGN, OpenOptions};
+use crate::io::driver::{ALIGN, OpenOptions, run_alone};
 use crate::io::{Buffer, Completion, Driver, FileId, Op, Outcome, Token};
 use std::collections::VecDeque;
 use std::io;
@@ -85,7 +85,8 @@ impl<'a> Files<'a> {
         buffer.len = len as usize;
         self.forget();
         let file = self.id(file)?;
-        run(self.driver, Op::Write { file, offset: u64::from(position), buffer, durable: true }).map(drop)
+        run_alone(self.driver, Op::Write { file, offset: u64::from(position), buffer, durable: true })
+            .map(drop)
     }
 
     fn id(&self, file: u16) -> io::Result<FileId> {
@@ -120,7 +121,7 @@ impl<'a> Files<'a> {
         loop {
             if let Some(outcome) = self.ahead.front_mut().and_then(|a| a.outcome.take()) {
                 self.ahead.pop_front();
-                return done(outcome);
+                return outcome.buffer();
             }
             self.driver.reap(&mut completions);
             if completions.is_empty() {
@@ -157,27 +158,6 @@ impl<'a> Files<'a> {
             offset += AHEAD as u64;
         }
         Ok(())
-    }
-}
-
-/// Runs one operation to its end.
-pub(super) fn run(driver: &mut dyn Driver, op: Op) -> io::Result<Buffer> {
-    driver.submit(op, TOKEN);
-    let mut completions: Vec<Completion> = Vec::new();
-    loop {
-        driver.reap(&mut completions);
-        match completions.pop() {
-            Some(completion) => return done(completion.outcome),
-            None => driver.park(None),
-        }
-    }
-}
-
-fn done(outcome: Outcome) -> io::Result<Buffer> {
-    match outcome {
-        Outcome::Written(buffer) | Outcome::Read(buffer) => Ok(buffer),
-        Outcome::Failed { error, .. } => Err(error),
-        _ => unreachable!("only file operations are outstanding"),
     }
 }
 

@@ -11,7 +11,7 @@ use super::error::REPLACE;
 use super::record::{u32_at, u64_at};
 use super::{FORMAT_VERSION, Identity};
 use crate::base::NodeId;
-use crate::io::driver::{ALIGN, OpenOptions};
+use crate::io::driver::{ALIGN, OpenOptions, run_alone};
 use crate::io::{Buffer, Driver, FileId, Op};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -184,7 +184,7 @@ impl Superblock {
         with_file(driver, &path, |driver, file| {
             let read = Op::Read { file, offset: 0, len: 2 * ALIGN, buffer: Buffer::unregistered(2 * ALIGN) };
             let io = |error| SuperblockError::Io { file: path.clone(), error };
-            let buffer = super::files::run(driver, read).map_err(io)?;
+            let buffer = run_alone(driver, read).map_err(io)?;
             let found = judge(&path, buffer.bytes(), Some(expected))?;
             if found.membership != [0; 32] && found.membership != membership {
                 return Err(SuperblockError::Regrouped { file: path.clone() });
@@ -211,7 +211,7 @@ impl Superblock {
             let mut buffer = Buffer::unregistered(ALIGN);
             buffer.space().copy_from_slice(&self.encode());
             buffer.len = ALIGN;
-            super::files::run(driver, Op::Write { file, offset: offset as u64, buffer, durable: true })?;
+            run_alone(driver, Op::Write { file, offset: offset as u64, buffer, durable: true })?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The log of the bare machine: bytes as they come, in whole blocks, into a zero-filled file that is written round and round.
 
-use crate::io::driver::{ALIGN, Buffer, Driver, FileId, Op, OpenOptions, Outcome, Token};
+use crate::io::driver::{ALIGN, Buffer, Driver, FileId, Op, OpenOptions, Token, run_alone};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -31,21 +31,11 @@ impl Log {
     /// Makes the file and fills it.
     pub(super) fn open(driver: &mut dyn Driver, path: &Path) -> io::Result<Log> {
         let file = driver.open(path, OpenOptions { create: true, write: true, direct: true })?;
-        let mut completions = Vec::new();
         let step = 1 << 20;
         for offset in (0..FILE_BYTES).step_by(step) {
             let mut buffer = Buffer::unregistered(step);
             buffer.len = step;
-            driver.submit(Op::Write { file, offset, buffer, durable: true }, Token { agent: 0, value: 0 });
-            while completions.is_empty() {
-                driver.park(None);
-                driver.reap(&mut completions);
-            }
-            for completion in completions.drain(..) {
-                if let Outcome::Failed { error, .. } = completion.outcome {
-                    return Err(error);
-                }
-            }
+            run_alone(driver, Op::Write { file, offset, buffer, durable: true })?;
         }
         Ok(Log {
             file,
