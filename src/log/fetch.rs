@@ -1,7 +1,8 @@
-//! Old entries, read back from disk while the log is written: for followers that have fallen behind what a core keeps in memory.
+//! Old entries and values, read back from disk while the log is written: for replicas that have fallen behind what a core keeps in memory.
 //!
-//! One read answers one errand, with as many consecutive entries as lie in it. What was read is believed only if head and body verify
-//! and the index still says that the entry at this place is this one: it may have been cut, or its segment used again, meanwhile.
+//! One read answers one errand, with as many consecutive entries as lie in it. Values lie about in the order of their places, not strictly
+//! so: where the next one lies before the last, an answer ends. What was read is believed only if head and body verify and the index still
+//! says that the entry at this place is this one: it may have been cut, or its segment used again, meanwhile.
 
 use super::Fatal;
 use super::index::Location;
@@ -101,7 +102,8 @@ impl Log {
         let bytes = fetch.bytes.clamp(largest, READ_MAX.max(largest));
         // Up to the entry behind the last one wanted, if that is known and near; else as far as bytes go.
         let behind = group.entry(Slot(fetch.from.0.saturating_add(fetch.count.max(1) as u64)));
-        let near = behind.filter(|l| l.segment == first.segment).map(|l| l.position - first.position);
+        let near = behind.filter(|l| l.segment == first.segment && first.position < l.position);
+        let near = near.map(|l| l.position - first.position);
         Step::Read(first, near.map_or(bytes, |n| bytes.min(n as usize)))
     }
     fn read(&mut self, driver: &mut dyn Driver, fetch: LogFetch, first: Location, bytes: usize) {
@@ -164,7 +166,8 @@ impl Log {
                 Err(flaw) => return Err(flawed(flaw)),
             };
             let here = Location { segment: head.segment, position: head.position };
-            if here != location || head.group != id || head.place != place || head.kind != RecordKind::Entry {
+            let is_kind = matches!(head.kind, RecordKind::Entry | RecordKind::Value);
+            if here != location || head.group != id || head.place != place || !is_kind {
                 return Err(flawed(Flaw::Misplaced));
             }
             total += head.body as usize;

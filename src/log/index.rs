@@ -27,13 +27,16 @@ pub struct Group {
     first: Slot,
     /// Eight bytes a place.
     entries: VecDeque<Location>,
+    /// Where the newest value of each place lies, of a group whose places are not filled in order. All lie above the floor.
+    values: BTreeMap<Slot, Location>,
 }
 
 impl Group {
-    /// Where the entry at `place` lies.
+    /// Where the entry or value at `place` lies.
     pub fn entry(&self, place: Slot) -> Option<Location> {
-        let index = place.0.checked_sub(self.first.0)?;
-        self.entries.get(usize::try_from(index).ok()?).copied()
+        let entry = |index: u64| self.entries.get(usize::try_from(index).ok()?).copied();
+        let entry = place.0.checked_sub(self.first.0).and_then(entry);
+        entry.or_else(|| self.values.get(&place).copied())
     }
     /// The first place that has an entry, and the one after the last.
     pub fn places(&self) -> std::ops::Range<u64> {
@@ -66,6 +69,7 @@ impl Group {
         let drop = (floor.0 + 1).saturating_sub(self.first.0).min(self.entries.len() as u64);
         self.entries.drain(..drop as usize);
         self.first = Slot(self.first.0 + drop);
+        self.values = self.values.split_off(&floor.next());
         if stored.place == floor {
             self.floor = Some(Stored { kind: RecordKind::Floor, ..stored });
         }
@@ -100,11 +104,16 @@ impl Index {
         match kind {
             RecordKind::Vote | RecordKind::View => group.vote = Some(stored()?),
             RecordKind::Entry => group.put_entry(place, location)?,
+            // What lies at or below the floor leaves the log with its segment, and nothing may lead there.
+            RecordKind::Value if group.floor_place() < place => {
+                group.values.insert(place, location);
+            }
             // Nothing is looked up by it: it is read once, at the next start.
-            RecordKind::Note => (),
+            RecordKind::Value | RecordKind::Note => (),
             RecordKind::Floor => group.raise_floor(stored()?),
             RecordKind::Reset => {
                 group.entries.clear();
+                group.values.clear();
                 group.raise_floor(stored()?);
             }
         }

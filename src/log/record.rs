@@ -254,8 +254,8 @@ pub fn write_record(keys: &Keys, stored: &Stored, at: At, previous: Checksum, ou
 }
 
 fn kind_of(byte: u8) -> Option<RecordKind> {
-    use RecordKind::{Entry, Floor, Note, Reset, View, Vote};
-    let kinds = [Vote, Entry, Floor, Reset, Note, View];
+    use RecordKind::{Entry, Floor, Note, Reset, Value, View, Vote};
+    let kinds = [Vote, Entry, Floor, Reset, Note, View, Value];
     kinds.into_iter().find(|k| *k as u8 == byte)
 }
 

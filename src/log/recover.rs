@@ -141,7 +141,7 @@ impl Gathering<'_> {
     fn record(&mut self, head: &Head, body: &[u8]) -> Result<(), Flaw> {
         let location = Location { segment: head.segment, position: head.position };
         let body = Bytes::copy_from_slice(body);
-        if let RecordKind::Entry | RecordKind::Note = head.kind {
+        if let RecordKind::Entry | RecordKind::Note | RecordKind::Value = head.kind {
             let segment = self.segments.back_mut().expect("told of before its records");
             segment.holds(head.group, head.place);
         }

@@ -373,7 +373,7 @@ impl Log {
         }
         let (group, kind, place) = (stored.group, stored.kind, stored.place);
         match kind {
-            RecordKind::Entry | RecordKind::Note => segment.holds(group, place),
+            RecordKind::Entry | RecordKind::Note | RecordKind::Value => segment.holds(group, place),
             RecordKind::Floor | RecordKind::Reset => self.floors.push_back((self.number + 1, group, place)),
             RecordKind::Vote | RecordKind::View => {}
         }

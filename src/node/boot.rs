@@ -315,6 +315,9 @@ impl Replayed {
     }
 }
 
+/// See `pbft::Options::note_pause`: a group that has work writes something else sooner.
+const NOTE_PAUSE: Duration = Duration::from_millis(20);
+
 /// What a PBFT group is tuned by.
 pub(super) fn pbft_options(config: &Resolved, sizes: &Sizes) -> pbft::Options {
     let (group, default) = (&config.group, sized(sizes.pbft));
@@ -327,6 +330,7 @@ pub(super) fn pbft_options(config: &Resolved, sizes: &Sizes) -> pbft::Options {
         request_timeout_max: default.request_timeout_max.max(group.request_timeout),
         piece_bytes_max: config.raft.snapshot_piece_bytes,
         new_view_bytes_max: sizes.new_view_bytes_max,
+        note_pause: NOTE_PAUSE,
         ..default
     }
     .fitted(super::wiring::quorum(config))

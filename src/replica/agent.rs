@@ -19,6 +19,7 @@ use crate::wire::hop::{
     Answer, Decided, Demand, Digested, FollowerNumbers, Keep, Kept, LogFetch, LogFetched, Opened, Outgoing,
     SnapshotId, Stored,
 };
+use crate::wire::pbft::Note;
 use crate::wire::{Entry, Record};
 use crossbeam::channel::Receiver;
 use hdrhistogram::Histogram;
@@ -501,6 +502,9 @@ fn pass<T>(more: impl Iterator<Item = T>, waiting: &mut VecDeque<T>, ring: &mut 
 fn entries(records: Vec<Stored>) -> Fetched {
     let entry = |stored: &Stored| match Record::load(stored) {
         Ok(Record::Entry { entry, .. }) => Some(entry),
+        Ok(Record::Pbft { note: Note::PrePrepared { entry, .. } | Note::Learned { entry }, .. }) => {
+            Some(entry)
+        }
         _ => None,
     };
     let entries: Option<Vec<Entry>> = records.iter().map(entry).collect();

@@ -196,8 +196,7 @@ const OF_LEVEL_TWO: &[Reached] = {
     ]
 };
 /// What only Raft can meet with.
-const OF_RAFT: &[Reached] =
-    &[Reached::Transferred, Reached::Cut, Reached::OlderTerm, Reached::Conflict, Reached::Fetched];
+const OF_RAFT: &[Reached] = &[Reached::Transferred, Reached::Cut, Reached::OlderTerm, Reached::Conflict];
 /// What only PBFT can meet with.
 const OF_PBFT: &[Reached] =
     &[Reached::Lied, Reached::Accused, Reached::Convicted, Reached::Amended, Reached::Joined];

@@ -26,6 +26,13 @@ pub struct Snapshot {
     pub bytes: Bytes,
 }
 
+/// A value can be read back, the newest of each slot.
+fn see_note(seen: &mut BTreeMap<Slot, Entry>, note: &Note) {
+    if let Note::PrePrepared { entry, .. } | Note::Learned { entry } = note {
+        seen.insert(entry.slot, entry.clone());
+    }
+}
+
 /// What survives a crash, and what is on its way to that.
 #[derive(Default)]
 pub struct Disk {
@@ -60,7 +67,8 @@ impl Disk {
         let records: Vec<Record> = records.into_iter().map(|(_, record)| record).collect();
         for record in &records {
             match record {
-                Record::Vote { .. } | Record::Pbft { .. } => (),
+                Record::Vote { .. } => (),
+                Record::Pbft { note, .. } => see_note(&mut self.seen, note),
                 Record::Entry { entry, .. } => {
                     self.seen.split_off(&entry.slot);
                     self.seen.insert(entry.slot, entry.clone());
@@ -107,6 +115,11 @@ impl Disk {
                 && self.held.get(&entry.slot) == Some(&entry.term)
             {
                 seen.insert(entry.slot, entry.clone());
+            }
+            match record {
+                Record::Pbft { note, .. } => see_note(&mut seen, note),
+                Record::Floor { slot, reset: false, .. } => seen = seen.split_off(&slot.next()),
+                _ => (),
             }
         }
         self.seen = seen;

@@ -186,6 +186,8 @@ impl Swarm {
             // Whoever is behind the newest snapshot but one is given a state, whoever is not is given values.
             cache_entries_max: 10 * window as usize,
             piece_bytes_max: often(&[8, 33, 4096]) as usize,
+            note_pause: Duration::from_micros(often(&[0, 5_000, 100_000])),
+            cache_bytes_max: often(&[0, 100, 64 << 20]) as usize,
             ..pbft::Options::default()
         };
     }

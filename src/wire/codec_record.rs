@@ -95,8 +95,7 @@ impl Record {
                 (group, if reset { RecordKind::Reset } else { RecordKind::Floor }, slot, Body::EMPTY)
             }
             Record::Pbft { group, note } => {
-                let kind =
-                    if matches!(note, Note::View { .. }) { RecordKind::View } else { RecordKind::Note };
+                let kind = kind_of(&note);
                 (group, kind, note.place(), put_note(&mut head, note))
             }
         };
@@ -146,16 +145,24 @@ fn load(stored: &Stored, mut head: &[u8]) -> Result<Record, CodecError> {
             let reset = stored.kind == RecordKind::Reset;
             Record::Floor { group, slot: stored.place, term: Term(term), stamp: Stamp(stamp), reset }
         }
-        RecordKind::Note | RecordKind::View => {
+        RecordKind::Note | RecordKind::View | RecordKind::Value => {
             let note = take_note(&mut head, stored)?;
-            let is_view = matches!(note, Note::View { .. });
-            if is_view != (stored.kind == RecordKind::View) {
+            if kind_of(&note) != stored.kind {
                 return Err(CodecError::Malformed);
             }
             Record::Pbft { group, note }
         }
     };
     if head.is_empty() { Ok(record) } else { Err(CodecError::Trailing(head.len())) }
+}
+
+/// What a note does to the places of its group.
+fn kind_of(note: &Note) -> RecordKind {
+    match note {
+        Note::View { .. } => RecordKind::View,
+        Note::PrePrepared { .. } | Note::Learned { .. } => RecordKind::Value,
+        _ => RecordKind::Note,
+    }
 }
 
 /// Appends a note's head and gives back its body.

@@ -389,6 +389,8 @@ pub enum RecordKind {
     Note = 5,
     /// As `Vote`, for a group whose protocol has views.
     View = 6,
+    /// As `Note`; the newest at its place can be read back (`LogFetch`).
+    Value = 7,
 }
 
 /// replica -> log: old entries are wanted.
@@ -413,7 +415,7 @@ pub struct LogFetched {
     pub job: JobId,
     /// The group.
     pub group: GroupId,
-    /// Consecutive entry records from the place asked for; empty when it has left the log.
+    /// Consecutive records of entries or values from the place asked for; empty when it has left the log.
     pub records: Vec<Stored>,
 }
 

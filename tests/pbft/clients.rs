@@ -1,11 +1,14 @@
 //! What clients may try against a PBFT group: four real cores, whose messages arrive at once and whose writes are durable at once.
 
-use quorate::base::{Body, GROUP_ONE, Instant, NodeId, Origin, Stamp};
+use quorate::base::{Body, Digest, GROUP_ONE, Instant, NodeId, Origin, Slot, Stamp};
 use quorate::crypto::{Keyring, Signature, SigningKey};
 use quorate::protocol::pbft::{Options, Pbft, Setup};
-use quorate::protocol::{FaultKind, Input, Outbox, Protocol, RefusalKind, Target};
-use quorate::wire::pbft::{Message, signed_batch};
-use quorate::wire::{self, Batch, Entry};
+use quorate::protocol::{
+    DigestAt, FaultKind, Fetch, Fetched, Input, Outbox, Protocol, RefusalKind, Ship, Target,
+};
+use quorate::wire::pbft::{Message, Note, signed_batch};
+use quorate::wire::{self, Batch, Entry, Record};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(super) const REPLICAS: u8 = 4;
@@ -22,6 +25,11 @@ pub(super) struct Group {
     executed: Vec<Vec<Entry>>,
     /// View changes that were said, and accusations.
     changes: usize,
+    /// Nobody hears this one, and it hears nobody.
+    pub(super) cut: Option<NodeId>,
+    /// What stands in the logs, and how often it was read back.
+    pub(super) values: Vec<BTreeMap<Slot, Entry>>,
+    pub(super) reads: usize,
     pub(super) faults: Vec<(NodeId, FaultKind)>,
 }
 
@@ -50,8 +58,9 @@ impl Group {
         };
         let cores: Vec<Pbft> = members.map(core).collect();
         let outs = cores.iter().map(|_| Outbox::default()).collect();
-        let executed = vec![Vec::new(); cores.len()];
-        Group { now: Instant::ZERO, cores, outs, executed, changes: 0, faults: Vec::new() }
+        let (executed, values) = (vec![Vec::new(); cores.len()], vec![BTreeMap::new(); cores.len()]);
+        let (now, cut, faults) = (Instant::ZERO, None, Vec::new());
+        Group { now, cores, outs, executed, changes: 0, cut, values, reads: 0, faults }
     }
 
     pub(super) fn tell(&mut self, replica: u8, input: Input<Message>) {
@@ -77,7 +86,25 @@ impl Group {
                 core.check();
                 self.executed[at].extend(out.commits.drain(..).map(|commit| commit.entry));
                 self.faults.extend(out.faults.drain(..).map(|fault| (fault.peer, fault.kind)));
-                out.records.clear();
+                for record in out.records.drain(..) {
+                    if let Record::Pbft {
+                        note: Note::PrePrepared { entry, .. } | Note::Learned { entry },
+                        ..
+                    } = record
+                    {
+                        self.values[at].insert(entry.slot, entry);
+                    }
+                }
+                for DigestAt { slot, .. } in std::mem::take(&mut out.digests) {
+                    // Of equal slots equal states.
+                    let digest = Digest::of(&slot.0.to_le_bytes());
+                    core.step(self.now, Input::Digested { slot, digest }, out);
+                }
+                for Ship { job, fetch, .. } in std::mem::take(&mut out.ships) {
+                    self.reads += 1;
+                    let found = entries(&self.values[at], &fetch);
+                    core.step(self.now, Input::Fetched { job, found }, out);
+                }
                 let from = NodeId(at as u8 + 1);
                 said.extend(out.sends.drain(..).map(|send| (from, send.to, send.message)));
             }
@@ -87,7 +114,9 @@ impl Group {
             for (from, to, message) in said {
                 let wire::Message::Pbft(message) = message else { panic!("cores speak PBFT only") };
                 self.changes += usize::from(matches!(message, Message::ViewChange(_)));
+                let is_cut = |node: NodeId| self.cut == Some(node);
                 let to = (1..=self.cores.len() as u8).filter(|node| match to {
+                    _ if is_cut(from) || is_cut(NodeId(*node)) => false,
                     Target::One(one) => one.0 == *node,
                     Target::Others => from.0 != *node,
                 });
@@ -139,6 +168,20 @@ impl Group {
         self.run();
         refused
     }
+}
+
+/// What a log finds of what is wanted.
+fn entries(log: &BTreeMap<Slot, Entry>, fetch: &Fetch) -> Fetched {
+    let Fetch::Entries { from, count, bytes } = *fetch else { panic!("no state is asked for") };
+    let (mut found, mut sum) = (Vec::<Entry>::new(), 0);
+    for (place, (slot, entry)) in (from.0..).zip(log.range(from..)).take(count) {
+        sum += entry.body.len();
+        if slot.0 != place || (bytes < sum && !found.is_empty()) {
+            break;
+        }
+        found.push(entry.clone());
+    }
+    if found.is_empty() { Fetched::Gone } else { Fetched::Entries(found) }
 }
 
 pub(super) fn batch(sequence: u64) -> Batch {

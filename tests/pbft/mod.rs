@@ -1,6 +1,7 @@
 //! PBFT in the simulated world: the real core in the real shard, under the faults that a seed draws, and among liars.
 
 mod attacks;
+mod behind;
 mod clients;
 mod crashes;
 mod handover;

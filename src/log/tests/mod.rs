@@ -43,6 +43,8 @@ struct State {
     vote: Option<Stored>,
     floor: Option<Stored>,
     entries: BTreeMap<u64, Stored>,
+    /// The newest of each place.
+    values: BTreeMap<u64, Stored>,
     /// In the order of the log.
     notes: Vec<Stored>,
 }
@@ -56,14 +58,20 @@ fn fold<'a>(records: impl IntoIterator<Item = &'a Stored>) -> States {
         match r.kind {
             RecordKind::Vote | RecordKind::View => s.vote = Some(r.clone()),
             RecordKind::Note => s.notes.push(r.clone()),
+            RecordKind::Value => {
+                s.values.insert(r.place.0, r.clone());
+                s.notes.push(r.clone());
+            }
             RecordKind::Entry => {
                 s.entries.split_off(&r.place.0);
                 s.entries.insert(r.place.0, r.clone());
             }
             RecordKind::Floor | RecordKind::Reset => {
                 s.entries = s.entries.split_off(&(r.place.0 + 1));
+                s.values = s.values.split_off(&(r.place.0 + 1));
                 if r.kind == RecordKind::Reset {
                     s.entries.clear();
+                    s.values.clear();
                 }
                 s.notes.retain(|note| r.place < note.place);
                 s.floor = Some(Stored { kind: RecordKind::Floor, ..r.clone() });
@@ -200,7 +208,7 @@ fn assert_dense(recovered: &[Stored]) {
     for r in recovered {
         let last = last.entry(r.group).or_default();
         match r.kind {
-            RecordKind::Vote | RecordKind::View | RecordKind::Note => {}
+            RecordKind::Vote | RecordKind::View | RecordKind::Note | RecordKind::Value => {}
             RecordKind::Floor => {}
             RecordKind::Reset => *last = None,
             RecordKind::Entry => {

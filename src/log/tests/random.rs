@@ -8,7 +8,7 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 enum Act {
     Entries { group: u8, count: u8, bytes: u16, back: u8 },
-    Note { group: u8, ahead: u8 },
+    Note { group: u8, ahead: u8, is_value: bool },
     Vote { group: u8 },
     Floor { group: u8, keep: u8, reset: bool },
     Turns(u8),
@@ -22,7 +22,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         8 => (0..3u8, 1..12u8, 0..5000u16, 0..4u8)
             .prop_map(|(group, count, bytes, back)| Act::Entries { group, count, bytes, back }),
-        4 => (0..3u8, 0..6u8).prop_map(|(group, ahead)| Act::Note { group, ahead }),
+        4 => (0..3u8, 0..6u8, any::<bool>())
+            .prop_map(|(group, ahead, is_value)| Act::Note { group, ahead, is_value }),
         2 => (0..3u8).prop_map(|group| Act::Vote { group }),
         3 => (0..3u8, 0..12u8, prop::bool::weighted(0.1))
             .prop_map(|(group, keep, reset)| Act::Floor { group, keep, reset }),
@@ -52,10 +53,11 @@ impl World {
                     self.entry(GroupId(group.into()), place, bytes.into());
                 }
             }
-            Act::Note { group, ahead } => {
+            Act::Note { group, ahead, is_value } => {
                 let (floor, last) = self.last(GroupId(group.into()));
                 let place = floor.max(last.saturating_sub(3)) + 1 + u64::from(ahead);
-                self.push(GroupId(group.into()), RecordKind::Note, place, vec![ahead; 9]);
+                let kind = if is_value { RecordKind::Value } else { RecordKind::Note };
+                self.push(GroupId(group.into()), kind, place, vec![ahead; 9]);
             }
             Act::Vote { group } => self.push(GroupId(group.into()), RecordKind::Vote, 0, vec![group]),
             Act::Floor { group, keep, reset } => {

@@ -6,8 +6,8 @@
 use super::slots::Place;
 use super::{NUMBER_MAX, Pbft};
 use crate::base::canary::{self, Canary};
-use crate::base::{Instant, NodeId, NodeSet, Slot, View};
-use crate::protocol::{Outbox, Target};
+use crate::base::{Digest, Instant, NodeId, NodeSet, Slot, View};
+use crate::protocol::{Fetch, Fetched, Outbox, Target};
 use crate::wire::Entry;
 use crate::wire::pbft::{self, Message, NULL, Proposal, Vote};
 use std::collections::BTreeMap;
@@ -245,21 +245,49 @@ impl Pbft {
         for vote in self.checkpoints.kept(executed) {
             self.say_checkpoint(Target::One(to), vote, out);
         }
-        let Some(first) = self.past.front().map(|(_, entry)| entry.slot) else { return };
-        let skip = (executed.next().0.saturating_sub(first.0)) as usize;
-        let (mut entries, mut votes, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for (digest, entry) in self.past.iter().skip(skip).take(ANSWER_MAX) {
-            if !bodies || *digest == NULL {
-                votes.push(Vote { slot: entry.slot, digest: *digest });
-                continue;
+        let (mut entries, mut votes, mut bytes, mut shed) = (Vec::new(), Vec::new(), 0, None);
+        for (slot, digest, entry) in self.past.from(executed.next()).take(ANSWER_MAX) {
+            if bodies && digest != NULL {
+                if let Some(entry) = entry {
+                    bytes += entry.body.len();
+                    if self.options.message_bytes_max < bytes && !entries.is_empty() {
+                        break;
+                    }
+                    entries.push(entry.clone());
+                    continue;
+                }
+                shed = shed.or(Some(slot));
             }
-            bytes += entry.body.len();
-            if self.options.message_bytes_max < bytes && !entries.is_empty() {
-                break;
-            }
-            entries.push(entry.clone());
+            votes.push(Vote { slot, digest });
         }
-        self.say(Target::One(to), Message::Decided { entries, votes }, out);
+        if self.past.first().is_some() {
+            self.say(Target::One(to), Message::Decided { entries, votes }, out);
+        }
+        if let Some(from) = shed {
+            self.ask_log(to, from, out);
+        }
+    }
+
+    /// Values that have left memory are read back from the own log for a peer, as many at a time as fit into a message.
+    fn ask_log(&mut self, to: NodeId, from: Slot, out: &mut Outbox) {
+        if self.reading.values().all(|peer| *peer != to) {
+            let job = self.job();
+            self.reading.insert(job, to);
+            let (count, bytes) = (ANSWER_MAX, self.options.message_bytes_max);
+            out.ship(job, Fetch::Entries { from, count, bytes });
+        }
+    }
+
+    /// The log may have had several values of a slot: only what is decided is told as decided. What it no longer has a snapshot holds.
+    pub(super) fn read_back(&mut self, to: NodeId, found: Fetched, out: &mut Outbox) {
+        let Fetched::Entries(mut entries) = found else { return };
+        let first = entries.first().map_or(Slot::ZERO, |entry| entry.slot);
+        let decided: BTreeMap<Slot, Digest> =
+            self.past.from(first).take(entries.len()).map(|(slot, digest, _)| (slot, digest)).collect();
+        entries.retain(|entry| decided.get(&entry.slot) == Some(&pbft::digest(entry)));
+        if !entries.is_empty() {
+            self.say(Target::One(to), Message::Decided { entries, votes: Vec::new() }, out);
+        }
     }
 
     /// Own votes of the view that a peer shares, on slots that one of the two has not executed: who has may lack prepares, and the other
@@ -286,7 +314,9 @@ impl Pbft {
         }
         let view = self.view;
         // Those of this burst go to all anyway, after their records; these wait for everything written so far.
-        self.pre_prepare(Target::One(to), proposals, out);
+        for message in self.pre_prepares(proposals) {
+            self.say(Target::One(to), message, out);
+        }
         if !prepares.is_empty() {
             self.say(Target::One(to), Message::Prepare { view, votes: prepares }, out);
         }
@@ -307,10 +337,10 @@ impl Pbft {
         let before = self.executed;
         for entry in entries {
             let vote = Vote { slot: entry.slot, digest: pbft::digest(&entry) };
-            self.on_decision(from, vote, Some(entry), out);
+            self.on_decision(now, from, vote, Some(entry), out);
         }
         for vote in votes {
-            self.on_decision(from, vote, None, out);
+            self.on_decision(now, from, vote, None, out);
         }
         self.execute(now, out);
         // There is more where this came from.
@@ -320,7 +350,14 @@ impl Pbft {
         }
     }
 
-    fn on_decision(&mut self, from: NodeId, vote: Vote, entry: Option<Entry>, out: &mut Outbox) {
+    fn on_decision(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        vote: Vote,
+        entry: Option<Entry>,
+        out: &mut Outbox,
+    ) {
         let ahead = vote.slot.0.saturating_sub(self.executed.0);
         let high = self.slots.low().0.saturating_add(2 * self.options.window);
         if ahead == 0 || self.options.window < ahead || high < vote.slot.0 || !self.slots.is_before(vote.slot)
@@ -336,8 +373,8 @@ impl Pbft {
             place.keep(vote.digest, Proposal { entry, signature: Default::default() }, wanted);
         }
         match (place.committed, agreed) {
-            (None, Some(digest)) => self.commit(Vote { slot: vote.slot, digest }, out),
-            (Some(digest), _) if digest == vote.digest => self.note_decision(vote, out),
+            (None, Some(digest)) => self.commit(now, Vote { slot: vote.slot, digest }, out),
+            (Some(digest), _) if digest == vote.digest => self.note_decision(now, vote, out),
             _ => (),
         }
     }
@@ -382,7 +419,7 @@ impl Pbft {
             if is_awaited && self.active {
                 self.accept(now, vote, None, out);
             }
-            self.note_decision(vote, out);
+            self.note_decision(now, vote, out);
         }
         // Only news is followed by a question, and only to whom it came from: else each answer would bring a question to all, and each
         // of those an answer.

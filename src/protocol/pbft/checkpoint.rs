@@ -313,6 +313,7 @@ impl Pbft {
         if self.checkpoints.floor < slot && slot <= self.checkpoints.stable.slot {
             self.checkpoints.floor = slot;
             let stamp = Stamp::ZERO;
+            self.write_late(out);
             out.append(Record::Floor { group: self.group, slot, term: Term::ZERO, stamp, reset: false });
         }
     }

@@ -5,13 +5,13 @@
 //! never reads a clock. One file a concern:
 //!
 //! - `quorum`: how many must agree. `slots`: the window of slots under agreement.
-//! - `normal`: pre-prepare, prepare, commit, execution (4.3).
+//! - `normal`: pre-prepare, prepare, commit, execution (4.3). `speak`: when what it has to say is said, and what it has to write written.
 //! - `requests`: what waits to be ordered, a fair share for each node, and since when (4.3, 4.4; Aardvark 4.3).
 //! - `tags`: batches of native clients that nobody has signed.
 //! - `pace`: what a primary that is slow or unfair is held against (Aardvark 4.3).
 //! - `checkpoint`: equal states become stable, and what lies below is forgotten (4.2, 4.3).
 //! - `view_change`, `choose`: another primary, and what its view begins with (4.5, figure 4).
-//! - `catch_up`, `transfer`: what a replica has missed, from any other, believed only with `f + 1` voices or a certificate (4.6, 6.2).
+//! - `past`, `catch_up`, `transfer`: what a replica has missed, from any other, believed only with `f + 1` voices or a certificate (4.6, 6.2).
 //! - `epochs`: members come and go, keys change.
 //! - `evidence`: signed words that contradict each other. `liars`: what a replica that lies would say, for tests.
 //! - `recover`: a start from what was stored. `status`: what others see of a replica. `outline`: what a model checker compares.
@@ -31,10 +31,12 @@ mod normal;
 pub mod options;
 mod outline;
 mod pace;
+mod past;
 pub mod quorum;
 pub mod recover;
 mod requests;
 pub mod slots;
+mod speak;
 pub mod status;
 mod tags;
 mod transfer;
@@ -49,16 +51,18 @@ pub use recover::{Replay, Setup};
 use crate::base::{Digest, GroupId, Instant, JobId, NodeId, NodeSet, Slot, Stamp, Ticket, View};
 use crate::crypto::Keyring;
 use crate::protocol::{Input, Outbox, Protocol, RefusalKind, Target};
-use crate::wire::pbft::{Message, NewView, Note, Proposal, Vote};
-use crate::wire::{Entry, Record};
+use crate::wire::Entry;
+use crate::wire::pbft::{Message, NewView, Proposal, Vote};
 use catch_up::Peers;
 use checkpoint::Checkpoints;
 use epochs::Epochs;
 use evidence::Evidence;
 use pace::Pace;
+use past::Past;
 use requests::Requests;
 use slots::Slots;
-use std::collections::VecDeque;
+use speak::Speech;
+use std::collections::{BTreeMap, VecDeque};
 use tags::Tags;
 use transfer::Transfer;
 use view_change::Changing;
@@ -99,9 +103,9 @@ pub struct Pbft {
     executed: Slot,
     /// Its stamp.
     stamp: Stamp,
-    /// Executed values that replicas a little behind may ask for. Consecutive, ending at `executed`.
-    past: VecDeque<(Digest, Entry)>,
-    past_bytes: usize,
+    past: Past,
+    /// Errands to the log for values that have left memory, and for whom: at most one each.
+    reading: BTreeMap<JobId, NodeId>,
     /// Decided before this life, for the store to apply again; handed over in the first burst.
     replayed: Option<VecDeque<(Digest, Entry)>>,
 
@@ -113,11 +117,7 @@ pub struct Pbft {
     assigned_stamp: Stamp,
     /// While primary: assigned, but above the high water mark, so not yet said.
     waiting: VecDeque<Proposal>,
-    /// While primary: written in this burst, to be said at its end.
-    fresh: Vec<Proposal>,
-    /// Votes of this burst.
-    prepares: Vec<Vote>,
-    commits: Vec<Vote>,
+    speech: Speech,
     /// Own words on their way to the disk. Invariant: tickets rise.
     unspoken: VecDeque<(Ticket, Spoken)>,
 
@@ -157,11 +157,14 @@ impl Protocol for Pbft {
             Input::Heard { from, batch } => self.heard(now, from, batch, out),
             Input::Clock { clock } => self.clock = clock,
             Input::Read { id } => self.read(now, id, out),
-            Input::Durable { ticket } => self.durable(ticket, out),
+            Input::Durable { ticket } => self.durable(now, ticket, out),
             // The store keeps its own pace; the window, which moves with its digests, keeps this core to it.
             Input::Applied { .. } => (),
             Input::Digested { slot, digest } => self.digested(slot, digest, out),
-            Input::Fetched { job, found } => self.fetched(job, found, out),
+            Input::Fetched { job, found } => match self.reading.remove(&job) {
+                Some(to) => self.read_back(to, found, out),
+                None => self.fetched(job, found, out),
+            },
             Input::Snapshotted { slot, .. } => self.snapshotted(slot, out),
             Input::Installed { slot, stamp, members, .. } => {
                 self.installed(now, (slot, stamp), &members, out);
@@ -189,12 +192,12 @@ impl Protocol for Pbft {
         self.pump(now, out);
         self.execute(now, out);
         self.pace.waits(now, self.requests.len() != 0);
-        self.speak(out);
+        self.speak(now, out);
     }
 
     fn deadline(&self) -> Option<Instant> {
         let status = Some(self.status_at()).filter(|_| self.is_member());
-        [status, self.suspicion_at(), self.changing.deadline].into_iter().flatten().min()
+        [status, self.late_at(), self.suspicion_at(), self.changing.deadline].into_iter().flatten().min()
     }
 
     fn check(&self) {
@@ -203,10 +206,8 @@ impl Protocol for Pbft {
         assert_eq!(self.checkpoints.base.slot, self.slots.low());
         assert!(self.boundary().is_none_or(|boundary| self.slots.low() <= boundary));
         assert_eq!((self.slots.fence, self.view.epoch()), (self.boundary(), self.epochs.number));
-        assert!(self.past.back().is_none_or(|(_, entry)| entry.slot == self.executed));
-        assert_eq!(self.past_bytes, self.past.iter().map(|(_, entry)| entry.body.len()).sum::<usize>());
-        assert!(self.past.iter().zip(self.past.iter().skip(1)).all(|(a, b)| a.1.slot.next() == b.1.slot));
-        assert!(self.is_primary() || (self.waiting.is_empty() && self.fresh.is_empty()));
+        self.past.check(self.executed);
+        assert!(self.is_primary() || (self.waiting.is_empty() && self.speech.fresh.is_empty()));
         assert!(self.unspoken.iter().zip(self.unspoken.iter().skip(1)).all(|(a, b)| a.0 <= b.0));
         self.requests.check();
         self.tags.check();
@@ -240,7 +241,7 @@ impl Pbft {
             Message::Succession(word) => self.on_succession(from, word, out),
             Message::Charter(_) => unreachable!("taken above"),
             Message::Prepare { view, votes } => self.on_prepare(from, view, votes, out),
-            Message::Commit { view, votes } => self.on_commit(from, view, votes, out),
+            Message::Commit { view, votes } => self.on_commit(now, from, view, votes, out),
             Message::Checkpoint { vote, signature } => self.on_checkpoint(from, vote, signature, out),
             Message::ViewChange(change) => self.on_view_change(now, from, change, out),
             Message::NewView(view) => self.on_new_view(now, view, out),
@@ -277,9 +278,6 @@ impl Pbft {
         let me = self.me;
         self.members.iter().copied().filter(move |node| *node != me)
     }
-    fn note(&self, note: Note, out: &mut Outbox) -> Ticket {
-        out.append(Record::Pbft { group: self.group, note })
-    }
     /// A message that waits for everything written so far. Whatever it speaks of is among that.
     fn say(&self, to: Target, message: Message, out: &mut Outbox) {
         let ticket = out.last_ticket();
@@ -291,16 +289,16 @@ impl Pbft {
     }
 
     /// Own words become durable: they count.
-    fn durable(&mut self, ticket: Ticket, out: &mut Outbox) {
+    fn durable(&mut self, now: Instant, ticket: Ticket, out: &mut Outbox) {
         while let Some(&(at, spoken)) = self.unspoken.front()
             && at <= ticket
         {
             self.unspoken.pop_front();
-            self.spoken(spoken, out);
+            self.spoken(now, spoken, out);
         }
     }
 
-    fn spoken(&mut self, spoken: Spoken, out: &mut Outbox) {
+    fn spoken(&mut self, now: Instant, spoken: Spoken, out: &mut Outbox) {
         match spoken {
             Spoken::Accepted { view, vote } if view == self.view && self.active => {
                 if let Some(place) = self.slots.get_mut(vote.slot) {
@@ -312,7 +310,7 @@ impl Pbft {
                 if let Some(place) = self.slots.get_mut(vote.slot) {
                     place.commits.add(self.me, vote.digest);
                 }
-                self.check_committed(vote.slot, out);
+                self.check_committed(now, vote.slot, out);
             }
             Spoken::Checkpoint { vote } => {
                 self.count_checkpoint(self.me, vote, out);
@@ -338,26 +336,6 @@ impl Pbft {
             self.consider_complaints(now, out);
         }
     }
-
-    /// The votes and pre-prepares of a burst, one message a kind.
-    fn speak(&mut self, out: &mut Outbox) {
-        self.announce(out);
-        let view = self.view;
-        for votes in take_chunks(&mut self.prepares) {
-            self.say(Target::Others, Message::Prepare { view, votes }, out);
-        }
-        for votes in take_chunks(&mut self.commits) {
-            self.say(Target::Others, Message::Commit { view, votes }, out);
-        }
-    }
-}
-
-/// Most votes in one message.
-const VOTES_MAX: usize = 1024;
-
-fn take_chunks(votes: &mut Vec<Vote>) -> Vec<Vec<Vote>> {
-    let all = std::mem::take(votes);
-    all.chunks(VOTES_MAX).map(<[Vote]>::to_vec).collect()
 }
 
 /// Whether a proposal may be proposed: what a core answers when it may not.

@@ -63,19 +63,13 @@ impl Pbft {
             let place = self.slots.at(vote.slot);
             (place.assigned, place.tagged) = (Some(vote.digest), is_tagged);
             self.accept(now, vote, Some(proposal.clone()), out);
-            self.fresh.push(proposal);
+            self.speech.fresh.push(proposal);
         }
     }
 
-    /// Says what was assigned in this burst.
-    pub(super) fn announce(&mut self, out: &mut Outbox) {
-        let fresh = std::mem::take(&mut self.fresh);
-        self.pre_prepare(Target::Others, fresh, out);
-    }
-
-    /// Sends assignments of this view, in as many messages as their bytes ask for.
-    pub(super) fn pre_prepare(&mut self, to: Target, proposals: Vec<Proposal>, out: &mut Outbox) {
-        let mut rest = proposals.into_iter().peekable();
+    /// Assignments of this view, in as many messages as their bytes ask for.
+    pub(super) fn pre_prepares(&self, proposals: Vec<Proposal>) -> Vec<Message> {
+        let (mut rest, mut messages) = (proposals.into_iter().peekable(), Vec::new());
         while rest.peek().is_some() {
             let (mut some, mut bytes) = (Vec::new(), 0);
             while let Some(proposal) = rest.next_if(|p| {
@@ -91,8 +85,9 @@ impl Pbft {
                 true => self.keys.sign(&pbft::signed_proposals(self.group, self.view, &votes)),
                 false => Signature::NONE,
             };
-            self.say(to, Message::PrePrepare { view: self.view, proposals: some, signature }, out);
+            messages.push(Message::PrePrepare { view: self.view, proposals: some, signature });
         }
+        messages
     }
 
     /// "A backup accepts the pre-prepare message provided ..." (4.3).
@@ -251,7 +246,7 @@ impl Pbft {
         let ticket = self.note(note, out);
         self.unspoken.push_back((ticket, Spoken::Accepted { view, vote }));
         if !is_primary {
-            self.prepares.push(vote);
+            self.speech.prepares.push(vote);
         }
     }
 
@@ -300,10 +295,17 @@ impl Pbft {
         let vote = Vote { slot, digest };
         let ticket = self.note(Note::Prepared { view, vote }, out);
         self.unspoken.push_back((ticket, Spoken::Prepared { view, vote }));
-        self.commits.push(vote);
+        self.speech.commits.push(vote);
     }
 
-    pub(super) fn on_commit(&mut self, from: NodeId, view: View, votes: Vec<Vote>, out: &mut Outbox) {
+    pub(super) fn on_commit(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        view: View,
+        votes: Vec<Vote>,
+        out: &mut Outbox,
+    ) {
         if view != self.view || !self.active {
             self.ahead(view, &votes);
             return;
@@ -312,45 +314,47 @@ impl Pbft {
             if self.slots.contains(vote.slot) {
                 let counted = self.slots.at(vote.slot).commits.add(from, vote.digest);
                 self.contradiction(from, vote, counted, out);
-                self.check_committed(vote.slot, out);
+                self.check_committed(now, vote.slot, out);
             }
         }
     }
 
     /// A quorum's commits are enough, whatever this replica has seen of the prepares: at least f + 1 of them are correct ones' that
     /// prepared it, which is what makes it committed (4.3).
-    pub(super) fn check_committed(&mut self, slot: Slot, out: &mut Outbox) {
+    pub(super) fn check_committed(&mut self, now: Instant, slot: Slot, out: &mut Outbox) {
         let strong = self.quorum.strong();
         let Some(place) = self.slots.get(slot).filter(|place| place.committed.is_none()) else { return };
         if let Some(digest) = place.commits.agreed(strong) {
-            self.commit(Vote { slot, digest }, out);
+            self.commit(now, Vote { slot, digest }, out);
         }
     }
 
     /// The slot is decided. Nothing waits for the record: it spares a restart the asking.
-    pub(super) fn commit(&mut self, vote: Vote, out: &mut Outbox) {
+    pub(super) fn commit(&mut self, now: Instant, vote: Vote, out: &mut Outbox) {
         let place = self.slots.at(vote.slot);
         place.committed = Some(vote.digest);
         if place.knows(vote.digest) {
-            self.note_decision(vote, out);
+            self.note_decision(now, vote, out);
         } else {
             self.say(Target::Others, Message::Want { votes: vec![vote] }, out);
         }
     }
 
-    /// Writes that a slot is decided, with its value if that is not on the disk yet.
-    pub(super) fn note_decision(&mut self, vote: Vote, out: &mut Outbox) {
+    /// Writes that a slot is decided, with its value if that is not the last one of this slot on the disk: the log reads that one back.
+    pub(super) fn note_decision(&mut self, now: Instant, vote: Vote, out: &mut Outbox) {
         let place = self.slots.at(vote.slot);
         if place.committed != Some(vote.digest) || place.noted || !place.knows(vote.digest) {
             return;
         }
         place.noted = true;
-        let value = place.value(vote.digest).filter(|_| !place.stored.contains(&vote.digest));
-        let note = value.map_or(Note::Committed { vote }, |p| Note::Learned { entry: p.entry.clone() });
-        if let Note::Learned { .. } = note {
-            place.stored.push(vote.digest);
+        match place.value(vote.digest).filter(|_| place.stored.last() != Some(&vote.digest)) {
+            None => self.note_late(now, Note::Committed { vote }),
+            Some(proposal) => {
+                let note = Note::Learned { entry: proposal.entry.clone() };
+                place.stored.push(vote.digest);
+                self.note(note, out);
+            }
         }
-        self.note(note, out);
     }
 
     /// Hands decided values to the store, in order and without holes.
@@ -360,7 +364,7 @@ impl Pbft {
             let Some(place) = self.slots.get(slot) else { break };
             let Some(digest) = place.committed.filter(|digest| place.knows(*digest)) else { break };
             // Its value may have come last, by whatever way. A checkpoint's record must never stand behind a hole.
-            self.note_decision(Vote { slot, digest }, out);
+            self.note_decision(now, Vote { slot, digest }, out);
             let entry = self.value_at(slot, digest);
             self.execute_one(now, digest, entry, out);
         }
@@ -394,18 +398,9 @@ impl Pbft {
         }
         out.commit(applied);
         self.heed(now, &entry);
-        self.remember(digest, entry);
-        self.ask_digest(out);
-    }
-
-    /// Keeps an executed value for those behind.
-    fn remember(&mut self, digest: Digest, entry: Entry) {
-        self.past_bytes += entry.body.len();
-        self.past.push_back((digest, entry));
         let super::Options { cache_entries_max, cache_bytes_max, .. } = self.options;
-        while cache_entries_max < self.past.len() || cache_bytes_max < self.past_bytes {
-            self.past_bytes -= self.past.pop_front().map_or(0, |(_, entry)| entry.body.len());
-        }
+        self.past.push(digest, entry, cache_entries_max, cache_bytes_max);
+        self.ask_digest(out);
     }
 
     fn contradiction(&mut self, from: NodeId, vote: Vote, counted: Counted, out: &mut Outbox) {

@@ -26,6 +26,8 @@ pub struct Options {
     pub status_every: Duration,
     /// After which standstill of something under way it says so earlier.
     pub stall_after: Duration,
+    /// How long the record that a slot is decided, for which nobody waits, may wait for another to share a write with.
+    pub note_pause: Duration,
     /// How far ahead of the own wall clock a primary's stamp may be, in milliseconds.
     pub clock_skew_max_ms: u64,
     /// The primary signs its pre-prepares: what convicts one that assigns two values to a slot. Costs a signature a message at the
@@ -40,9 +42,11 @@ pub struct Options {
     pub message_bytes_max: usize,
     /// Most batches of one node that are assigned and not executed: a fair share for each.
     pub origin_batches_max: usize,
-    /// Executed values that stay in memory for replicas a little behind; costs that many heads.
+    /// Executed slots whose digests stay in memory for replicas behind: at least as many as lie above the newest stable snapshot, or whoever
+    /// is behind them needs that. Costs 32 bytes each.
     pub cache_entries_max: usize,
-    /// Their most bytes of bodies; costs that much memory.
+    /// Most bytes of the bodies of executed values that stay in memory with them; older ones are read back from the log. Costs that much
+    /// memory.
     pub cache_bytes_max: usize,
     /// Most bytes of one piece of a snapshot.
     pub piece_bytes_max: usize,
@@ -61,6 +65,7 @@ impl Default for Options {
             request_timeout_max: Duration::from_secs(8),
             status_every: Duration::from_millis(250),
             stall_after: Duration::from_millis(30),
+            note_pause: Duration::ZERO,
             clock_skew_max_ms: 10_000,
             sign_pre_prepares: true,
             client_tags: false,

@@ -3,6 +3,7 @@
 
 use super::Pbft;
 use super::slots::Place;
+use crate::base::Slot;
 use crate::wire::pbft::digest;
 use std::hash::{Hash, Hasher};
 
@@ -11,10 +12,7 @@ impl Pbft {
     /// client vouches by tags. Settled replicas only: what a burst gathers is
     /// not part of it.
     pub fn outline(&self, to: &mut impl Hasher) {
-        assert!(
-            self.fresh.is_empty() && self.prepares.is_empty() && self.commits.is_empty(),
-            "between bursts"
-        );
+        assert!(self.speech.is_silent(), "between bursts, and nothing waits to be gathered");
         assert!(
             !self.transfer.is_coming() && !self.options.client_tags,
             "no state travels, and nothing is tagged"
@@ -23,7 +21,7 @@ impl Pbft {
         (self.view, self.active, self.executed, self.stamp, self.clock).hash(to);
         (self.assigned, self.assigned_stamp, self.draining, self.unspoken.len()).hash(to);
         self.waiting.iter().for_each(|proposal| digest(&proposal.entry).hash(to));
-        self.past.iter().for_each(|(digest, _)| digest.hash(to));
+        self.past.from(Slot::ZERO).for_each(|(_, digest, _)| digest.hash(to));
         (self.slots.low(), self.slots.count()).hash(to);
         for (slot, place) in self.slots.iter() {
             slot.hash(to);
@@ -50,6 +48,6 @@ impl Place {
         let (mut stored, mut q) = (self.stored.clone(), self.q.clone());
         stored.sort_unstable();
         q.sort_unstable();
-        (values, stored, q).hash(to);
+        (values, self.stored.last(), stored, q).hash(to);
     }
 }

@@ -8,9 +8,11 @@ use super::epochs::{Anchor, Epochs};
 use super::evidence::Evidence;
 use super::options::Options;
 use super::pace::Pace;
+use super::past::Past;
 use super::quorum::Quorum;
 use super::requests::Requests;
 use super::slots::{Place, Slots};
+use super::speak::Speech;
 use super::tags::Tags;
 use super::transfer::Transfer;
 use super::view_change::Changing;
@@ -234,8 +236,12 @@ impl Pbft {
             None => Quorum::most(members.len()),
         };
         // Of what the snapshot holds already others may want the values that the log still has.
-        let mut past = replay.decided(replay.decided_since(slot));
-        let replayed = past.split_off(past.iter().take_while(|(_, entry)| entry.slot <= slot).count());
+        let mut decided = replay.decided(replay.decided_since(slot));
+        let replayed = decided.split_off(decided.iter().take_while(|(_, entry)| entry.slot <= slot).count());
+        let mut past = Past::default();
+        for (digest, entry) in decided {
+            past.push(digest, entry, options.cache_entries_max, options.cache_bytes_max);
+        }
         replay.restore_view();
         replay.slots.raise(replay.stable.slot);
         replay.slots.collect(slot);
@@ -258,16 +264,14 @@ impl Pbft {
             slots: replay.slots,
             executed: slot,
             stamp,
-            past_bytes: past.iter().map(|(_, entry)| entry.body.len()).sum(),
             past,
+            reading: BTreeMap::new(),
             replayed: Some(replayed),
             begun: Slot::ZERO,
             assigned: Slot::ZERO,
             assigned_stamp: stamp,
             waiting: VecDeque::new(),
-            fresh: Vec::new(),
-            prepares: Vec::new(),
-            commits: Vec::new(),
+            speech: Speech::default(),
             unspoken: VecDeque::new(),
             requests: Requests::default(),
             tags: Tags::default(),
@@ -360,7 +364,7 @@ impl Pbft {
         let slots: Vec<Slot> = self.slots.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             self.check_prepared(slot, out);
-            self.check_committed(slot, out);
+            self.check_committed(now, slot, out);
         }
     }
 }

@@ -269,8 +269,8 @@ impl Requests {
 }
 
 impl Pbft {
-    /// The own route has sent a batch to the primary, or somebody tells of one that waits: "if the client does not receive replies soon enough, it broadcasts the request to all replicas ... the replica relays the
-    /// request to the primary" (TOCS 2002, 4.2).
+    /// The own route has sent a batch to the primary, or somebody tells of one that waits: "if the client does not receive replies soon
+    /// enough, it broadcasts the request to all replicas ... the replica relays the request to the primary" (TOCS 2002, 4.2).
     pub(super) fn heard(&mut self, now: Instant, from: NodeId, batch: Batch, out: &mut Outbox) {
         let is_void = batch.origin.node == OPERATOR && !self.is_amendment(&batch);
         if !self.is_member() || is_void {

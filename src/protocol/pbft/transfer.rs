@@ -241,7 +241,6 @@ impl Pbft {
         (self.executed, self.stamp) = (slot, self.stamp.max(stamp));
         self.progressed(now);
         self.past.clear();
-        self.past_bytes = 0;
         self.requests.forget_heard();
         self.checkpoints.know(vote, stamp, self.options.snapshot_every);
         self.learn_members(now, vote, members, out);

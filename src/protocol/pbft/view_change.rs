@@ -110,9 +110,7 @@ impl Pbft {
         self.leave_doubts(now);
         (self.view, self.active, self.new_view) = (to, false, None);
         self.waiting.clear();
-        self.fresh.clear();
-        self.prepares.clear();
-        self.commits.clear();
+        self.speech.leave_view();
         self.slots.leave_view();
         self.evidence.leave_view();
         self.requests.leave_view();
