@@ -3,7 +3,7 @@
 use super::pbft::Pbft;
 use super::raft::Raft;
 use super::raft::status::Follower;
-use super::{FaultKind, FollowerStanding, Input, Lead, Outbox, Protocol, Standing};
+use super::{FaultKind, FollowerStanding, Input, Lead, Outbox, Protocol, Room, Standing};
 use crate::base::{Instant, NodeId, NodeSet, Slot};
 use crate::wire::{Batch, Message};
 
@@ -154,11 +154,10 @@ impl Lead for Engine {
             Engine::Pbft(_) => false,
         }
     }
-    fn set_short(&mut self, short: bool) {
+    fn set_room(&mut self, room: Room) {
         match self {
-            Engine::Raft(raft) => raft.set_short(short),
-            // A primary that orders nothing is replaced by those who watch it.
-            Engine::Pbft(_) => (),
+            Engine::Raft(raft) => raft.set_room(room),
+            Engine::Pbft(pbft) => pbft.set_room(room),
         }
     }
     fn is_drained(&self) -> bool {

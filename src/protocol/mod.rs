@@ -177,6 +177,18 @@ pub trait Protocol {
     fn check(&self);
 }
 
+/// What a replica's log has room for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Room {
+    /// Nothing that carries commands.
+    None,
+    /// Little: a batch was refused that is larger than what is left.
+    Little,
+    /// Everything.
+    #[default]
+    Enough,
+}
+
 /// What a host asks of a core beyond the contract: who can order commands now.
 pub trait Lead: Protocol<Message = crate::wire::Message> {
     /// Who leads, as far as is known; this replica only while it may append.
@@ -208,8 +220,8 @@ pub trait Lead: Protocol<Message = crate::wire::Message> {
     }
     /// Whether this replica leads and is handing that over as `Input::Transfer` wished.
     fn is_transferring(&self) -> bool;
-    /// The log has no room for entries, or has again: whoever leads without room lets another lead, if one can.
-    fn set_short(&mut self, _short: bool) {}
+    /// What the own log has room for, said as often as the host likes: whoever leads without room lets another lead, if one can.
+    fn set_room(&mut self, _room: Room) {}
     /// Whether leadership, if it was held, has been handed over after `Input::Drain`.
     fn is_drained(&self) -> bool;
 }

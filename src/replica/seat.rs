@@ -65,8 +65,6 @@ pub struct Seat<E> {
     memory: u64,
     due: Option<Stamp>,
     last_append: Instant,
-    /// Leadership was offered to others, for a batch was larger than what is left of this disk.
-    pub(super) passes_on: bool,
     /// Nanoseconds from the proposal of an entry to its commit, at the leader.
     pub quorum: Histogram<u64>,
     trips: Trips,
@@ -89,7 +87,6 @@ impl<E: Lead> Seat<E> {
             memory: 0,
             due: None,
             last_append: Instant::ZERO,
-            passes_on: false,
             quorum: latencies(),
             trips: Trips::new(),
         }
@@ -148,19 +145,6 @@ impl<E: Lead> Seat<E> {
             return Err(Refusal::Overloaded);
         }
         Ok(())
-    }
-
-    /// A batch is too large for what is left of the disk, where smaller ones still fit: another may have room for it. Offered once, until the
-    /// disk is full no more.
-    pub(super) fn pass_on(&mut self) {
-        if !self.passes_on {
-            self.set_short(true);
-        }
-    }
-    /// The log is short of room, or no longer.
-    pub(super) fn set_short(&mut self, short: bool) {
-        self.passes_on = short;
-        self.engine.set_short(short);
     }
 
     /// The core has appended an entry for this leader.

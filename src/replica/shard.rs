@@ -11,7 +11,7 @@ use super::seat::{Guards, LOG_RESERVE, Seat};
 use crate::base::canary::{self, Canary};
 use crate::base::{Body, GroupId, Instant, JobId, NodeId, NodeSet, Origin, Slot, Stamp, Ticket, place};
 use crate::protocol::outbox::Refused;
-use crate::protocol::{Fault, Fetch, Fetched, Input, Lead, Outbox, RefusalKind, Send, Target};
+use crate::protocol::{Fault, Fetch, Fetched, Input, Lead, Outbox, RefusalKind, Room, Send, Target};
 use crate::wire::forward::{self, Refusal};
 use crate::wire::hop::{
     Answer, Decided, Demand, Digested, Failure, Keep, LogFetch, Opened, Outgoing, SnapshotId,
@@ -182,9 +182,9 @@ impl<E: Lead> Shard<E> {
         let was_short = self.is_short();
         self.room = bytes;
         let (is_short, is_free) = (self.is_short(), bytes == u64::MAX);
-        for (&group, seat) in &mut self.seats {
-            if was_short != is_short || (is_free && seat.passes_on) {
-                seat.set_short(is_short);
+        if was_short != is_short || is_free {
+            for (&group, seat) in &mut self.seats {
+                seat.engine.set_room(if is_short { Room::None } else { Room::Enough });
                 self.touched.push(group);
             }
         }
@@ -399,10 +399,12 @@ impl<E: Lead> Shard<E> {
 
     /// Lets the core append a batch, if this node leads and its bounds allow.
     fn propose(&mut self, now: Instant, clock: Stamp, group: GroupId, batch: Batch) -> Result<(), Refusal> {
+        let is_short = self.is_short();
         let seat = self.seats.get_mut(&group).ok_or(Refusal::NotLeader)?;
         if let Err(why) = seat.admit(&batch, self.room) {
             if matches!(why, Refusal::DiskFull) {
-                seat.pass_on();
+                // Too large for what is left of the disk, where smaller ones may still fit: another may have room for it.
+                seat.engine.set_room(if is_short { Room::None } else { Room::Little });
                 self.touched.push(group);
             }
             return Err(why);

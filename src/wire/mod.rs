@@ -52,10 +52,15 @@ pub enum Message {
 impl Message {
     /// Whether whoever takes it in may have to store much: what it says can be said again when there is room for that.
     pub fn takes_room(&self) -> bool {
-        matches!(
-            self,
-            Message::Raft(raft::Message::Append { .. }) | Message::Pbft(pbft::Message::PrePrepare { .. })
-        )
+        match self {
+            Message::Raft(raft::Message::Append { .. }) => true,
+            Message::Pbft(message) => match message {
+                pbft::Message::PrePrepare { .. } | pbft::Message::Have { .. } => true,
+                pbft::Message::Decided { entries, .. } => !entries.is_empty(),
+                _ => false,
+            },
+            Message::Raft(_) | Message::Forward(_) => false,
+        }
     }
 }
 impl From<forward::Message> for Message {

@@ -9,6 +9,8 @@ use super::root::{Mounted, is_root};
 const ENOUGH: usize = 200;
 /// Room for the log between two snapshots, and little more.
 const SMALL_DISK: u64 = 96 << 20;
+/// The same of a PBFT group, which makes a snapshot of every 8,192nd slot and keeps two, under clients that fill few commands into a slot.
+const SMALL_DISK_PBFT: u64 = 384 << 20;
 
 #[test]
 fn kill_9_of_leader_follower_majority_and_all() {
@@ -161,37 +163,54 @@ fn a_full_disk_of_a_follower_and_of_the_leader() {
         println!("skipped: a full disk needs root to mount a small file system");
         return;
     }
-    let mut cluster = Cluster::init("full", 5);
-    let mut mounts: Vec<Mounted> = (1..=5).map(|node| small_disk(&cluster, node)).collect();
-    (1..=5).for_each(|node| cluster.start_node(node));
+    fill_disks(Cluster::init("full", 5), SMALL_DISK, ["the disk of a follower", "the disk of the leader"]);
+}
+
+/// Whose turn it is to lead is a matter of the view: a primary without room leaves its own.
+#[test]
+fn a_full_disk_of_a_backup_and_of_the_primary() {
+    if !is_root() {
+        println!("skipped: a full disk needs root to mount a small file system");
+        return;
+    }
+    let cluster = Cluster::init("full-pbft", 4);
+    (1..=4).for_each(|node| cluster.set(node, "group", "protocol", "pbft"));
+    let roles = ["PBFT: the disk of a backup of four", "PBFT: the disk of the primary of four"];
+    fill_disks(cluster, SMALL_DISK_PBFT, roles);
+}
+
+/// The disk of one that does not lead is filled and emptied, then that of who does.
+fn fill_disks(mut cluster: Cluster, bytes: u64, [of_another, of_the_leader]: [&str; 2]) {
+    let nodes = cluster.admins.len();
+    let mut mounts: Vec<Mounted> = (1..=nodes).map(|node| small_disk(&cluster, node, bytes)).collect();
+    (1..=nodes).for_each(|node| cluster.start_node(node));
     let load = Load::start(&cluster);
     load.await_more(ENOUGH);
     let leader = cluster.await_leader();
-    for (role, node) in [("a follower", cluster.others(leader)[0]), ("the leader", leader)] {
-        let fault = load.fault(&format!("the disk of {role} is full"));
+    for (disk, node) in [(of_another, cluster.others(leader)[0]), (of_the_leader, leader)] {
+        let fault = load.fault(&format!("{disk} is full"));
         let filler = mounts[node - 1].path().join("filler");
-        assert!(
-            std::fs::write(&filler, vec![1u8; SMALL_DISK as usize]).is_err(),
-            "it is larger than the disk"
-        );
+        assert!(std::fs::write(&filler, vec![1u8; bytes as usize]).is_err(), "it is larger than the disk");
         await_some(|| is_full(&cluster, node).then_some(()), || format!("node {node} needs a segment"));
         fault.recovered(ENOUGH);
-        let fault = load.fault(&format!("the disk of {role} has room again"));
+        let leads = || cluster.leader().filter(|leader| *leader != node);
+        await_some(leads, || format!("somebody else leads than node {node}, whose disk is full"));
+        let fault = load.fault(&format!("{disk} has room again"));
         std::fs::remove_file(&filler).expect("it is ours");
         await_some(|| (!is_full(&cluster, node)).then_some(()), || format!("node {node} goes on by itself"));
         fault.recovered(ENOUGH);
     }
     load.finish(&cluster);
-    (1..=5).for_each(|node| cluster.kill(node));
+    (1..=nodes).for_each(|node| cluster.kill(node));
     mounts.clear();
 }
 
 /// Puts the data of a node that does not run yet on a small file system.
-fn small_disk(cluster: &Cluster, node: usize) -> Mounted {
+fn small_disk(cluster: &Cluster, node: usize, bytes: u64) -> Mounted {
     let small = cluster.dir.join(format!("small-{node}"));
     let data = cluster.data_dir(node);
     std::fs::create_dir_all(&small).expect("a directory");
-    let mount = Mounted::tmpfs(&small, SMALL_DISK);
+    let mount = Mounted::tmpfs(&small, bytes);
     let moved = small.join("data");
     let copied = std::process::Command::new("cp").arg("-a").arg(&data).arg(&moved).status().expect("cp runs");
     assert!(copied.success());

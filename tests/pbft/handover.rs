@@ -2,7 +2,7 @@
 
 use super::clients::{CLIENT, Group, LONG, REPLICAS, batch, key};
 use quorate::base::{GROUP_ONE, Instant, NodeId, View};
-use quorate::protocol::Input;
+use quorate::protocol::{Input, Room};
 use quorate::wire::pbft::{Change, Message};
 
 fn views(group: &Group) -> Vec<(View, bool)> {
@@ -64,4 +64,48 @@ fn a_primary_that_resigns_towards_one_backup_alone_parts_it_from_nobody() {
     group.run();
     group.wait(LONG);
     (2..=REPLICAS).for_each(|replica| assert_eq!(group.batches(replica), [(CLIENT, 1)]));
+}
+
+#[test]
+fn a_primary_without_room_passes_its_view_on_at_once_and_goes_on_as_a_backup() {
+    let mut group = Group::new();
+    assert_eq!(group.propose(batch(1)), None);
+    group.cores[0].set_room(Room::None);
+    group.run();
+    assert_eq!((views(&group), group.now()), (vec![(View(1), true); 4], Instant::ZERO));
+    assert!(!group.cores[0].is_drained(), "it only has no room");
+    group.hear_all(&batch(2));
+    group.run();
+    (1..=REPLICAS).for_each(|replica| assert_eq!(group.batches(replica), [(CLIENT, 1), (CLIENT, 2)]));
+}
+
+#[test]
+fn a_primary_without_room_orders_nothing_that_it_hears_of() {
+    let mut group = Group::new();
+    group.cores.iter_mut().for_each(|core| core.set_room(Room::None));
+    group.run();
+    group.hear_all(&batch(1));
+    group.run();
+    assert!(group.values.iter().all(|log| log.is_empty()), "what is kept for votes must be left for them");
+    group.cores.iter_mut().for_each(|core| core.set_room(Room::Enough));
+    group.hear_all(&batch(1));
+    group.wait(LONG);
+    (1..=REPLICAS).for_each(|replica| assert_eq!(group.batches(replica), [(CLIENT, 1)]));
+}
+
+#[test]
+fn where_no_disk_has_room_views_do_not_chase_each_other() {
+    let mut group = Group::new();
+    group.cores.iter_mut().for_each(|core| core.set_room(Room::None));
+    group.run();
+    assert_eq!(views(&group), [(View(4), true); 4], "each has passed its turn on, once");
+    group.wait(LONG);
+    assert_eq!(views(&group), [(View(4), true); 4]);
+    // With room again a shortage is news.
+    let primary = group.cores.iter().position(|core| core.is_leader()).expect("somebody leads");
+    group.cores.iter_mut().for_each(|core| core.set_room(Room::Enough));
+    let before = views(&group)[0].0;
+    group.cores[primary].set_room(Room::None);
+    group.run();
+    assert_eq!(views(&group), [(before.next(), true); 4]);
 }

@@ -50,7 +50,7 @@ pub use recover::{Replay, Setup};
 
 use crate::base::{Digest, GroupId, Instant, JobId, NodeId, NodeSet, Slot, Stamp, Ticket, View};
 use crate::crypto::Keyring;
-use crate::protocol::{Input, Outbox, Protocol, RefusalKind, Target};
+use crate::protocol::{Input, Outbox, Protocol, RefusalKind, Room, Target};
 use crate::wire::Entry;
 use crate::wire::pbft::{Message, NewView, Proposal, Vote};
 use catch_up::Peers;
@@ -136,6 +136,9 @@ pub struct Pbft {
     /// The wall clock, as last told.
     clock: Stamp,
     draining: bool,
+    /// What the own log has room for, and when the own view was left for want of it last.
+    room: Room,
+    passed_on_at: Option<Instant>,
     /// Votes of views to come: only a canary keeps any.
     ahead: Vec<Vote>,
     next_job: JobId,

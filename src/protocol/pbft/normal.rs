@@ -5,7 +5,7 @@ use super::{Admitted, NUMBER_MAX, Pbft, READ_LANE, Spoken};
 use crate::base::canary::{self, Canary};
 use crate::base::{Body, Digest, Instant, NodeId, Origin, Slot, Stamp, Term, View};
 use crate::crypto::Signature;
-use crate::protocol::{FaultKind, Outbox, RefusalKind, Target};
+use crate::protocol::{FaultKind, Outbox, RefusalKind, Room, Target};
 use crate::wire::members::OPERATOR;
 use crate::wire::pbft::{self, Message, NULL, Note, Proposal, Vote};
 use crate::wire::{Batch, Entry, EntryKind};
@@ -34,6 +34,9 @@ impl Pbft {
     /// Assigns the next slot to a batch that is authentic, while primary.
     pub(super) fn assign(&mut self, batch: Batch) -> Admitted {
         let is_empty = batch == Batch::default();
+        if !is_empty && self.room == Room::None {
+            return Err(RefusalKind::Overloaded);
+        }
         self.requests.admit(&batch, self.options.origin_batches_max)?;
         let slot = self.assigned.max(self.executed).max(self.slots.low()).next();
         let stamp = self.assigned_stamp.max(self.stamp).max(self.clock);
@@ -335,7 +338,7 @@ impl Pbft {
         place.committed = Some(vote.digest);
         if place.knows(vote.digest) {
             self.note_decision(now, vote, out);
-        } else {
+        } else if self.room != Room::None {
             self.say(Target::Others, Message::Want { votes: vec![vote] }, out);
         }
     }

@@ -20,7 +20,7 @@ use super::{Pbft, set};
 use crate::base::canary::{self, Canary};
 use crate::base::{Body, Digest, GroupId, Instant, JobId, NodeId, NodeSet, Slot, Stamp, View};
 use crate::crypto::Keyring;
-use crate::protocol::{Hole, Outbox};
+use crate::protocol::{Hole, Outbox, Room};
 use crate::wire::members::{Members, Membership};
 use crate::wire::pbft::{Change, Charter, NULL, NewView, Note, Proposal, Vote, digest};
 use crate::wire::{Entry, Record};
@@ -285,6 +285,8 @@ impl Pbft {
             evidence: Evidence::default(),
             clock: Stamp::ZERO,
             draining: false,
+            room: Room::Enough,
+            passed_on_at: None,
             ahead: Vec::new(),
             next_job: JobId::default(),
             options,

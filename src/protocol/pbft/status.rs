@@ -2,7 +2,7 @@
 
 use super::{NodeId, Options, Pbft, Quorum, Slot, View};
 use crate::base::Body;
-use crate::protocol::{Cause, FollowerStanding, Standing};
+use crate::protocol::{Cause, FollowerStanding, Room, Standing};
 use crate::wire::Batch;
 use crate::wire::pbft::{NewView, Vote, signed_batch};
 
@@ -74,6 +74,13 @@ impl Pbft {
     pub fn is_drained(&self) -> bool {
         let is_led = (self.active && !self.is_primary()) || !self.is_member();
         self.draining && (is_led || self.members.len() == 1)
+    }
+    /// What the own log has room for.
+    pub fn set_room(&mut self, room: Room) {
+        self.room = room;
+        if room == Room::Enough {
+            self.passed_on_at = None;
+        }
     }
     /// Signs a batch of this node's clients, so that every replica can check it.
     pub fn vouch(&self, batch: &mut Batch) {

@@ -6,7 +6,7 @@ use super::slots::VALUES_MAX;
 use super::{Admitted, NUMBER_MAX, Options, Pbft};
 use crate::base::canary::{self, Canary};
 use crate::base::{Instant, NodeId, Slot, View};
-use crate::protocol::{FaultKind, Outbox, Target};
+use crate::protocol::{FaultKind, Outbox, Room, Target};
 use crate::wire::pbft::{Change, Message, NULL, NewView, Note, Proof, Vote};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -151,9 +151,14 @@ impl Pbft {
         self.gather(now, out);
     }
 
-    /// A primary that goes down in order leaves its view at once, and the others with it.
+    /// A primary that goes down in order leaves its view at once, and the others with it. So does one that has no room for values, but
+    /// not again before the longest time-out has passed: where no disk has room, views would only chase each other.
     pub(super) fn resign(&mut self, now: Instant, out: &mut Outbox) {
-        if self.draining && self.is_primary() && 1 < self.members.len() {
+        let pause = self.options.request_timeout_max;
+        let passes_on =
+            self.room != Room::Enough && self.passed_on_at.is_none_or(|at| pause <= now.since(at));
+        if (self.draining || passes_on) && self.is_primary() && 1 < self.members.len() {
+            self.passed_on_at = Some(now);
             self.leave(now, self.view.next(), out);
         }
     }

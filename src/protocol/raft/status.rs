@@ -3,7 +3,7 @@
 use super::progress::Mode;
 use super::{Raft, Role};
 use crate::base::{Instant, NodeId, Slot, Term};
-use crate::protocol::Standing;
+use crate::protocol::{Room, Standing};
 
 /// Where a replica stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,9 +86,9 @@ impl Raft {
     pub fn tail(&self) -> &super::tail::Tail {
         &self.tail
     }
-    /// The log has no room for entries, or has again.
-    pub fn set_short(&mut self, short: bool) {
-        self.transfer.set_short(if short { self.members.len() as u8 - 1 } else { 0 });
+    /// What the log has room for.
+    pub fn set_room(&mut self, room: Room) {
+        self.transfer.set_room(room, self.members.len() as u8 - 1);
     }
     /// Whether leadership, if it was held, has been handed over after `Input::Drain`.
     pub fn is_drained(&self) -> bool {

@@ -2,8 +2,9 @@
 
 use super::{Raft, Role};
 use crate::base::{Instant, NodeId, Term};
-use crate::protocol::{Cause, Outbox, Target};
+use crate::protocol::{Cause, Outbox, Room, Target};
 use crate::wire::raft::Message;
+use std::cmp::Ordering;
 
 /// How far the handing over has come.
 #[derive(Clone, Debug, Default)]
@@ -12,7 +13,8 @@ pub(super) struct Transfer {
     draining: bool,
     /// Somebody else is wished for as the leader. Only at the leader.
     wish: Option<Wish>,
-    /// The log has no room for entries: so many others are asked to lead instead. Once each, for theirs may have no more.
+    room: Room,
+    /// The log has come to have less room: so many others are asked to lead instead. Once each, for theirs may have no more.
     offers: u8,
     /// Who was told to stand for election, and when.
     told: Option<(NodeId, Instant)>,
@@ -30,8 +32,13 @@ impl Transfer {
     pub(super) fn drain(&mut self) {
         self.draining = true;
     }
-    pub(super) fn set_short(&mut self, offers: u8) {
-        self.offers = offers;
+    pub(super) fn set_room(&mut self, room: Room, others: u8) {
+        match room.cmp(&self.room) {
+            Ordering::Less => self.offers = others,
+            Ordering::Equal => (),
+            Ordering::Greater => self.offers = 0,
+        }
+        self.room = room;
     }
     pub(super) fn is_draining(&self) -> bool {
         self.draining
