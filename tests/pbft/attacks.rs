@@ -72,6 +72,16 @@ fn four_replicas_endure_one_liar_whatever_it_does() {
 }
 
 #[test]
+fn seven_replicas_endure_two_liars_whatever_they_do() {
+    every_attack(7, &[1, 4], 1, EVENTS);
+}
+
+#[test]
+fn sixteen_replicas_endure_five_liars_whatever_they_do() {
+    every_attack(16, &[1, 2, 3, 9, 16], 1, 1_500);
+}
+
+#[test]
 fn byzantine_node_is_detected_and_nobody_else_is() {
     let outcomes = calm(12, 4, &[1], Attack::Equivocating);
     work(&outcomes);
