@@ -156,6 +156,7 @@ mod tests {
             clients: Vec::new(),
             cluster: ClusterId::default(),
             token_file: dir.join("t"),
+            operator_file: None,
             dir,
             nodes: (1..=3).map(node).collect(),
         };

@@ -8,7 +8,7 @@ use crate::admin::Token;
 use crate::base::NodeId;
 use crate::config::limits::{CLIENTS_MAX, NODES_MAX};
 use crate::config::{self, units};
-use crate::crypto::{ClusterId, SecretKey};
+use crate::crypto::{ClusterId, SecretKey, SigningKey};
 use crate::io::entropy::{Entropy, SystemEntropy};
 use crate::log::{Identity, superblock};
 use clap::Args;
@@ -60,6 +60,8 @@ pub struct Layout {
     pub nodes: Vec<NodeLayout>,
     /// Rising by id.
     pub clients: Vec<ClientLayout>,
+    /// Holds the key that changes a pbft group's members and keys. No node needs it.
+    pub operator_file: Option<PathBuf>,
 }
 
 /// A native client on disk.
@@ -116,6 +118,7 @@ pub fn open(dir: &Path) -> Result<Layout, Failure> {
         token_file: first.admin.token_file.clone(),
         nodes: nodes.collect(),
         clients: first.cluster.clients.iter().map(|client| ClientLayout::new(&dir, client.id)).collect(),
+        operator_file: first.cluster.operator.map(|_| operator_file(&dir)),
         dir,
     })
 }
@@ -135,6 +138,12 @@ impl Layout {
         for client in &self.clients {
             text += &format!("  {}\n", client.command(&self.nodes[0].config));
         }
+        if let Some(file) = &self.operator_file {
+            text += &format!(
+                "\nWhoever has {} decides who is in the group. No node needs it: keep it elsewhere.\n",
+                file.display()
+            );
+        }
         text
     }
     /// One line a node: where it listens.
@@ -150,6 +159,7 @@ impl Layout {
             "cluster": self.cluster.to_string(),
             "dir": self.dir,
             "token_file": self.token_file,
+            "operator_file": self.operator_file,
             "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
             "clients": self.clients.iter().map(|c| json!({"id": c.id.0, "key_file": c.key_file})).collect::<Vec<_>>(),
         })
@@ -161,6 +171,8 @@ struct Plan {
     layout: Layout,
     keys: Vec<SecretKey>,
     client_keys: Vec<SecretKey>,
+    /// Of a pbft group.
+    operator: Option<SigningKey>,
     segment_bytes: u64,
     protocol: String,
     faulty: Option<usize>,
@@ -207,16 +219,20 @@ impl Plan {
         let nodes = (1..=count as u8).map(|id| NodeLayout::new(&dir, id, args)).collect();
         let client = |place| ClientLayout::new(&dir, NodeId((NODES_MAX + 1 + place) as u8));
         let clients = (0..args.clients).map(client).collect();
-        let layout = Layout { cluster, token_file: dir.join("admin.token"), dir, nodes, clients };
-        let mut key = || {
+        let operator_file = (args.protocol == "pbft").then(|| operator_file(&dir));
+        let mut random = || {
             let mut secret = [0; 32];
             entropy.fill(&mut secret);
-            SecretKey::from_entropy(secret)
+            secret
         };
+        let operator = operator_file.is_some().then(|| SigningKey::from_entropy(random()));
+        let token_file = dir.join("admin.token");
+        let layout = Layout { cluster, token_file, dir, nodes, clients, operator_file };
+        let mut key = || SecretKey::from_entropy(random());
         let keys = (0..count).map(|_| key()).collect();
         let client_keys = (0..args.clients).map(|_| key()).collect();
         let (protocol, faulty, together) = (args.protocol.clone(), args.faulty, args.hosts.is_empty());
-        let plan = Plan { keys, client_keys, segment_bytes, protocol, faulty, together, layout };
+        let plan = Plan { keys, client_keys, operator, segment_bytes, protocol, faulty, together, layout };
         plan.check()?;
         Ok(plan)
     }
@@ -237,6 +253,7 @@ impl Plan {
     fn refuse_to_overwrite(&self) -> Result<(), Failure> {
         let files = self.layout.nodes.iter().flat_map(|n| [n.config.clone(), n.key_file(), n.data_dir()]);
         let files = files.chain(self.layout.clients.iter().map(|client| client.key_file.clone()));
+        let files = files.chain(self.layout.operator_file.clone());
         match files.chain([self.layout.token_file.clone(), self.password_file()]).find(|f| f.exists()) {
             None => Ok(()),
             Some(file) => Err(Failure::new(
@@ -271,6 +288,9 @@ impl Plan {
         for (client, key) in self.layout.clients.iter().zip(&self.client_keys) {
             write_new(&client.key_file, &format!("{}\n", *key.to_hex()), 0o600)?;
         }
+        for (file, key) in self.layout.operator_file.iter().zip(&self.operator) {
+            write_new(file, &format!("{}\n", *key.to_hex()), 0o600)?;
+        }
         sync_dir(&self.layout.dir)?;
         Ok(self.layout)
     }
@@ -301,6 +321,9 @@ impl Plan {
             text += "[client]\npassword_file = \"client.password\"\n\n";
         }
         text += &format!("[cluster]\nid = \"{}\"\n", self.layout.cluster);
+        if let Some(operator) = &self.operator {
+            text += &format!("operator = \"{}\"\n", operator.public());
+        }
         for (member, key) in self.layout.nodes.iter().zip(&self.keys) {
             text += &format!(
                 "\n[[cluster.members]]\nid = {}\npeer = \"{}\"\nclient = \"{}\"\nadmin = \"{}\"\nkey = \"{}\"\nsigning_key = \"{}\"\n",
@@ -322,6 +345,11 @@ impl Plan {
         }
         text
     }
+}
+
+/// Where the operator's key is written.
+fn operator_file(dir: &Path) -> PathBuf {
+    dir.join("operator.key")
 }
 
 impl ClientLayout {
@@ -409,6 +437,21 @@ mod tests {
             let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
             assert_eq!((mode(&config.node.key_file), mode(&config.admin.token_file)), (0o600, 0o600));
             assert_eq!(mode(&config.node.dir), 0o700);
+        }
+    }
+
+    #[test]
+    fn a_pbft_group_has_an_operator_whose_key_only_its_owner_reads() {
+        let scratch = Scratch::new("init-operator");
+        let args = InitArgs { protocol: "pbft".into(), ..args(scratch.path(), 4, &[]) };
+        let layout = create(&args).unwrap();
+        assert_eq!(open(scratch.path()).unwrap().to_json(), layout.to_json());
+        let file = layout.operator_file.expect("it is a pbft group");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let key = SigningKey::parse(fs::read_to_string(&file).unwrap().trim()).unwrap();
+        for node in &layout.nodes {
+            let config = config::Layers::from_file(&node.config).unwrap().resolve().unwrap();
+            assert_eq!(config.cluster.operator, Some(key.public()));
         }
     }
 

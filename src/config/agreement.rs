@@ -6,11 +6,15 @@ use super::process::{ClientAuth, ProtocolKind, Resolved};
 use crate::crypto::Fingerprint;
 
 impl Resolved {
-    /// The group that this node is a member of: its protocol and its members' ids. A data directory belongs to one group, for with another
-    /// list of members its node would count other quorums over the same log.
+    /// The group that this node is a member of, as it began: its protocol, its first members' ids, and whose word changes them. A data
+    /// directory belongs to one group, for with another list of members its node would count other quorums over the same log. What became
+    /// of the members since is no setting: it stands in the log.
     pub fn membership(&self) -> Fingerprint {
         let mut settings = self.group.protocol.name().as_bytes().to_vec();
         settings.extend(self.cluster.members.iter().map(|member| member.id.0));
+        if let Some(operator) = self.cluster.operator.filter(|_| self.group.protocol == ProtocolKind::Pbft) {
+            settings.extend_from_slice(&operator.0);
+        }
         Fingerprint::of(&settings)
     }
 

@@ -39,10 +39,12 @@ pub struct NativeClient {
 pub struct Cluster {
     /// The cluster's name.
     pub id: ClusterId,
-    /// Rising by id, without duplicates, at least one.
+    /// Those with which the group began. Rising by id, without duplicates, at least one.
     pub members: Vec<Member>,
     /// Rising by id, without duplicates.
     pub clients: Vec<NativeClient>,
+    /// The public half of the key that changes members and keys; without one they stay as they are.
+    pub operator: Option<VerifyingKey>,
 }
 
 impl Cluster {

@@ -102,6 +102,12 @@ pub const KNOBS: &[Knob] = &[
         Required,
         "The cluster's name, 32 hexadecimal digits, drawn by `quorate init`; equal on all nodes.",
     ),
+    knob(
+        "cluster.operator",
+        Text,
+        Derived("none: members and keys stay as they are"),
+        "The public half of the key that signs changes of a pbft group's members and keys; equal on all nodes.",
+    ),
     knob("node.id", integer(1, limits::NODES_MAX), Required, "Which member this node is."),
     knob("node.dir", Path, Required, "Where superblock, log and snapshots live; put it on a real disk."),
     knob(

@@ -290,7 +290,23 @@ impl Layers {
         }
         members.sort_by_key(|m| m.id);
         let clients = self.native_clients(&members)?;
-        Ok(Cluster { id, members, clients })
+        let operator = self.operator()?;
+        Ok(Cluster { id, members, clients, operator })
+    }
+
+    fn operator(&self) -> Result<Option<VerifyingKey>, ConfigError> {
+        let Some(text) = self.text("cluster.operator") else { return Ok(None) };
+        let cure = "take it from another node of the cluster; `quorate init` wrote it";
+        let key = VerifyingKey::parse(&text)
+            .map_err(|error| self.bad("cluster.operator", error.to_string(), cure))?;
+        match key.is_valid() {
+            true => Ok(Some(key)),
+            false => Err(self.bad(
+                "cluster.operator",
+                "it is no key that a signature can be checked with".into(),
+                cure,
+            )),
+        }
     }
 
     fn native_clients(&self, members: &[Member]) -> Result<Vec<NativeClient>, ConfigError> {

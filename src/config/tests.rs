@@ -1,6 +1,7 @@
 //! Layers and relations, through one door: text of a file, variables and flags in, a resolved configuration or one sentence out.
 
 use super::*;
+use crate::crypto::SigningKey;
 use std::path::Path;
 use std::time::Duration;
 
@@ -39,6 +40,24 @@ fn nodes_of_one_group_agree_on_members_and_rules_and_on_nothing_that_is_their_ow
     assert_eq!((one.fingerprint(), one.membership()), (own.fingerprint(), own.membership()));
     let alone = load(&[HEAD, &member(2, 7000)].concat(), &[], &[]).unwrap();
     assert!(alone.fingerprint() != one.fingerprint() && alone.membership() != one.membership());
+}
+
+#[test]
+fn who_may_change_the_members_of_a_group_is_agreed_on_too() {
+    let key = |seed: u8| SigningKey::from_entropy([seed; 32]).public();
+    let group = |operator: &str| {
+        let signing = format!("signing_key = \"{}\"\n", key(2));
+        let group = "[group]\nprotocol = \"pbft\"\n";
+        load(&[HEAD, operator, &member(2, 7000), &signing, group].concat(), &[], &[])
+    };
+    let line = |key: &str| format!("operator = \"{key}\"\n");
+    let none = group("").unwrap();
+    let [one, other] = [7, 8].map(|seed| group(&line(&key(seed).to_string())).unwrap());
+    for (a, b) in [(&none, &one), (&one, &other)] {
+        assert!(a.fingerprint() != b.fingerprint() && a.membership() != b.membership());
+    }
+    let weak = group(&line(&format!("01{}", "00".repeat(31)))).unwrap_err().to_string();
+    assert!(weak.contains("`cluster.operator` is 01") && weak.contains("no key that a signature"), "{weak}");
 }
 
 #[test]

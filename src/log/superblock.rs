@@ -51,8 +51,8 @@ pub enum SuperblockError {
         expected: Identity,
     },
     /// The same node, of another group.
-    #[error("{}: this node has been a member of another group: since its first start `group.protocol` or the ids of `[[cluster.members]]` were changed. \
-             A node that counts other quorums over the same log loses what was acknowledged. Cure: put both back as they were", file.display())]
+    #[error("{}: this node has been a member of another group: since its first start `group.protocol`, `cluster.operator` or the ids of `[[cluster.members]]` were changed. \
+             A node that counts other quorums over the same log loses what was acknowledged. Cure: put them back as they were; `[[cluster.members]]` stays the list of the first members, and `quorate ctl members` changes who is one", file.display())]
     Regrouped {
         /// The file.
         file: PathBuf,

@@ -16,6 +16,7 @@ use crate::protocol::{Engine, Lead};
 use crate::store::{self, HashKey, Store};
 use crate::wire::Record;
 use crate::wire::hop::{SnapshotId, Stored};
+use crate::wire::members::OPERATOR;
 use crate::wire::pbft::Accusation;
 use bytes::Bytes;
 use std::io::{self, Read};
@@ -353,6 +354,7 @@ fn sized(sizes: Option<PbftSizes>) -> pbft::Options {
 
 fn pbft_setup(config: &Resolved, sizes: &Sizes, secret: &SecretKey, boot: u64) -> pbft::Setup {
     pbft::Setup {
+        cluster: config.cluster.id,
         group: GROUP_ONE,
         me: config.node.id,
         members: config.cluster.nodes(),
@@ -367,7 +369,8 @@ fn pbft_setup(config: &Resolved, sizes: &Sizes, secret: &SecretKey, boot: u64) -
 pub(super) fn keyring(config: &Resolved, own: SigningKey) -> Keyring {
     let public = config.cluster.members.iter().filter_map(|m| m.signing_key.map(|key| (m.id, key)));
     let clients = config.cluster.clients.iter().map(|client| (client.id, client.signing_key));
-    Keyring::new(own, public.chain(clients))
+    let operator = config.cluster.operator.map(|key| (OPERATOR, key));
+    Keyring::new(own, public.chain(clients).chain(operator))
 }
 
 fn raft_options(config: &Resolved) -> raft::Options {

@@ -6,7 +6,7 @@ use super::options::ProtocolName;
 use super::ranges::{self, Brought, Gathered};
 use crate::base::{Body, Digest, GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slot};
 use crate::crypto::sign::modelled_key;
-use crate::crypto::{Keyring, PublicKey};
+use crate::crypto::{ClusterId, Keyring, PublicKey};
 use crate::protocol::Engine;
 use crate::protocol::pbft::{self, Pbft};
 use crate::protocol::raft::{Options, Raft, Replay, Setup};
@@ -290,7 +290,9 @@ pub fn keys(node: NodeId, nodes: usize) -> Keyring {
 pub fn amendment(options: &pbft::Options, membership: Membership, number: u64) -> Batch {
     let origin = Origin { node: OPERATOR, lane: 0, boot: membership.epoch };
     let (window, checkpoint_every) = (options.window, options.checkpoint_every);
-    let body = Body::new(Amendment { window, checkpoint_every, membership }.encode().into());
+    let body = Body::new(
+        Amendment { cluster: ClusterId::default(), window, checkpoint_every, membership }.encode().into(),
+    );
     let mut batch = Batch { origin, sequence: number, floor: number, body, ..Batch::default() };
     batch.signature = keys(OPERATOR, 0).sign(&signed_batch(GROUP_ONE, &batch));
     batch
@@ -299,13 +301,15 @@ pub fn amendment(options: &pbft::Options, membership: Membership, number: u64) -
 /// A simulated member with its key of that number.
 pub fn member(id: NodeId, generation: u8) -> Member {
     let signing_key = modelled_key(id, generation);
-    Member { id, key: PublicKey([id.0; 32]), signing_key, peer: String::new(), client: String::new() }
+    let (peer, client, admin) = Default::default();
+    Member { id, key: PublicKey([id.0; 32]), signing_key, peer, client, admin }
 }
 
 /// What a simulated PBFT replica is made of.
 pub fn pbft_setup(me: NodeId, boot: u64, common: &Common) -> pbft::Setup {
     let members = members(common.nodes);
     pbft::Setup {
+        cluster: ClusterId::default(),
         group: GROUP_ONE,
         me,
         members,

@@ -59,8 +59,8 @@ pub struct Seat {
 pub fn setup(me: NodeId, nodes: usize, boot: u64, options: &Options) -> Setup {
     let members: NodeSet = (1..=nodes as u8).map(NodeId).collect();
     let (options, keys) = (options.clone(), keys(me, nodes));
-    let (anchor, state) = Default::default();
-    Setup { group: GROUP_ONE, me, members, anchor, state, boot, options, keys }
+    let (cluster, anchor, state) = Default::default();
+    Setup { cluster, group: GROUP_ONE, me, members, anchor, state, boot, options, keys }
 }
 
 impl Seat {

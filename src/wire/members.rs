@@ -6,14 +6,14 @@
 //! does.
 //!
 //! ```text
-//! amendment   window u64 · checkpoints u64 · membership
+//! amendment   cluster 16 · window u64 · checkpoints u64 · membership
 //! membership  epoch u64 · faulty u8 · retired u64 · members u8 · member...
-//! member      id u8 · key 32 · signing key 32 · length u8 · peer address · length u8 · client address      (ids rise)
+//! member      id u8 · key 32 · signing key 32 · (length u8 · address) for peers, clients and the service plane      (ids rise)
 //! state       1 u8 if a membership is in force, else 0 · (slot u64 · length u32 · membership)... · the same for the next one
 //! ```
 
 use crate::base::{Digest, NodeId, NodeSet, Slot};
-use crate::crypto::{PublicKey, VerifyingKey};
+use crate::crypto::{ClusterId, PublicKey, VerifyingKey};
 use bytes::BufMut;
 
 /// Stands for the operator where batches name the node that they are from. No member and no native client has this id.
@@ -26,7 +26,7 @@ pub const ADDRESS_BYTES_MAX: usize = 255;
 const IDS: u8 = 64;
 
 /// Bytes of a state's encoding at most: two memberships of the longest members.
-pub const STATE_BYTES_MAX: usize = 2 * (1 + 8 + 4 + 18 + IDS as usize * (67 + 2 * ADDRESS_BYTES_MAX));
+pub const STATE_BYTES_MAX: usize = 2 * (1 + 8 + 4 + 18 + IDS as usize * (68 + 3 * ADDRESS_BYTES_MAX));
 
 /// A replica as the group's own state knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +41,8 @@ pub struct Member {
     pub peer: String,
     /// Where clients reach it.
     pub client: String,
+    /// Where operators reach it: its service plane. Empty where nobody else is to know.
+    pub admin: String,
 }
 
 /// The replicas of one epoch.
@@ -56,9 +58,13 @@ pub struct Membership {
     pub members: Vec<Member>,
 }
 
-/// What an operator signs to change the members: the next membership whole, so that nobody need know the present one to read it.
+/// What an operator signs to change the members: the next membership whole, so that nobody need know the present one to read it. It is
+/// worth something in one place only: the cluster that it names, the group that its batch's signature names, and there as what follows
+/// the epoch before its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Amendment {
+    /// Of which cluster.
+    pub cluster: ClusterId,
     /// The group's window and the distance of its checkpoints, by which the slot is found at which it takes effect. Replicas order
     /// no amendment that names others than theirs, so stores need not know them.
     pub window: u64,
@@ -102,7 +108,7 @@ impl Membership {
             out.put_u8(member.id.0);
             out.put_slice(&member.key.0);
             out.put_slice(&member.signing_key.0);
-            for address in [&member.peer, &member.client] {
+            for address in [&member.peer, &member.client, &member.admin] {
                 out.put_u8(address.len() as u8);
                 out.put_slice(address.as_bytes());
             }
@@ -132,14 +138,15 @@ impl Membership {
 impl Member {
     fn take(bytes: &mut &[u8]) -> Option<Member> {
         let ([id], key, signing_key) = (array(bytes)?, PublicKey(array(bytes)?), VerifyingKey(array(bytes)?));
-        Some(Member { id: NodeId(id), key, signing_key, peer: text(bytes)?, client: text(bytes)? })
+        let (peer, client, admin) = (text(bytes)?, text(bytes)?, text(bytes)?);
+        Some(Member { id: NodeId(id), key, signing_key, peer, client, admin })
     }
 }
 
 impl Amendment {
     /// Its bytes: the body of the operator's batch.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = self.cluster.0.to_vec();
         out.put_u64_le(self.window);
         out.put_u64_le(self.checkpoint_every);
         self.membership.encode(&mut out);
@@ -147,11 +154,12 @@ impl Amendment {
     }
     /// Reads it back. `None` when no group could be so.
     pub fn decode(mut bytes: &[u8]) -> Option<Amendment> {
+        let cluster = ClusterId(array(&mut bytes)?);
         let window = u64::from_le_bytes(array(&mut bytes)?);
         let checkpoint_every = u64::from_le_bytes(array(&mut bytes)?);
         let membership = Membership::take(&mut bytes)?;
         let whole = bytes.is_empty() && 0 < checkpoint_every;
-        whole.then_some(Amendment { window, checkpoint_every, membership })
+        whole.then_some(Amendment { cluster, window, checkpoint_every, membership })
     }
     /// The last slot of the old epoch, if it is ordered at `slot`: the first checkpoint a whole window above. Whoever has not executed
     /// the amendment has its window below that, so nobody takes part in a later slot without knowing of it.
@@ -268,12 +276,13 @@ mod tests {
             signing_key: VerifyingKey([id; 32]),
             peer: format!("10.0.0.{id}:7300"),
             client: String::new(),
+            admin: "a".repeat(usize::from(id)),
         };
         let members = ids.into_iter().map(member).collect();
         Membership { epoch, faulty: 1, retired: NodeSet(retired), members }
     }
     fn amendment(membership: Membership) -> Vec<u8> {
-        Amendment { window: 8, checkpoint_every: 4, membership }.encode()
+        Amendment { cluster: ClusterId([7; 16]), window: 8, checkpoint_every: 4, membership }.encode()
     }
 
     #[test]

@@ -122,6 +122,7 @@ mod tests {
             signing_key: VerifyingKey([id; 32]),
             peer: "host:1".into(),
             client: "host:2".into(),
+            admin: "host:3".into(),
         };
         let members = (1..=4).map(member).collect();
         let membership = Membership { epoch: 3, faulty: 1, retired: NodeSet(1 << 9), members };

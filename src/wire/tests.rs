@@ -278,6 +278,7 @@ fn membership(epoch: u64) -> Membership {
         signing_key: VerifyingKey([id; 32]),
         peer: format!("node-{id}:7300"),
         client: String::new(),
+        admin: "host:3".into(),
     };
     Membership { epoch, faulty: 1, retired: Default::default(), members: (1..=4).map(member).collect() }
 }

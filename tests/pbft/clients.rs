@@ -53,8 +53,11 @@ impl Group {
             let (group, options) = (GROUP_ONE, options.clone());
             let keys = Keyring::new(key(me), known);
             let members = (1..=replicas).map(NodeId).collect();
-            let (anchor, state) = Default::default();
-            Pbft::new(Setup { group, me, members, anchor, state, boot: 1, options, keys }, Instant::ZERO)
+            let (cluster, anchor, state) = Default::default();
+            Pbft::new(
+                Setup { cluster, group, me, members, anchor, state, boot: 1, options, keys },
+                Instant::ZERO,
+            )
         };
         let cores: Vec<Pbft> = members.map(core).collect();
         let outs = cores.iter().map(|_| Outbox::default()).collect();

@@ -1,12 +1,13 @@
 //! Reconfiguration, told at a table: members come and go and keys change, in calm and in trouble (`protocol::pbft::epochs`).
 
 use super::stories::{everybody, options};
-use quorate::base::{Digest, GROUP_ONE, NodeId, NodeSet, Slot};
+use quorate::base::{Body, Digest, GROUP_ONE, GroupId, NodeId, NodeSet, Slot};
+use quorate::crypto::ClusterId;
 use quorate::sim::host::{amendment, keys, member};
 use quorate::sim::table::{Letter, Table};
-use quorate::wire::EntryKind;
-use quorate::wire::members::Membership;
+use quorate::wire::members::{Amendment, Membership, OPERATOR};
 use quorate::wire::pbft::{Charter, Message, Succession, Vote, signed_batch};
+use quorate::wire::{Batch, EntryKind};
 use std::time::Duration;
 
 /// Long enough for whatever is asked again now and then.
@@ -242,13 +243,24 @@ fn a_forged_or_repeated_amendment_changes_nothing() {
     // A member signs what only the operator may.
     let mut forged = amendment(&options(), rotated(), 1);
     forged.signature = keys(NodeId(2), 4).sign(&signed_batch(GROUP_ONE, &forged));
-    let mut of_another_group = options();
-    of_another_group.window *= 2;
-    let misfit = amendment(&of_another_group, rotated(), 1);
+    let mut of_another_pace = options();
+    of_another_pace.window *= 2;
+    let misfit = amendment(&of_another_pace, rotated(), 1);
+    // What the operator signs for another cluster, or for another group of this one, is worth nothing here.
+    let signed = |mut batch: Batch, group: GroupId| {
+        batch.signature = keys(OPERATOR, 4).sign(&signed_batch(group, &batch));
+        batch
+    };
+    let of_another_group = signed(amendment(&options(), rotated(), 1), GroupId(GROUP_ONE.0 + 1));
+    let mut elsewhere = amendment(&options(), rotated(), 1);
+    let mut content = Amendment::decode(elsewhere.body.bytes()).expect("it was just made");
+    content.cluster = ClusterId([1; 16]);
+    elsewhere.body = Body::new(content.encode().into());
+    let elsewhere = signed(elsewhere, GROUP_ONE);
     let skips = amendment(&options(), membership(2, 1, &[(1, 0), (2, 0), (3, 0), (4, 0)], &[]), 1);
     // Nobody would be left who has the state.
     let strangers = amendment(&options(), membership(1, 1, &[(4, 0), (6, 0), (7, 0), (8, 0)], &[1, 2, 3]), 1);
-    for batch in [&forged, &misfit, &skips, &strangers] {
+    for batch in [&forged, &misfit, &of_another_group, &elsewhere, &skips, &strangers] {
         table.ask(batch, 0..4);
         table.pass_for(LONG, everybody);
     }

@@ -124,7 +124,8 @@ impl Pbft {
             let stay = next.nodes().iter().filter(|node| self.members.contains(node)).count();
             // Somebody honest must be there who has the state.
             let is_next = next.epoch == self.epochs.number + 1 && usize::from(next.faulty) < stay;
-            is_next && (amendment.window, amendment.checkpoint_every) == (window, checkpoint_every)
+            let is_here = amendment.cluster == self.cluster;
+            is_here && is_next && (amendment.window, amendment.checkpoint_every) == (window, checkpoint_every)
         };
         Amendment::decode(batch.body.bytes()).is_some_and(|amendment| fits(&amendment))
     }

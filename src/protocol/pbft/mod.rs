@@ -49,7 +49,7 @@ pub use quorum::Quorum;
 pub use recover::{Replay, Setup};
 
 use crate::base::{Digest, GroupId, Instant, JobId, NodeId, NodeSet, Slot, Stamp, Ticket, View};
-use crate::crypto::Keyring;
+use crate::crypto::{ClusterId, Keyring};
 use crate::protocol::{Input, Outbox, Protocol, RefusalKind, Room, Target};
 use crate::wire::Entry;
 use crate::wire::pbft::{Message, NewView, Proposal, Vote};
@@ -85,6 +85,7 @@ enum Spoken {
 #[derive(Clone)]
 pub struct Pbft {
     options: Options,
+    cluster: ClusterId,
     group: GroupId,
     me: NodeId,
     boot: u64,

@@ -19,7 +19,7 @@ use super::view_change::Changing;
 use super::{Pbft, set};
 use crate::base::canary::{self, Canary};
 use crate::base::{Body, Digest, GroupId, Instant, JobId, NodeId, NodeSet, Slot, Stamp, View};
-use crate::crypto::Keyring;
+use crate::crypto::{ClusterId, Keyring};
 use crate::protocol::{Hole, Outbox, Room};
 use crate::wire::members::{Members, Membership};
 use crate::wire::pbft::{Change, Charter, NULL, NewView, Note, Proposal, Vote, digest};
@@ -29,6 +29,8 @@ use std::collections::{BTreeMap, VecDeque};
 /// What a replica is made of.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// The cluster that the group is of.
+    pub cluster: ClusterId,
     /// The group.
     pub group: GroupId,
     /// This replica.
@@ -228,7 +230,7 @@ impl Pbft {
     }
 
     fn start(setup: Setup, now: Instant, (slot, stamp): (Slot, Stamp), mut replay: Replay) -> Pbft {
-        let Setup { group, me, members, anchor, state, boot, options, keys } = setup;
+        let Setup { cluster, group, me, members, anchor, state, boot, options, keys } = setup;
         options.check();
         let members: Vec<NodeId> = members.iter().collect();
         let quorum = match options.faulty_max {
@@ -253,6 +255,7 @@ impl Pbft {
         let patience = options.request_timeout;
         debug_assert_eq!(set(&members).len(), members.len());
         Pbft {
+            cluster,
             group,
             me,
             boot,

@@ -123,7 +123,7 @@ impl Common {
             signing_key: swarm.pbft.as_ref().map(|_| secret.signing().public()),
         };
         let members = secrets.iter().enumerate().map(member).collect();
-        let cluster = Cluster { id: ClusterId([7; 16]), members, clients: Vec::new() };
+        let cluster = Cluster { id: ClusterId([7; 16]), members, clients: Vec::new(), operator: None };
         Common {
             config: swarm.config(cluster),
             sizes: swarm.sizes,

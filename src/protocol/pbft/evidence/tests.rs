@@ -17,9 +17,9 @@ fn ring(me: u8, nodes: u8) -> Keyring {
 fn replica(me: u8, nodes: u8) -> Pbft {
     let members = (1..=nodes).map(NodeId).collect();
     let options = Options::default();
-    let (anchor, state) = Default::default();
+    let (cluster, anchor, state) = Default::default();
     let (me, keys) = (NodeId(me), ring(me, nodes));
-    let setup = Setup { group: GROUP_ONE, me, members, anchor, state, boot: 1, options, keys };
+    let setup = Setup { cluster, group: GROUP_ONE, me, members, anchor, state, boot: 1, options, keys };
     Pbft::new(setup, Instant::ZERO)
 }
 
