@@ -45,18 +45,18 @@ fn nodes_of_one_group_agree_on_members_and_rules_and_on_nothing_that_is_their_ow
 #[test]
 fn who_may_change_the_members_of_a_group_is_agreed_on_too() {
     let key = |seed: u8| SigningKey::from_entropy([seed; 32]).public();
-    let group = |operator: &str| {
+    let group = |operator: &[(&str, &str)]| {
         let signing = format!("signing_key = \"{}\"\n", key(2));
         let group = "[group]\nprotocol = \"pbft\"\n";
-        load(&[HEAD, operator, &member(2, 7000), &signing, group].concat(), &[], &[])
+        load(&[HEAD, &member(2, 7000), &signing, group].concat(), &[], operator)
     };
-    let line = |key: &str| format!("operator = \"{key}\"\n");
-    let none = group("").unwrap();
-    let [one, other] = [7, 8].map(|seed| group(&line(&key(seed).to_string())).unwrap());
+    let named = |key: &str| group(&[("cluster.operator", key)]);
+    let none = group(&[]).unwrap();
+    let [one, other] = [7, 8].map(|seed| named(&key(seed).to_string()).unwrap());
     for (a, b) in [(&none, &one), (&one, &other)] {
         assert!(a.fingerprint() != b.fingerprint() && a.membership() != b.membership());
     }
-    let weak = group(&line(&format!("01{}", "00".repeat(31)))).unwrap_err().to_string();
+    let weak = named(&format!("01{}", "00".repeat(31))).unwrap_err().to_string();
     assert!(weak.contains("`cluster.operator` is 01") && weak.contains("no key that a signature"), "{weak}");
 }
 
