@@ -106,9 +106,9 @@ mod tests {
     fn backup(options: Options) -> (Pbft, Outbox) {
         let keys = Keyring::new(key(2), (1..=4).map(|node| (NodeId(node), key(node).public())));
         let members = (1..=4).map(NodeId).collect();
-        let (anchor, state) = Default::default();
+        let (cluster, anchor, state) = Default::default();
         let (group, me, boot) = (GROUP_ONE, NodeId(2), 1);
-        let setup = Setup { group, me, members, boot, options, keys, anchor, state };
+        let setup = Setup { cluster, group, me, members, boot, options, keys, anchor, state };
         let mut out = Outbox::default();
         out.enter(GROUP_ONE);
         (Pbft::new(setup, Instant::ZERO), out)
