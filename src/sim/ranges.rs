@@ -2,6 +2,7 @@
 //! digest is the outline's. What is checked where, and what is asked of whom after a lie, is as in the real one (`store::gather`).
 
 use super::disk::Snapshot;
+use super::machine::Machine;
 use crate::base::{Body, Digest};
 use crate::wire::hop::{Certified, SnapshotId};
 use bytes::Bytes;
@@ -139,6 +140,10 @@ impl Gathered {
         let bytes: Vec<u8> = self.come.values().flatten().copied().collect();
         let Some((id, _)) = self.of.take() else { return Brought::Nothing };
         *self = Gathered::default();
+        // What a piece says beside its bytes nobody has certified. The real one compares it with the state's header.
+        if Machine::load(&bytes).id(id.group) != id {
+            return Brought::Poisoned;
+        }
         Brought::Whole(Snapshot { id, bytes: bytes.into() })
     }
 }
