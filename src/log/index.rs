@@ -133,3 +133,34 @@ impl Index {
         self.groups.values().flat_map(|g| [g.vote.clone(), g.floor.clone()]).flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Body, GROUP_ONE, Ticket};
+    use crate::wire::hop::Meta;
+
+    /// Its segment goes, and nothing may lead there.
+    #[test]
+    fn a_value_is_found_above_the_floor_only_and_of_each_place_the_newest() {
+        let mut index = Index::default();
+        let mut position = 0;
+        let mut take = |kind, place| {
+            position += 8;
+            let location = Location { segment: 1, position };
+            let (group, ticket) = (GROUP_ONE, Ticket(0));
+            let (meta, body) = (Meta::new(&[]), Body::EMPTY);
+            let stored = || Ok(Stored { ticket, group, kind, place, meta, body });
+            index.take(GROUP_ONE, kind, place, location, stored).expect("values may come in any order");
+        };
+        for place in [7, 5, 6, 7] {
+            take(RecordKind::Value, Slot(place));
+        }
+        take(RecordKind::Floor, Slot(5));
+        take(RecordKind::Value, Slot(4));
+        take(RecordKind::Value, Slot(5));
+        let group = index.group(GROUP_ONE).expect("it has records");
+        let found: Vec<_> = (4..=8).map(|place| group.entry(Slot(place)).map(|at| at.position)).collect();
+        assert_eq!(found, [None, None, Some(24), Some(32), None]);
+    }
+}

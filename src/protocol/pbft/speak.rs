@@ -90,7 +90,7 @@ fn chunks(votes: &mut Vec<Vote>) -> Vec<Vec<Vote>> {
 mod tests {
     use super::super::{Options, Setup};
     use super::*;
-    use crate::base::{GROUP_ONE, NodeId, Slot, Stamp, View};
+    use crate::base::{Digest, GROUP_ONE, NodeId, Slot, Stamp, View};
     use crate::crypto::{Keyring, Signature, SigningKey};
     use crate::protocol::{Input, Protocol};
     use crate::wire::Entry;
@@ -130,20 +130,42 @@ mod tests {
         backup.settle(now, out);
         backup.check();
     }
+    /// The quorum's words that a slot is decided.
+    fn decide(backup: &mut Pbft, slot: u64, out: &mut Outbox) {
+        for from in [1, 3, 4] {
+            let message = Message::Commit { view: View(0), votes: vec![vote(slot).1] };
+            backup.step(Instant::ZERO, Input::Receive { from: NodeId(from), message }, out);
+        }
+        backup.settle(Instant::ZERO, out);
+    }
+    fn is_decision(record: &Record) -> bool {
+        matches!(record, Record::Pbft { note: Note::Committed { .. }, .. })
+    }
+
+    /// The log reads back the last value that it has of a slot.
+    #[test]
+    fn a_decided_value_that_is_not_the_last_of_its_slot_on_the_disk_is_written_once_more() {
+        let (mut backup, mut out) = backup(Options::default());
+        assign(&mut backup, Instant::ZERO, &[1, 2], &mut out);
+        out.records.clear();
+        // As if a later view had assigned another value, which came to nothing.
+        backup.slots.at(Slot(1)).stored.push(Digest([9; 32]));
+        decide(&mut backup, 1, &mut out);
+        decide(&mut backup, 2, &mut out);
+        let learned = |record: &Record| match record {
+            Record::Pbft { note: Note::Learned { entry }, .. } => Some(entry.slot),
+            _ => None,
+        };
+        assert_eq!(out.records.iter().filter_map(learned).collect::<Vec<_>>(), [Slot(1)]);
+        assert_eq!(out.records.iter().filter(|record| is_decision(record)).count(), 1, "of slot 2");
+        backup.check();
+    }
+
     #[test]
     fn that_a_slot_is_decided_is_written_with_the_next_record_or_after_a_while_and_always_before_it() {
         let (mut backup, mut out) = backup(Options { note_pause: PAUSE, ..Options::default() });
         assign(&mut backup, Instant::ZERO, &[1, 2], &mut out);
         out.records.clear();
-        let decide = |backup: &mut Pbft, slot: u64, out: &mut Outbox| {
-            for from in [1, 3, 4] {
-                let message = Message::Commit { view: View(0), votes: vec![vote(slot).1] };
-                backup.step(Instant::ZERO, Input::Receive { from: NodeId(from), message }, out);
-            }
-            backup.settle(Instant::ZERO, out);
-        };
-        let is_decision =
-            |record: &Record| matches!(record, Record::Pbft { note: Note::Committed { .. }, .. });
         decide(&mut backup, 1, &mut out);
         assert_eq!((out.commits.len(), out.records.len()), (1, 0), "executed all the same");
         assert_eq!(backup.late_at(), Some(Instant::ZERO.after(PAUSE)));
