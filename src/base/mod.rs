@@ -3,6 +3,7 @@
 //! It knows nothing of the kernel: time is passed in, randomness is seeded, bytes are in memory.
 
 pub mod body;
+pub mod bounds;
 pub mod canary;
 pub mod number;
 pub mod place;

@@ -3,7 +3,8 @@
 use super::gather::LINGER_MAX;
 use super::plan::Settled;
 use super::session::tests::view;
-use super::{Options, Reply, Take, TakePorts};
+use super::{Options, Reply, Take, TakePorts, View};
+use crate::base::bounds::{Bounds, Class, Classes};
 use crate::base::ring::{Consumer, Producer, ring};
 use crate::base::{Instant, Stamp};
 use crate::io::driver::{Buffer, BufferId, Doorbell, OpenOptions};
@@ -11,6 +12,7 @@ use crate::io::{Agent, Completion, Driver, Fd, FileId, Op, Outcome, Token};
 use crate::resp::batch::Reader;
 use crate::wire::hop::{Answer, Demand, Failure};
 use bytes::Bytes;
+use siphasher::sip::SipHasher13;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -190,11 +192,14 @@ struct Front {
 
 impl Front {
     fn new(options: Options) -> Front {
+        Front::of(options, view())
+    }
+    fn of(options: Options, view: View) -> Front {
         let (plans, planned) = ring(64);
         let (demands_in, demands) = ring(16);
         let (answers, answers_out) = ring(64);
         let (refusals, refusals_out) = ring(64);
-        let (settled, view) = (Settled::default(), view());
+        let settled = Settled::default();
         let ports = TakePorts { plans, demands: demands_in, settled: settled.clone() };
         let mut front = Front {
             driver: Sockets::default(),
@@ -446,6 +451,43 @@ fn a_pipeline_of_long_replies_is_carried_out_as_its_replies_have_room() {
             front.driver.at(fd).stalled = true;
             front.driver.at(fd).output.clear();
         }
+    }
+}
+
+#[test]
+fn one_long_value_does_not_make_the_replies_of_other_keys_look_long() {
+    const VALUE: u64 = 1 << 20;
+    let mut view = view();
+    let bounds = Bounds::new(SipHasher13::new_with_key(&[3; 16]), 8);
+    let classes = Classes { string: Class::of(VALUE), record: Class::of(2 * VALUE) };
+    bounds.set((bounds.hash(b"long").expect("it has a hasher") >> 56) as usize, classes);
+    view.facts.extent.bounds = bounds;
+    view.facts.extent.longest_string.set(VALUE);
+    view.facts.extent.largest_record.set(2 * VALUE);
+    let options = Options { unsent_bytes_max: 4 << 20, ..Options::at("x") };
+    // A write that is on its way.
+    let set = |key: &str| {
+        let half = VALUE as usize / 2;
+        format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${half}\r\n{}\r\n", key.len(), "v".repeat(half))
+    };
+    for (before, command, at_a_time) in [
+        ("", "GET k\r\n", 1000),
+        ("", "HGET k f\r\n", 1000),
+        ("", "HGETALL k\r\n", 1000),
+        ("", "MGET k l m\r\n", 1000),
+        ("", "GET long\r\n", 3),
+        ("", "MGET k long k\r\n", 3),
+        ("", "HGETALL long\r\n", 1),
+        (&set("k"), "GET k\r\n", 8),
+        (&set("other"), "GET k\r\n", 1001),
+    ] {
+        let mut front = Front::of(options.clone(), view.clone());
+        front.prompt = false;
+        let fd = front.connect();
+        front.driver.at(fd).stalled = true;
+        front.say(fd, format!("{before}{}", command.repeat(1000)).as_bytes());
+        front.linger();
+        assert_eq!(asked(&front), at_a_time, "{command:?} after {} bytes", before.len());
     }
 }
 

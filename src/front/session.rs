@@ -87,6 +87,7 @@ pub(super) struct Desk {
 
 impl Desk {
     pub fn new(options: Options, view: View) -> Desk {
+        let largest = Largest::of(&view.facts.extent);
         Desk {
             secret: options.password.as_ref().map(|p| blake3::hash(p.as_bytes())),
             options,
@@ -100,7 +101,7 @@ impl Desk {
             loading: false,
             draining: false,
             memory: 0,
-            largest: Largest::default(),
+            largest,
             unsent: 0,
             plans_room: 0,
             demands_room: 0,
@@ -435,7 +436,7 @@ impl Session {
                 desk.leave_writes();
             }
             let (batch, first) = desk.gather.writes.place();
-            desk.largest.note(bytes, args);
+            desk.largest.note(bytes, op, args);
             desk.gather.writes.add(op, flags, cost, arguments);
             self.planned += 1;
             self.last_write = self.planned;

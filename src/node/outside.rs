@@ -16,6 +16,7 @@ use super::{RunError, STALL_AFTER, machine, signals};
 use crate::admin::status::{Facts as StatusFacts, PeerFacts};
 use crate::admin::{Event, EventSink, LogFormat, LogLines, Status};
 use crate::auth::Open;
+use crate::base::bounds::Bounds;
 use crate::base::ring::{Consumer, ring};
 use crate::base::{GROUP_ONE, NodeId, Number, Origin, Stamp};
 use crate::client::{Auth, ClientAgent, Core, Ports, Settings};
@@ -208,6 +209,7 @@ impl Outside {
                     longest_string: Number::new(STRING_BYTES),
                     largest_record: Number::new(STRING_BYTES),
                     memory: Number::new(STRING_BYTES),
+                    bounds: Bounds::default(),
                 },
                 loaded: Number::new(1),
                 drain: ends.drain.clone(),

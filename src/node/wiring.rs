@@ -9,7 +9,7 @@
 //! ```
 
 use super::agent::NodeAgent;
-use super::boot::Booted;
+use super::boot::{Booted, store_options};
 use super::liar::{Mouth, behind};
 use super::placement::Role;
 use super::probe::DataPlaneProbe;
@@ -119,7 +119,8 @@ pub struct Begun {
 pub fn begin(config: &Resolved, sizes: &Sizes, origin: Origin) -> Begun {
     let numbers = peer_numbers(config);
     let others = config.cluster.nodes().iter().filter(|id| *id != config.node.id);
-    let (told, store_told) = (Told::of(others), StoreTold::default());
+    let bounds = store_options(config, sizes).bounds();
+    let (told, store_told) = (Told::of(others), StoreTold { bounds, ..StoreTold::default() });
     let ending = Ending { replica: told.drained.clone(), ..Ending::default() };
     let view = client_view(config, origin, &told, &store_told, &ending);
     let (plans, planned) = ring(sizes.ring_values);
@@ -474,6 +475,7 @@ fn client_view(config: &Resolved, origin: Origin, told: &Told, store: &StoreTold
                 longest_key: store.longest_key.clone(),
                 longest_string: store.longest_string.clone(),
                 largest_record: store.largest_record.clone(),
+                bounds: store.bounds.clone(),
                 memory: store.memory.clone(),
             },
             keys: store.keys.clone(),

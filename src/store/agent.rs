@@ -5,6 +5,7 @@
 
 use super::vouch::Vouching;
 use super::{Admission, Loading, Replies, Store};
+use crate::base::bounds::Bounds;
 use crate::base::ring::{Consumer, Producer};
 use crate::base::{GROUP_ONE, Instant, Number, Origin, Slot, place};
 use crate::io::driver::Doorbell;
@@ -81,8 +82,10 @@ pub struct Told {
     pub longest_key: Number,
     /// the longest string, in bytes,
     pub longest_string: Number,
-    /// and the largest record, in logical bytes.
+    /// the largest record, in logical bytes,
     pub largest_record: Number,
+    /// and how large what is stored under a key can be (`store::Options::bounds`), where somebody asks.
+    pub bounds: Bounds,
     /// The first eight bytes of the state's digest, big endian, at `digest_slot`.
     pub digest: Number,
     /// The slot that `digest` belongs to; 0 before the first.
@@ -192,6 +195,9 @@ impl StoreAgent {
             counts: Counts::default(),
             apply: latencies(),
         };
+        if !agent.told.bounds.is_empty() {
+            agent.store.publish(agent.told.bounds.clone());
+        }
         agent.tell();
         agent
     }

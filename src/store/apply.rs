@@ -2,14 +2,16 @@
 
 use super::error::CommandError;
 use super::execute::{execute, refuse};
+use super::extents::Extent;
 use super::format::Header;
 use super::last_replies;
 use super::load::{Damage, Loaded, Loader};
 use super::saving::Saving;
 use super::sessions::{Admission, Sessions};
 use super::state::State;
-use super::table::{Extent, HashKey, Table};
+use super::table::{HashKey, Table};
 use super::warm::Commands;
+use crate::base::bounds::Bounds;
 use crate::base::canary::{self, Canary};
 use crate::base::{Digest, GroupId, Origin, Prng, Slot, Stamp, Term};
 use crate::wire::hop::SnapshotId;
@@ -29,6 +31,13 @@ pub struct Options {
     pub key: HashKey,
     /// There are 2^bits buckets.
     pub bucket_bits: u32,
+}
+
+impl Options {
+    /// Where such a store can publish how large what it holds is.
+    pub fn bounds(&self) -> Bounds {
+        Bounds::new(self.key.hasher(), self.bucket_bits)
+    }
 }
 
 /// Buckets of a store, as a power of two: 65,536 of them cost 4.5 MB when empty and hold 15 keys each at a million. A digest hashes a
@@ -98,9 +107,13 @@ impl Store {
     pub fn expiring(&self) -> usize {
         self.state.table.deadlines().len()
     }
-    /// How large what is stored has been: what bounds the length of replies.
+    /// How large what is stored is: what bounds the length of replies.
     pub fn extent(&self) -> Extent {
         self.state.table.extent()
+    }
+    /// From now on others read there how large it is, by the hash of its key (`Options::bounds`).
+    pub fn publish(&mut self, to: Bounds) {
+        self.state.table.extents().publish(to);
     }
     /// When the next key expires. An entry with this stamp or a later one makes it so.
     pub fn next_deadline(&self) -> Option<Stamp> {
@@ -242,7 +255,8 @@ impl Store {
         let Loaded { id, sessions, table } = loading.0.finish()?;
         let newer = self.applied < id.slot || canary::on(Canary::SnapshotOverNewer);
         if newer {
-            let old = std::mem::replace(&mut self.state.table, table);
+            let mut old = std::mem::replace(&mut self.state.table, table);
+            self.state.table.extents().succeed(old.extents());
             self.state.table.inherit(old);
             (self.applied, self.term, self.state.now) = (id.slot, id.term, id.stamp);
             self.sessions = sessions;

@@ -6,10 +6,12 @@
 
 use super::deadlines::Deadlines;
 use super::digesting::Digesting;
+use super::extents::{Extent, Extents, lengths};
 use super::fields::{Fields, spread};
 use super::graveyard::Graveyard;
 use super::record::Record;
 use super::saving::Saving;
+use crate::base::bounds::Bounds;
 use crate::base::{Digest, Stamp};
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
@@ -45,25 +47,6 @@ pub(super) struct Place {
     pub mark: u32,
 }
 
-/// How large what is stored has been since the table was last empty: what replies can be long by. No part of the state, for a
-/// snapshot forgets what has been removed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Extent {
-    /// The longest key, in bytes.
-    pub key: u64,
-    /// At least the longest key, value, or field's name or value, in bytes.
-    pub string: u64,
-    /// The largest record, in logical bytes.
-    pub record: u64,
-}
-
-impl Extent {
-    fn cover(&mut self, record: &Record, weight: u64) {
-        self.string = self.string.max(record.longest() as u64);
-        self.record = self.record.max(weight);
-    }
-}
-
 /// The records of a state.
 pub(super) struct Table {
     hasher: SipHasher13,
@@ -76,7 +59,7 @@ pub(super) struct Table {
     /// Invariant: sum of the records' weights.
     memory: u64,
     /// Invariant: covers all records.
-    extent: Extent,
+    extents: Extents,
     /// Invariant: the deadlines of all records that have one.
     deadlines: Deadlines,
     digesting: Digesting,
@@ -94,7 +77,7 @@ impl Table {
             buckets: empty_buckets(bits),
             len: 0,
             memory: 0,
-            extent: Extent::default(),
+            extents: Extents::new(Bounds::new(key.hasher(), bits)),
             deadlines: Deadlines::default(),
             digesting: Digesting::new(1 << bits),
             saving: None,
@@ -125,8 +108,11 @@ impl Table {
     pub fn memory(&self) -> u64 {
         self.memory
     }
+    pub fn extents(&mut self) -> &mut Extents {
+        &mut self.extents
+    }
     pub fn extent(&self) -> Extent {
-        self.extent
+        self.extents.all()
     }
     pub fn buckets(&self) -> &[Bucket] {
         &self.buckets
@@ -155,12 +141,12 @@ impl Table {
         self.touch(place);
         let bucket = &mut self.buckets[place.bucket as usize];
         let record = bucket.find_mut(spread(place.mark), |r| r.is(place.mark, key))?;
-        let (weight, deadline) = (record.weight(), record.deadline);
+        let (before, deadline) = (lengths(record), record.deadline);
         let result = change(record);
-        let changed = record.weight();
-        self.memory = self.memory - weight + changed;
-        self.extent.cover(record, changed);
+        let after = lengths(record);
+        self.memory = self.memory - before.1 + after.1;
         self.deadlines.change(place, deadline, record.deadline);
+        self.extents.change(place.bucket, before, after, bucket);
         Some(result)
     }
 
@@ -168,13 +154,14 @@ impl Table {
     pub fn insert(&mut self, place: Place, record: Record) {
         debug_assert!(self.find(place, record.key()).is_none());
         self.touch(place);
-        let weight = record.weight();
+        let lengths = lengths(&record);
         self.len += 1;
-        self.memory += weight;
-        self.extent.key = self.extent.key.max(record.key().len() as u64);
-        self.extent.cover(&record, weight);
+        self.memory += lengths.1;
+        self.extents.key(record.key().len());
         self.deadlines.change(place, Stamp::ZERO, record.deadline);
-        self.buckets[place.bucket as usize].insert_unique(spread(place.mark), record, |r| spread(r.mark()));
+        let bucket = &mut self.buckets[place.bucket as usize];
+        bucket.insert_unique(spread(place.mark), record, |r| spread(r.mark()));
+        self.extents.change(place.bucket, (0, 0), lengths, bucket);
     }
 
     /// Takes the record of `key` out; whether there was one.
@@ -205,7 +192,8 @@ impl Table {
         self.digesting.freeze(&buckets);
         self.graveyard.bury_buckets(buckets);
         self.graveyard.bury_deadlines(std::mem::take(&mut self.deadlines));
-        (self.len, self.memory, self.extent) = (0, 0, Extent::default());
+        self.extents.clear();
+        (self.len, self.memory) = (0, 0);
     }
 
     /// Drops fields that a string has replaced, in later steps.
@@ -267,9 +255,8 @@ impl Table {
         for (at, record) in records() {
             let place = self.place(record.key());
             assert_eq!((at as u32, record.mark()), (place.bucket, place.mark));
-            assert!(record.key().len() as u64 <= self.extent.key);
-            assert!(record.longest() as u64 <= self.extent.string && record.weight() <= self.extent.record);
         }
+        self.extents.check(&self.buckets);
         let mut expected: Vec<_> = records()
             .filter(|(_, r)| r.deadline != Stamp::ZERO)
             .map(|(at, r)| (r.deadline, Place { bucket: at as u32, mark: r.mark() }))
@@ -297,8 +284,10 @@ impl Table {
         if 16 < bucket.capacity() && bucket.len() < bucket.capacity() / 8 {
             bucket.shrink_to(bucket.len() * 2, |r| spread(r.mark()));
         }
+        let lengths = lengths(&record);
         self.len -= 1;
-        self.memory -= record.weight();
+        self.memory -= lengths.1;
+        self.extents.change(place.bucket, lengths, (0, 0), bucket);
         self.deadlines.change(place, record.deadline, Stamp::ZERO);
         self.graveyard.bury_record(record);
         true

@@ -1,9 +1,10 @@
 //! Replies that are long.
 
-use super::support::{OPTIONS, command, entry_after};
+use super::support::{OPTIONS, call, command, entry_after};
 use crate::base::Stamp;
+use crate::base::bounds::SMALL_MAX;
 use crate::config::limits::{BATCH_REPLIES_MAX, REPLY_BYTES_MAX};
-use crate::store::{Replies, Store};
+use crate::store::{Extent, Replies, Store};
 
 const VALUE_BYTES: usize = 1 << 20;
 
@@ -71,6 +72,40 @@ fn beyond_the_bound_of_a_batch_reads_are_to_be_asked_again_and_writes_say_that_t
     let expected =
         ["-TRYAGAIN the ", ":1\r\n", "-INDETERMINATE", "$1\r\n1\r\n", "$1\r\n1\r\n", "$1\r\n1\r\n"];
     assert_eq!(found[fitting..], expected);
+}
+
+/// What is no longer there makes no reply look long.
+#[test]
+fn the_extent_and_the_bounds_of_keys_fall_when_what_was_large_goes() {
+    let mut store = Store::new(OPTIONS);
+    let bounds = OPTIONS.bounds();
+    let mut at = 0;
+    let mut say = |store: &mut Store, words: &[Vec<u8>]| {
+        at += 1;
+        call(store, Stamp(at), 0, words);
+        store.check();
+    };
+    let of = |key: &str| bounds.of(bounds.hash(key.as_bytes()).expect("it can be hashed")).string.bytes_max();
+    let set = |key: &str, bytes: usize| vec![b"SET".to_vec(), key.as_bytes().to_vec(), vec![b'v'; bytes]];
+    say(&mut store, &set("early", 5000));
+    store.publish(bounds.clone());
+    for key in 0..1000 {
+        say(&mut store, &set(&key.to_string(), 100));
+    }
+    for goes in ["DEL long", "SET long 1", "FLUSHALL"] {
+        say(&mut store, &set("long", VALUE_BYTES));
+        assert_eq!(store.extent().string, VALUE_BYTES as u64 + 4);
+        assert!((VALUE_BYTES as u64 + 4..VALUE_BYTES as u64 * 5 / 4 + 5).contains(&of("long")));
+        let others = (0..1000).filter(|key| of(&key.to_string()) == SMALL_MAX).count();
+        assert!(950 < others, "{others}");
+        assert!((5005..=6144).contains(&of("early")), "{}", of("early"));
+        say(&mut store, &words(goes));
+        assert_eq!(of("long"), SMALL_MAX, "{goes}");
+        assert!(store.extent().string <= 6144, "{goes}");
+        if goes == "FLUSHALL" {
+            assert_eq!((of("early"), store.extent()), (SMALL_MAX, Extent::default()));
+        }
+    }
 }
 
 #[test]
