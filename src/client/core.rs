@@ -115,6 +115,10 @@ impl Pending {
         }
         self.replies.iter().find(|reply| reply.digest() == digest).map(|reply| reply.bytes().clone())
     }
+    /// Whether it was sent, and enough replies should have come.
+    fn is_silent(&self, now: Instant, settings: &Settings) -> bool {
+        self.sent.is_some() && self.due(settings) <= now
+    }
     fn due(&self, settings: &Settings) -> Instant {
         let pause = settings.retry_after * (1 << self.attempts.saturating_sub(1).min(DOUBLINGS_MAX));
         let again = self.sent.map_or(Instant::ZERO, |sent| sent.after(pause));
@@ -336,18 +340,15 @@ impl Core {
             self.counters.indeterminate += gone.len() as u64;
             self.answers.extend(gone.iter().map(|pending| failed(pending.asked, Failure::Indeterminate)));
         }
-        let settings = &self.settings;
-        let silent = |pending: &Pending| pending.sent.is_some() && pending.due(settings) <= now;
-        let slow = self.fast_reads.open.iter().filter(|(_, pending)| silent(pending)).map(|(at, _)| *at);
-        for sequence in slow.collect::<Vec<u64>>() {
+        let slow = self.fast_reads.open.iter().filter(|(_, pending)| pending.is_silent(now, &self.settings));
+        for sequence in slow.map(|(sequence, _)| *sequence).collect::<Vec<u64>>() {
             self.fall_back(now, sequence);
         }
         for lane in [&mut self.writes, &mut self.ordered_reads] {
-            for pending in lane.open.values_mut() {
-                if pending.sent.is_some() && pending.due(&self.settings) <= now {
-                    pending.sent = None;
-                }
-            }
+            // A batch takes effect only behind those before it (`wire::sequence`). Where one is lost, so are all behind it, and if each went
+            // again in its own time, those that are sent meanwhile would be lost in turn, for ever.
+            let behind = lane.open.values_mut().skip_while(|pending| !pending.is_silent(now, &self.settings));
+            behind.for_each(|pending| pending.sent = None);
         }
         self.flush(now);
     }

@@ -121,6 +121,25 @@ fn silence_makes_it_go_again_to_all_signed_and_in_the_end_the_outcome_is_unknown
 }
 
 #[test]
+fn what_stands_behind_a_lost_batch_goes_again_with_it_however_late_it_was_made() {
+    let mut core = core(Auth::Sign, false);
+    write(&mut core, Instant::ZERO, 1);
+    write(&mut core, Instant::ZERO.after(RETRY / 2), 2);
+    sent(&mut core);
+    core.timeout(Instant::ZERO.after(RETRY));
+    let again: Vec<_> = sent(&mut core).iter().map(|s| (s.2, s.0)).collect();
+    assert_eq!(again, [1, 2].map(|sequence| [1, 2, 3, 4].map(|to| (sequence, to))).concat());
+    let silent_behind = |core: &mut Core| {
+        reply(core, 1, WRITES, 1, RIGHT);
+        reply(core, 2, WRITES, 1, RIGHT);
+        assert_eq!(answers(core).len(), 1);
+        core.timeout(Instant::ZERO.after(RETRY * 3));
+        sent(core).iter().map(|s| s.2).collect::<Vec<_>>()
+    };
+    assert_eq!(silent_behind(&mut core), [2; 4]);
+}
+
+#[test]
 fn a_replica_that_asks_for_signatures_gets_them_at_once_and_from_then_on() {
     let mut core = core(Auth::Mac, false);
     write(&mut core, Instant::ZERO, 1);

@@ -2,9 +2,10 @@
 //!
 //! A command is copied once, here. Batches of a road are numbered from 1 without holes.
 //!
-//! A batch costs every node a write to its log, two messages and a few wake-ups, however small it is. So while a write batch is on its
-//! way, what comes meanwhile is gathered into the next one, which leaves when the one before is answered, when it is full, or after
-//! [`LINGER_MAX`]. A client that is alone never waits; under load batches are as large as the time that one takes makes them.
+//! A batch costs every node writes to its log, messages and wake-ups, however small it is. So while a write batch is on its way, what
+//! comes meanwhile is gathered into the next one ([`Patience`] says for how long), which leaves at the latest when those before are
+//! answered, or when it is full. A client that is alone never waits; under load batches are as large as the time that one takes makes
+//! them.
 
 use crate::base::{Body, Instant};
 use crate::resp::{Op, batch};
@@ -13,8 +14,37 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How long commands are gathered at most while a batch is on its way: a quorum that is far away must not make batches rare.
-pub(super) const LINGER_MAX: Duration = Duration::from_millis(1);
+/// How long write commands are gathered while batches are on their way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    /// So long at most: a quorum that is far away must not make batches rare.
+    pub linger: Duration,
+    /// A batch of fewer commands is small,
+    pub few: u32,
+    /// and is gathered so long at most.
+    pub linger_few: Duration,
+    /// While so many batches are not answered, the next waits for them, or to be full.
+    pub open_max: usize,
+}
+
+impl Patience {
+    /// For a group in which a batch costs a message or two to each replica.
+    pub const LEADER: Patience = Patience {
+        linger: Duration::from_millis(1),
+        few: 0,
+        linger_few: Duration::from_millis(1),
+        open_max: usize::MAX,
+    };
+    /// For a group in which each replica speaks to each other about a batch, and checks signatures: 22 ms of processors' time a batch of 20
+    /// replicas. Small batches for want of patience would be what they are busy with. More than a native client may have open would wait
+    /// in its queue, where they cannot be merged.
+    pub const ALL_TO_ALL: Patience = Patience {
+        linger: Duration::from_millis(1),
+        few: 128,
+        linger_few: Duration::from_millis(16),
+        open_max: 16,
+    };
+}
 
 /// One of the two roads to the store.
 #[derive(Debug)]
@@ -156,6 +186,7 @@ impl Mark {
 /// Both roads.
 #[derive(Debug)]
 pub(super) struct Gather {
+    patience: Patience,
     pub writes: Road,
     pub reads: Road,
     /// When the gathered writes were first found waiting; none while there are none.
@@ -163,8 +194,8 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub fn new() -> Gather {
-        Gather { writes: Road::new(), reads: Road::new(), lingering_since: None }
+    pub fn new(patience: Patience) -> Gather {
+        Gather { patience, writes: Road::new(), reads: Road::new(), lingering_since: None }
     }
     /// Moves the reads that came after `mark` behind the gathered writes. Returns how many they are.
     pub fn demote(&mut self, mark: &Mark) -> u32 {
@@ -187,9 +218,11 @@ impl Gather {
         let due = self.writes.pending.is_empty() || self.due().is_some_and(|at| at <= now);
         if due { self.leave_writes(now) } else { None }
     }
-    /// When gathered writes leave whatever happens.
+    /// When gathered writes leave although others are on their way. None while there are none, or too many on their way.
     pub fn due(&self) -> Option<Instant> {
-        self.lingering_since.map(|since| since.after(LINGER_MAX))
+        let Patience { linger, few, linger_few, open_max } = self.patience;
+        let linger = if self.writes.count < few { linger_few } else { linger };
+        self.lingering_since.filter(|_| self.writes.pending.len() < open_max).map(|since| since.after(linger))
     }
     /// Closes the write batch, if it holds anything.
     pub fn leave_writes(&mut self, now: Instant) -> Option<Demand> {
@@ -244,7 +277,7 @@ mod tests {
 
     #[test]
     fn batches_are_numbered_without_holes_and_counted_until_settled() {
-        let mut gather = Gather::new();
+        let mut gather = Gather::new(Patience::LEADER);
         assert_eq!(gather.leave_writes(Instant::ZERO), None);
         for sequence in 1..4 {
             gather.writes.add(Op::Incr, 0, cost(100, 7), key("a"));
@@ -263,7 +296,7 @@ mod tests {
 
     #[test]
     fn writes_gather_while_a_batch_is_on_its_way_but_not_for_long() {
-        let mut gather = Gather::new();
+        let mut gather = Gather::new(Patience::LEADER);
         let start = Instant(1_000_000);
         assert_eq!((gather.leave_due_writes(start), gather.due()), (None, None));
         gather.writes.add(Op::Incr, 0, cost(0, 0), key("alone"));
@@ -272,7 +305,7 @@ mod tests {
         assert_eq!(gather.leave_due_writes(start), None);
         gather.writes.add(Op::Incr, 0, cost(0, 0), key("third"));
         assert_eq!(gather.leave_due_writes(Instant(start.0 + 1)), None);
-        assert_eq!(gather.due(), Some(start.after(LINGER_MAX)));
+        assert_eq!(gather.due(), Some(start.after(Patience::LEADER.linger)));
         gather.settled(1, 0);
         let Some(Demand::Write { sequence: 2, body, .. }) = gather.leave_due_writes(Instant(start.0 + 2))
         else {
@@ -280,14 +313,44 @@ mod tests {
         };
         assert_eq!((Reader::new(body.bytes()).count(), gather.due()), (2, None));
         gather.writes.add(Op::Incr, 0, cost(0, 0), key("late"));
-        let later = start.after(LINGER_MAX);
+        let later = start.after(Patience::LEADER.linger);
         assert_eq!(gather.leave_due_writes(later), None);
-        assert!(gather.leave_due_writes(later.after(LINGER_MAX)).is_some(), "it has lingered long enough");
+        assert!(
+            gather.leave_due_writes(later.after(Patience::LEADER.linger)).is_some(),
+            "it has lingered long enough"
+        );
+    }
+
+    #[test]
+    fn where_batches_are_dear_few_commands_wait_longer_and_no_more_leave_than_may_be_open() {
+        let Patience { linger, few, linger_few, open_max } = Patience::ALL_TO_ALL;
+        let mut gather = Gather::new(Patience::ALL_TO_ALL);
+        let mut now = Instant(1);
+        let add = |gather: &mut Gather, count: u32, now: Instant| {
+            (0..count).for_each(|_| gather.writes.add(Op::Incr, 0, cost(0, 0), key("a")));
+            gather.leave_due_writes(now)
+        };
+        assert!(add(&mut gather, 1, now).is_some(), "nothing is on its way");
+        assert_eq!(add(&mut gather, few - 1, now), None);
+        assert_eq!(gather.due(), Some(now.after(linger_few)));
+        assert_eq!(gather.leave_due_writes(now.after(linger)), None, "too few");
+        assert_eq!(add(&mut gather, 1, now), None);
+        assert!(gather.leave_due_writes(now.after(linger)).is_some());
+        for _ in 2..open_max {
+            assert_eq!(add(&mut gather, 1, now), None);
+            now = now.after(linger_few);
+            assert!(gather.leave_due_writes(now).is_some());
+        }
+        assert_eq!((add(&mut gather, few, now), gather.due()), (None, None), "enough are on their way");
+        gather.settled(1, 0);
+        assert_eq!(gather.due(), Some(now.after(linger)));
+        gather.settled(open_max as u64, 0);
+        assert!(gather.leave_due_writes(now).is_some(), "nothing is on its way");
     }
 
     #[test]
     fn reads_behind_a_mark_move_behind_the_writes() {
-        let mut gather = Gather::new();
+        let mut gather = Gather::new(Patience::LEADER);
         gather.writes.add(Op::Incr, 0, cost(0, 1), key("w"));
         gather.reads.add(Op::Get, 0, cost(0, 10), key("stays"));
         let mark = gather.reads.mark();

@@ -49,6 +49,7 @@ mod verify;
 mod view;
 
 pub use bound::Extent;
+pub use gather::Patience;
 pub use reply::Reply;
 pub use take::{Take, TakePorts};
 pub use verify::Verification;
@@ -92,6 +93,8 @@ pub struct Options {
     pub stall_max: Duration,
     /// Reads go the way of writes, so that every replica answers them: no node's own word is enough.
     pub reads_in_log: bool,
+    /// How long writes are gathered into a batch.
+    pub patience: Patience,
 }
 
 impl Options {
@@ -111,6 +114,7 @@ impl Options {
             unsent_bytes_total_max: 128 << 20,
             stall_max: Duration::from_secs(30),
             reads_in_log: false,
+            patience: Patience::LEADER,
         }
     }
 }

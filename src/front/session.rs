@@ -90,9 +90,9 @@ impl Desk {
         let largest = Largest::of(&view.facts.extent);
         Desk {
             secret: options.password.as_ref().map(|p| blake3::hash(p.as_bytes())),
+            gather: Gather::new(options.patience),
             options,
             view,
-            gather: Gather::new(),
             directory: Vec::new(),
             counters: Counters::default(),
             now: Instant::ZERO,

@@ -449,6 +449,10 @@ pub(super) fn client_options(config: &Resolved) -> front::Options {
         pending_bytes_max: client.pending_bytes_max as u64,
         unsent_bytes_max: client.output_bytes_max as u64,
         reads_in_log: config.group.verify,
+        patience: match config.group.protocol {
+            ProtocolKind::Raft => front::Patience::LEADER,
+            ProtocolKind::Pbft => front::Patience::ALL_TO_ALL,
+        },
         ..front::Options::at(&client.listen)
     }
 }
