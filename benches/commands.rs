@@ -109,6 +109,7 @@ impl Front {
             cluster: 1,
             generation: 1,
             members: Vec::new(),
+            roster: None,
             memory_max: 1 << 40,
             process: 1,
             facts,

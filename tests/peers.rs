@@ -1,16 +1,19 @@
 //! The way between nodes, whole and over real sockets: receiver, opener, sealer and sender of several nodes on one thread, each node
 //! with a ring of its own. Tests wait for conditions, never for time.
 
+use crossbeam::channel::Receiver;
 use quorate::auth::{self, Open, Seal};
 use quorate::base::ring::{Consumer, Producer, ring};
 use quorate::base::{Body, GroupId, NodeId, Prng, Slot, Stamp, Term};
-use quorate::crypto::{ClusterId, Fingerprint, SecretKey};
+use quorate::crypto::{ClusterId, Fingerprint, SecretKey, VerifyingKey};
 use quorate::io::driver::Driver;
 use quorate::io::{Agent, Completion, Entropy, Uring, UringOptions};
 use quorate::net::handshake::Identity;
-use quorate::net::rx::{self, PeerAddress, Rings, Rx};
+use quorate::net::rx::{self, Following, PeerAddress, Rings, Rx};
 use quorate::net::tx::Tx;
 use quorate::wire::hop::{LinkEvent, Opened, Outgoing, PeerNumbers};
+use quorate::wire::members::{Member, Membership};
+use quorate::wire::roster::{Roll, Roster};
 use quorate::wire::{Message, raft};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -59,6 +62,8 @@ fn identity(id: u8, nodes: u8) -> Identity {
         cluster: ClusterId([9; 16]),
         fingerprint: Fingerprint([8; 32]),
         secret: secret(id),
+        other: None,
+        other_for: Default::default(),
         encrypt: false,
         peers: (1..=nodes).filter(|n| *n != id).map(|n| (NodeId(n), secret(n).public())).collect(),
     }
@@ -77,13 +82,26 @@ fn settings(listen: &str) -> rx::Settings {
 impl Node {
     /// A node that knows the others under `addresses`, the own one among them.
     fn start(identity: Identity, addresses: &[String], settings: rx::Settings) -> Node {
+        Node::following(identity, addresses, settings, None)
+    }
+    /// The same, where members come and go: who they are, and keys that it is given.
+    fn following(
+        identity: Identity,
+        addresses: &[String],
+        settings: rx::Settings,
+        members: Option<(Roster, Receiver<SecretKey>)>,
+    ) -> Node {
         let mut driver = Uring::new(UringOptions::NODE).expect("this machine has io_uring");
         let id = identity.node;
-        let numbers: BTreeMap<_, _> = identity.peers.keys().map(|p| (*p, PeerNumbers::default())).collect();
-        let peers = numbers.iter().map(|(peer, numbers)| {
-            let address = addresses[usize::from(peer.0) - 1].clone();
-            (*peer, PeerAddress { address, numbers: numbers.clone() })
-        });
+        let others = (1..=addresses.len() as u8).map(NodeId).filter(|other| *other != id);
+        let numbers: BTreeMap<_, _> = others.map(|other| (other, PeerNumbers::default())).collect();
+        let known = numbers.iter().filter(|(peer, _)| identity.peers.contains_key(peer));
+        let peers: BTreeMap<_, _> = known
+            .map(|(peer, numbers)| {
+                let address = addresses[usize::from(peer.0) - 1].clone();
+                (*peer, PeerAddress { address, numbers: numbers.clone() })
+            })
+            .collect();
         let (to_open, from_rx) = ring(16);
         let (to_seal, seal_links) = ring(64);
         let (to_tx, tx_links) = ring(64);
@@ -93,7 +111,10 @@ impl Node {
         let (sealed, frames) = ring(256);
         let rings = Rings { open: to_open, seal: to_seal, tx: to_tx, events: event };
         let entropy = Box::new(Seeded(Prng::from_seed(u64::from(id.0))));
-        let mut rx = Rx::new(settings, identity, peers.collect(), entropy, rings);
+        let mut rx = Rx::new(settings, identity, peers, entropy, rings);
+        if let Some((roster, keys)) = members {
+            rx = rx.following(Following { roster, numbers: numbers.clone(), keys, seen: 0 });
+        }
         let sealing = auth::seal::Settings {
             node: id,
             queue_bytes_max: QUEUE_BYTES_MAX,
@@ -285,6 +306,66 @@ fn a_node_that_does_not_fit_is_refused_and_both_sides_are_told_why() {
         until(&mut nodes, |nodes| nodes.iter().all(|node| node.was_refused(words)));
         assert!(nodes.iter().all(|node| node.rx.counters().links == 0));
     }
+}
+
+/// Where a group stands that has these members, each with the key of that seed.
+fn roll(epoch: u64, members: &[(u8, u8)], addresses: &[String]) -> Roll {
+    let member = |(id, key): &(u8, u8)| Member {
+        id: NodeId(*id),
+        key: secret(*key).public(),
+        signing_key: VerifyingKey([*id; 32]),
+        peer: addresses[usize::from(*id) - 1].clone(),
+        client: String::new(),
+        admin: String::new(),
+    };
+    let members = members.iter().map(member).collect();
+    let membership = Membership { epoch, faulty: 0, retired: Default::default(), members };
+    Roll { membership, base: Default::default(), boundary: None, window: 1, checkpoint_every: 1 }
+}
+
+/// Whoever is in another epoch than its peer believes what its own lists.
+#[test]
+fn links_follow_the_members_and_their_keys_although_some_are_behind() {
+    let addresses = addresses(3);
+    let first = roll(0, &[(1, 1), (2, 2)], &addresses);
+    let second = roll(1, &[(1, 1), (2, 2), (3, 3)], &addresses);
+    let third = roll(2, &[(1, 1), (2, 50), (3, 3)], &addresses);
+    let rosters = [&first, &first, &second].map(|roll| Roster::new(roll.clone()));
+    let (give, taken) = crossbeam::channel::bounded(1);
+    let mut keys = [None, Some(taken), None];
+    let mut nodes: Vec<Node> = (1..=3)
+        .map(|id: u8| {
+            let at = usize::from(id) - 1;
+            let keys = keys[at].take().unwrap_or_else(|| crossbeam::channel::bounded(1).1);
+            let nobody = Identity { peers: BTreeMap::new(), ..identity(id, 3) };
+            Node::following(nobody, &addresses, settings(&addresses[at]), Some((rosters[at].clone(), keys)))
+        })
+        .collect();
+    until(&mut nodes, |nodes| all_linked(&nodes[..2]) && nodes[2].was_refused("and met node 3"));
+    assert!(!nodes[0].is_linked(3) && !nodes[1].is_linked(3), "it is no member there");
+    rosters[..2].iter().for_each(|roster| roster.put(second.clone()));
+    until(&mut nodes, |nodes| all_linked(nodes));
+    // The second holds another key, which one peer lists already and the other does not yet.
+    give.send(secret(50)).expect("there is room");
+    rosters[0].put(third.clone());
+    until(&mut nodes, |nodes| !nodes[0].is_linked(2));
+    until(&mut nodes, |nodes| all_linked(nodes));
+    assert!(
+        nodes[0].was_refused("proved a key") && nodes[2].lost(2) == 1,
+        "the third is behind and notices nothing"
+    );
+    rosters[1].put(third.clone());
+    rosters[2].put(third);
+    until(&mut nodes, |nodes| 2 <= nodes[2].lost(2) && all_linked(nodes));
+    // Who has left is hung up on, and turned away.
+    let last = roll(3, &[(1, 1), (2, 50)], &addresses);
+    rosters[..2].iter().for_each(|roster| roster.put(last.clone()));
+    until(&mut nodes, |nodes| !nodes[2].is_linked(1) && !nodes[2].is_linked(2));
+    assert!(all_linked(&nodes[..2]));
+    nodes[0].say(2, urgent(9));
+    nodes[0].say(3, urgent(9));
+    until(&mut nodes, |nodes| nodes[1].terms(1).last() == Some(&9));
+    assert_eq!((nodes[2].terms(1), nodes[0].seal.counters().unlinked), (vec![], 1));
 }
 
 #[test]

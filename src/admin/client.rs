@@ -90,17 +90,22 @@ impl Client {
 
     /// `GET path`: its reply, if that is a success.
     pub fn get(&self, path: &str) -> Result<Reply, ClientError> {
-        self.accept(self.exchange("GET", path)?)
+        self.accept(self.exchange("GET", path, &[])?)
     }
 
     /// `GET path`, whatever the status: `/readyz` says why with 503.
     pub fn look(&self, path: &str) -> Result<Reply, ClientError> {
-        self.exchange("GET", path)
+        self.exchange("GET", path, &[])
     }
 
     /// `POST path` with the token. When the answer is lost, it may have been done.
     pub fn post(&self, path: &str) -> Result<Reply, ClientError> {
-        let reply = self.exchange("POST", path).map_err(|error| match error {
+        self.post_body(path, &[])
+    }
+
+    /// `POST path` with the token and that body. When the answer is lost, it may have been done.
+    pub fn post_body(&self, path: &str, body: &[u8]) -> Result<Reply, ClientError> {
+        let reply = self.exchange("POST", path, body).map_err(|error| match error {
             ClientError::Broken { address, error } => ClientError::Unknown { address, error },
             other => other,
         });
@@ -115,7 +120,7 @@ impl Client {
         Err(ClientError::Refused { address: self.address.clone(), status: reply.status, body })
     }
 
-    fn exchange(&self, method: &str, path: &str) -> Result<Reply, ClientError> {
+    fn exchange(&self, method: &str, path: &str, body: &[u8]) -> Result<Reply, ClientError> {
         let broken = |error| ClientError::Broken { address: self.address.clone(), error };
         let mut stream = self.connect()?;
         let bearer = match &self.token {
@@ -123,10 +128,11 @@ impl Client {
             _ => String::new(),
         };
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n{bearer}\r\n",
-            self.address
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n{bearer}\r\n",
+            self.address,
+            body.len()
         );
-        stream.write_all(head.as_bytes()).map_err(broken)?;
+        stream.write_all(&[head.as_bytes(), body].concat()).map_err(broken)?;
         let mut bytes = Vec::new();
         (&mut stream).take(RESPONSE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(broken)?;
         if bytes.is_empty() {

@@ -38,6 +38,8 @@ pub struct Request {
     pub bearer: Option<String>,
     /// How many bytes follow the head.
     pub body_bytes: usize,
+    /// They, once they have come.
+    pub body: Vec<u8>,
     /// Whether the client wants to go on with this connection.
     pub keep_alive: bool,
 }
@@ -108,7 +110,8 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Malformed> {
     }
     let keep_alive = if minor == 1 { !fields.close } else { fields.keep_alive && !fields.close };
     let body_bytes = fields.length.unwrap_or(0);
-    let request = Request { method, path, query, bearer: fields.bearer, body_bytes, keep_alive };
+    let request =
+        Request { method, path, query, bearer: fields.bearer, body_bytes, body: Vec::new(), keep_alive };
     Ok(Some((request, end + 4)))
 }
 

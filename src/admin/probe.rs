@@ -2,9 +2,11 @@
 
 use super::bell::Give;
 use crate::base::NodeId;
+use crate::crypto::{PublicKey, VerifyingKey};
+use crate::wire::Batch;
 
 /// A question, or a request, to the data plane.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Ask {
     /// Does a linearizable read that starts now come to an answer?
     LinearizableRead,
@@ -13,6 +15,18 @@ pub enum Ask {
         /// The wished successor.
         to: Option<NodeId>,
     },
+    /// Have an operator's amendment ordered.
+    Amend {
+        /// Its batch, signed.
+        batch: Batch,
+    },
+}
+
+/// Makes this node's next pair of keys.
+pub trait KeyMaker: Send + Sync {
+    /// The public halves of a pair that is on this node's disk and held by its data plane; the same one until it is in force. Writes a
+    /// file.
+    fn next(&self) -> Result<(PublicKey, VerifyingKey), String>;
 }
 
 /// What came of it: a sentence for the operator either way.

@@ -2,11 +2,14 @@
 
 use super::bell::once;
 use super::http::{Method, Request, Response};
-use super::probe::{Answer, Ask, Probe};
+use super::members;
+use super::probe::{Answer, Ask, KeyMaker, Probe};
 use super::status::{Convicted, Facts, Status};
 use super::token::Token;
 use crate::base::NodeId;
+use crate::base::hex::to_hex;
 use crate::meter::{Board, Figures, Metered};
+use crate::wire::roster::Roster;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -21,6 +24,10 @@ pub struct Context {
     pub board: Arc<Board>,
     /// The way to the data plane.
     pub probe: Arc<dyn Probe>,
+    /// Who is in the group.
+    pub roster: Roster,
+    /// Makes this node's next keys.
+    pub keys: Arc<dyn KeyMaker>,
     /// What a request that changes something must show; without one, none may.
     pub token: Option<Token>,
     /// Commits that the store may lag behind and still be called ready.
@@ -38,7 +45,10 @@ GET  /livez                 do the event loops turn
 GET  /readyz                can clients be served (?verbose: each check)
 GET  /statusz               where this node stands
 GET  /evidence              proof that replicas lie, whole
+GET  /members               who is in the group, and since which slot
 POST /leader/transfer?to=N  hand leadership over (bearer token)
+POST /members               an operator's amendment (bearer token)
+POST /keys/next             make this node's next keys (bearer token)
 ";
 
 /// Answers a request.
@@ -52,15 +62,25 @@ pub async fn answer(context: &Context, request: &Request) -> Response {
         ("/readyz", false) => ready(context, request.parameter("verbose").is_some()).await,
         ("/statusz", false) => Response::json(200, &standing(&context.status)),
         ("/evidence", false) => Response::json(200, &evidence(&context.status)),
-        ("/leader/transfer", true) => match allowed(context, request) {
-            Ok(()) => transfer(context, request).await,
+        ("/members", false) => members::show(context),
+        ("/leader/transfer" | "/members" | "/keys/next", true) => match allowed(context, request) {
+            Ok(()) => change(context, request).await,
             Err(refusal) => refusal,
         },
-        ("/leader/transfer", false) => Response::text(405, "use POST\n"),
+        ("/leader/transfer" | "/keys/next", false) => Response::text(405, "use POST\n"),
         ("/" | "/metrics" | "/metrics.json" | "/livez" | "/readyz" | "/statusz" | "/evidence", true) => {
             Response::text(405, "use GET\n")
         }
         _ => Response::text(404, format!("there is no such path; these are:\n{INDEX}")),
+    }
+}
+
+/// What changes something. Whoever asks may.
+async fn change(context: &Context, request: &Request) -> Response {
+    match request.path.as_str() {
+        "/members" => members::amend(context, request).await,
+        "/keys/next" => members::make_keys(context),
+        _ => transfer(context, request).await,
     }
 }
 
@@ -135,7 +155,7 @@ fn disk(facts: &Facts) -> Check {
 }
 
 /// Asks the data plane and waits a bounded time.
-async fn ask(context: &Context, ask: Ask) -> Answer {
+pub(super) async fn ask(context: &Context, ask: Ask) -> Answer {
     let (give, take) = once();
     context.probe.ask(ask, give);
     match glommio::timer::timeout(context.probe_wait, async move { Ok(take.await) }).await {
@@ -157,17 +177,8 @@ fn standing(status: &Status) -> Value {
 
 /// What `quorate ctl evidence` reads: each proof as hexadecimal digits, so that it can be kept and checked elsewhere.
 fn evidence(status: &Status) -> Value {
-    let one = |(convicted, proof): (Convicted, Bytes)| json!({ "node": convicted.node, "kind": convicted.kind, "proof": hex(&proof) });
+    let one = |(convicted, proof): (Convicted, Bytes)| json!({ "node": convicted.node, "kind": convicted.kind, "proof": to_hex(&proof) });
     json!({ "node": status.facts().node, "evidence": status.proofs().into_iter().map(one).collect::<Vec<_>>() })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // A string takes everything.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 fn allowed(context: &Context, request: &Request) -> Result<(), Response> {

@@ -146,7 +146,7 @@ async fn converse(
 
 /// What came of waiting for a request.
 enum Taken {
-    /// It is whole; its body was read and is not kept, for no route has use for one.
+    /// It is whole, with its body.
     Request(Request),
     /// The client is done.
     End,
@@ -176,14 +176,14 @@ async fn read_whole(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<T
     loop {
         match http::parse(bytes) {
             Err(why) => return Ok(Taken::Malformed(why)),
-            Ok(Some((request, head_bytes))) => {
+            Ok(Some((mut request, head_bytes))) => {
                 let whole = head_bytes + request.body_bytes;
                 while bytes.len() < whole {
                     if read_more(stream, bytes).await? == 0 {
                         return Ok(Taken::End);
                     }
                 }
-                bytes.drain(..whole);
+                request.body = bytes.drain(..whole).skip(head_bytes).collect();
                 return Ok(Taken::Request(request));
             }
             Ok(None) => {

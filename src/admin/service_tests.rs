@@ -8,9 +8,13 @@ use super::server::Limits;
 use super::service::{Service, ServiceError, ServiceOptions};
 use super::status::{Facts, Status};
 use super::testing::Scratch;
-use super::{Answer, Ask, EventSink, Probe, Token};
-use crate::base::NodeId;
+use super::{Answer, Ask, EventSink, KeyMaker, Probe, Token};
+use crate::base::{Digest, GROUP_ONE, NodeId, Slot};
+use crate::crypto::{ClusterId, PublicKey, SigningKey, VerifyingKey};
 use crate::meter::{Board, Figures, Report};
+use crate::wire::members::{Amendment, Member, Membership, Signed};
+use crate::wire::pbft::Vote;
+use crate::wire::roster::{Roll, Roster};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -63,6 +67,25 @@ fn facts() -> Facts {
     }
 }
 
+fn membership() -> Membership {
+    let (key, signing_key) = (PublicKey([4; 32]), VerifyingKey([5; 32]));
+    let (peer, client, admin) = ("h:1".into(), "h:2".into(), "h:3".into());
+    let members = vec![Member { id: NodeId(2), key, signing_key, peer, client, admin }];
+    Membership { epoch: 6, faulty: 0, retired: [NodeId(9)].into_iter().collect(), members }
+}
+
+fn roster() -> Roster {
+    let base = Vote { slot: Slot(512), digest: Digest([3; 32]) };
+    Roster::new(Roll { membership: membership(), base, boundary: None, window: 8, checkpoint_every: 4 })
+}
+
+struct Maker;
+impl KeyMaker for Maker {
+    fn next(&self) -> Result<(PublicKey, VerifyingKey), String> {
+        Ok((PublicKey([1; 32]), VerifyingKey([2; 32])))
+    }
+}
+
 fn house(limits: Limits) -> House {
     let scratch = Scratch::new("service");
     let path = scratch.path().join("token");
@@ -75,6 +98,8 @@ fn house(limits: Limits) -> House {
         status: status.clone(),
         board: board.clone(),
         probe: oracle.clone(),
+        roster: roster(),
+        keys: Arc::new(Maker),
         token: Some(Token::read(&path).unwrap()),
         applied_lag_max: 10,
         probe_wait: Duration::from_millis(50),
@@ -275,6 +300,33 @@ fn a_slow_client_is_sent_away_and_a_crowd_is_turned_away() {
 }
 
 #[test]
+fn members_are_shown_and_changed_by_whoever_has_the_token_and_an_amendment() {
+    let house = house(Limits::default());
+    let shown: serde_json::Value =
+        serde_json::from_str(&house.client(false).get("/members").unwrap().body).unwrap();
+    assert_eq!((&shown["epoch"], &shown["base_slot"]), (&serde_json::json!(6), &serde_json::json!(512)));
+    assert_eq!((&shown["members"][0]["admin"], &shown["retired"][0]), (&"h:3".into(), &serde_json::json!(9)));
+    let bytes = crate::base::hex::from_hex(shown["membership"].as_str().unwrap()).unwrap();
+    assert_eq!(Membership::take(&mut &bytes[..]), Some(membership()));
+    let next = Membership { epoch: 7, ..membership() };
+    let amendment =
+        Amendment { cluster: ClusterId::default(), window: 8, checkpoint_every: 4, membership: next };
+    let signed = Signed::new(&amendment, 1, GROUP_ONE, &SigningKey::from_entropy([1; 32])).bytes();
+    for (path, body) in [("/members", &signed[..]), ("/keys/next", &[])] {
+        let refused = house.client(false).post_body(path, body).unwrap_err();
+        assert!(matches!(refused, ClientError::Refused { status: 401, .. }), "{refused}");
+    }
+    let cut = house.client(true).post_body("/members", &signed[1..]).unwrap_err();
+    assert!(matches!(cut, ClientError::Refused { status: 400, .. }), "{cut}");
+    assert_eq!(house.client(true).post_body("/members", &signed).unwrap().status, 202);
+    let batch = Signed::decode(&signed).unwrap();
+    assert_eq!(*house.oracle.asked.lock().unwrap(), [Ask::Amend { batch }]);
+    let keys = house.client(true).post("/keys/next").unwrap().body;
+    assert!(keys.contains(&"01".repeat(32)) && keys.contains(&"02".repeat(32)), "{keys}");
+    house.service.stop();
+}
+
+#[test]
 fn an_address_in_use_is_told() {
     let house = house(Limits::default());
     let address = house.service.address();
@@ -282,6 +334,8 @@ fn an_address_in_use_is_told() {
         status: house.status.clone(),
         board: house.board.clone(),
         probe: house.oracle.clone(),
+        roster: roster(),
+        keys: Arc::new(Maker),
         token: None,
         applied_lag_max: 10,
         probe_wait: Duration::from_millis(50),

@@ -42,9 +42,11 @@ pub struct Seal {
     outgoing: [Consumer<Outgoing>; 2],
     links: Consumer<SealLink>,
     out: Producer<SealedFrame>,
-    /// The members.
+    /// What flows back, for everybody to whom there may ever be a link.
+    numbers: BTreeMap<NodeId, PeerNumbers>,
+    /// To whom there is a link, or was.
     peers: Vec<Peer>,
-    /// Where a member stands in `peers`, by its id.
+    /// Where somebody stands in `peers`, by the id.
     places: [Option<u8>; PEERS_MAX],
     /// Something waits for room, so the next turn has work although nothing may have come.
     unfinished: bool,
@@ -95,14 +97,9 @@ impl Seal {
         out: Producer<SealedFrame>,
         numbers: BTreeMap<NodeId, PeerNumbers>,
     ) -> Seal {
-        let mut places = [None; PEERS_MAX];
-        for (place, peer) in numbers.keys().enumerate() {
-            places[usize::from(peer.0)] = Some(place as u8);
-        }
-        let peer = |(id, numbers)| Peer { id, numbers, link: None, sealed_bytes: 0, dropping: false };
-        let peers = numbers.into_iter().map(peer).collect();
+        let (places, peers) = ([None; PEERS_MAX], Vec::new());
         let (unfinished, counters) = (false, Counters::default());
-        Seal { settings, outgoing, links, out, peers, places, unfinished, due: None, counters }
+        Seal { settings, outgoing, links, out, numbers, peers, places, unfinished, due: None, counters }
     }
     /// What has been done so far.
     pub fn counters(&self) -> Counters {
@@ -129,8 +126,8 @@ impl Seal {
         while let Some(change) = self.links.pop() {
             done += 1;
             let (SealLink::Up { peer, .. } | SealLink::Down { peer, .. }) = &change;
-            let Some(place) = self.places[usize::from(peer.0)] else { continue };
-            let peer = &mut self.peers[usize::from(place)];
+            let Some(place) = self.place_of(*peer) else { continue };
+            let peer = &mut self.peers[place];
             match change {
                 SealLink::Up { link, keys, .. } => {
                     let sealer = Sealer::new(self.settings.node, keys);
@@ -147,8 +144,23 @@ impl Seal {
         done
     }
 
+    /// Where a peer stands: members come while this node runs.
+    fn place_of(&mut self, id: NodeId) -> Option<usize> {
+        if let Some(place) = self.places[usize::from(id.0)] {
+            return Some(place.into());
+        }
+        let numbers = self.numbers.get(&id)?.clone();
+        let place = self.peers.len();
+        self.places[usize::from(id.0)] = Some(place as u8);
+        self.peers.push(Peer { id, numbers, link: None, sealed_bytes: 0, dropping: false });
+        Some(place)
+    }
+
     fn take(&mut self, now: Instant, outgoing: &Outgoing) {
-        let place = self.places[usize::from(outgoing.to.0)].expect("messages are for members");
+        let Some(place) = self.places[usize::from(outgoing.to.0)] else {
+            self.counters.unlinked += 1;
+            return;
+        };
         let peer = &mut self.peers[usize::from(place)];
         let mut lane = Lane::of(&outgoing.message);
         let waiting = peer.waiting_bytes();

@@ -5,6 +5,8 @@
 pub mod body;
 pub mod bounds;
 pub mod canary;
+pub mod hex;
+pub mod latest;
 pub mod number;
 pub mod place;
 pub mod prng;
@@ -13,6 +15,7 @@ pub mod set;
 pub mod time;
 
 pub use body::{Body, Digest};
+pub use latest::Latest;
 pub use number::Number;
 pub use prng::Prng;
 pub use set::NodeSet;

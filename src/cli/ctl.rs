@@ -2,6 +2,7 @@
 
 use super::evidence::{self, EvidenceArgs};
 use super::exit::{Exit, Failure};
+use super::members::{self, KeysAsk, MembersAsk};
 use super::output::{Output, columns};
 use super::settings::file_and_environment;
 use crate::admin::client::{Client, ClientError};
@@ -30,8 +31,16 @@ pub struct CtlArgs {
 enum Ask {
     /// Where each node stands; exit 5 when no majority of those asked agrees on a leader
     Status,
-    /// Who is in the cluster, and whose links are up
-    Members,
+    /// Who is in the cluster, and whose links are up; or change who is, in a pbft group
+    Members {
+        #[command(subcommand)]
+        what: Option<MembersAsk>,
+    },
+    /// Change the keys of a pbft group's nodes
+    Keys {
+        #[command(subcommand)]
+        what: KeysAsk,
+    },
     /// Proof that replicas of a PBFT group lie
     Evidence(EvidenceArgs),
     /// Who leads
@@ -75,7 +84,16 @@ pub fn run(args: &CtlArgs, output: Output) -> Result<(), Failure> {
     match &args.what {
         Ask::Evidence(what) => evidence::run(what, &nodes.addresses, PATIENCE, nodes.config.as_ref(), output),
         Ask::Status => status(&nodes.ask(), output),
-        Ask::Members => members(&nodes.any()?, output),
+        Ask::Members { what: None | Some(MembersAsk::List) } => {
+            let (address, facts) = nodes.any()?;
+            members(&facts, &Client::new(&address, PATIENCE, None).get("/members")?.body, output)
+        }
+        Ask::Members { what: Some(what) } => {
+            members::change(what, &nodes.addresses, nodes.config.as_ref(), args.config.as_deref(), output)
+        }
+        Ask::Keys { what } => {
+            members::rotate(what, &nodes.addresses, nodes.config.as_ref(), args.config.as_deref(), output)
+        }
         Ask::Leader { change: None } => leader(&nodes.ask(), output),
         Ask::Leader { change: Some(LeaderAsk::Transfer { to, token_file }) } => {
             transfer(&nodes, *to, token_file.as_ref().or(nodes.token_file.as_ref()), output)
@@ -116,11 +134,11 @@ impl Nodes {
     }
 
     /// The first that answers.
-    fn any(&self) -> Result<Facts, Failure> {
+    fn any(&self) -> Result<(String, Facts), Failure> {
         let mut last = None;
         for address in &self.addresses {
             match Client::new(address, PATIENCE, None).status() {
-                Ok(facts) => return Ok(facts),
+                Ok(facts) => return Ok((address.clone(), facts)),
                 Err(error) => last = Some(error),
             }
         }
@@ -129,7 +147,7 @@ impl Nodes {
 }
 
 /// A node's configuration as its `start` sees it, but for what only a node that serves clients needs.
-fn read(path: &Path) -> Result<Resolved, Failure> {
+pub(super) fn read(path: &Path) -> Result<Resolved, Failure> {
     let mut layers = file_and_environment(path)?;
     layers.add_flag("ctl", "client.insecure", "true")?;
     Ok(layers.resolve()?)
@@ -213,21 +231,38 @@ fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-fn members(facts: &Facts, output: Output) -> Result<(), Failure> {
-    let state = |up: bool, why: &Option<String>| match (up, why) {
-        (true, _) => "up".to_owned(),
-        (false, Some(why)) => format!("down: {why}"),
-        (false, None) => "down".to_owned(),
+fn members(facts: &Facts, answer: &str, output: Output) -> Result<(), Failure> {
+    let answer: Value = serde_json::from_str(answer).unwrap_or_default();
+    let link = |node: u8| match facts.peers.iter().find(|peer| peer.node == node) {
+        _ if node == facts.node => "up (the node that was asked)".to_owned(),
+        Some(peer) if peer.up => "up".to_owned(),
+        Some(peer) => peer.why.as_ref().map_or("down".to_owned(), |why| format!("down: {why}")),
+        None => "down".to_owned(),
     };
+    let row = |member: &Value| {
+        let text = |name: &str| member[name].as_str().unwrap_or_default().to_owned();
+        let id = member["id"].as_u64().unwrap_or_default();
+        vec![id.to_string(), text("peer"), text("client"), text("admin"), link(id as u8)]
+    };
+    let of_group = ["epoch", "f", "members", "retired", "boundary", "base_slot"];
     output.print(
         || {
-            let own = vec![facts.node.to_string(), "(the node that was asked)".into(), "up".into()];
-            let peers =
-                facts.peers.iter().map(|p| vec![p.node.to_string(), p.address.clone(), state(p.up, &p.why)]);
-            let head = ["NODE", "PEER ADDRESS", "LINK"].map(String::from).to_vec();
-            columns(&[head, own].into_iter().chain(peers).collect::<Vec<_>>())
+            let head = ["NODE", "PEERS", "CLIENTS", "SERVICE PLANE", "LINK"].map(String::from).to_vec();
+            let rows = answer["members"].as_array().into_iter().flatten().map(row);
+            let mut text = columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>());
+            if facts.protocol == "pbft" {
+                text += &format!("epoch {}, in which {} may lie\n", answer["epoch"], answer["f"]);
+            }
+            if let Some(boundary) = answer["boundary"].as_u64() {
+                text += &format!("an amendment is under way: other members from slot {boundary} on\n");
+            }
+            text
         },
-        || json!({"cluster": facts.cluster, "asked": facts.node, "peers": facts.peers}),
+        || {
+            let mut all = json!({"cluster": facts.cluster, "asked": facts.node, "peers": facts.peers});
+            of_group.iter().for_each(|name| all[*name] = answer[*name].clone());
+            all
+        },
     );
     Ok(())
 }

@@ -83,6 +83,8 @@ fn layout(args: &DemoArgs, dir: PathBuf) -> Result<Layout, Failure> {
         protocol: args.protocol.clone().unwrap_or_else(|| "raft".into()),
         faulty: args.faulty,
         clients: 0,
+        join: None,
+        id: None,
         segment_bytes: "4MiB".into(),
     };
     match wanted.dir.join("node-1.toml").exists() {

@@ -42,6 +42,12 @@ pub struct InitArgs {
     /// Native clients that a pbft group lets in: each gets an id from 64 on and a key file
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub clients: usize,
+    /// Make the files of one more node for a running pbft group: the configuration of any of its nodes
+    #[arg(long, value_name = "FILE", requires = "id")]
+    pub join: Option<PathBuf>,
+    /// With --join: the newcomer's number, never used before in its group
+    #[arg(long, value_name = "N", requires = "join")]
+    pub id: Option<u8>,
     /// Size of a log segment
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     pub segment_bytes: String,
@@ -90,6 +96,9 @@ pub struct NodeLayout {
 
 /// Runs the command.
 pub fn run(args: &InitArgs, output: Output) -> Result<(), Failure> {
+    if let Some(of) = &args.join {
+        return super::join::run(args, of, output);
+    }
     let layout = create(args)?;
     output.print(|| layout.to_text(), || layout.to_json());
     Ok(())
@@ -325,15 +334,7 @@ impl Plan {
             text += &format!("operator = \"{}\"\n", operator.public());
         }
         for (member, key) in self.layout.nodes.iter().zip(&self.keys) {
-            text += &format!(
-                "\n[[cluster.members]]\nid = {}\npeer = \"{}\"\nclient = \"{}\"\nadmin = \"{}\"\nkey = \"{}\"\nsigning_key = \"{}\"\n",
-                member.id,
-                member.peer,
-                member.client,
-                member.admin,
-                key.public(),
-                key.signing().public()
-            );
+            text += &member_toml("members", &member.as_member(key));
         }
         for (client, key) in self.layout.clients.iter().zip(&self.client_keys) {
             text += &format!(
@@ -363,7 +364,7 @@ impl ClientLayout {
 }
 
 impl NodeLayout {
-    fn new(dir: &Path, id: u8, args: &InitArgs) -> NodeLayout {
+    pub(super) fn new(dir: &Path, id: u8, args: &InitArgs) -> NodeLayout {
         let host = args.hosts.get(usize::from(id) - 1).map_or("127.0.0.1", String::as_str);
         let address = |offset: u16| format!("{host}:{}", args.base_port + offset + u16::from(id));
         NodeLayout {
@@ -374,12 +375,27 @@ impl NodeLayout {
             admin: address(200),
         }
     }
-    fn key_file(&self) -> PathBuf {
+    /// As all configurations list it.
+    fn as_member(&self, key: &SecretKey) -> config::Member {
+        let (id, peer, client) = (self.id, self.peer.clone(), self.client.clone());
+        let (admin, signing_key) = (Some(self.admin.clone()), Some(key.signing().public()));
+        config::Member { id, peer, client, admin, key: key.public(), signing_key }
+    }
+    pub(super) fn key_file(&self) -> PathBuf {
         self.config.with_extension("key")
     }
-    fn data_dir(&self) -> PathBuf {
+    pub(super) fn data_dir(&self) -> PathBuf {
         self.config.with_extension("")
     }
+}
+
+/// A member as a configuration lists it.
+pub(super) fn member_toml(array: &str, member: &config::Member) -> String {
+    let config::Member { id, peer, client, admin, key, signing_key } = member;
+    let mut text = format!("\n[[cluster.{array}]]\nid = {id}\npeer = \"{peer}\"\nclient = \"{client}\"\n");
+    text += &admin.iter().map(|admin| format!("admin = \"{admin}\"\n")).collect::<String>();
+    text += &format!("key = \"{key}\"\n");
+    text + &signing_key.iter().map(|key| format!("signing_key = \"{key}\"\n")).collect::<String>()
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -387,7 +403,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// A file that was not there, on stable storage.
-fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+pub(super) fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
         file.write_all(text.as_bytes())?;
@@ -397,7 +413,7 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
 }
 
 /// A directory that only its owner reads.
-fn make_dir(path: &Path) -> Result<(), Failure> {
+pub(super) fn make_dir(path: &Path) -> Result<(), Failure> {
     let make = || fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     make().map_err(|e| Failure::io(path, "make it", &e))
 }
@@ -416,7 +432,18 @@ mod tests {
     fn args(dir: &Path, nodes: usize, hosts: &[&str]) -> InitArgs {
         let hosts = hosts.iter().map(|h| h.to_string()).collect();
         let (dir, protocol, segment_bytes) = (dir.to_owned(), "raft".into(), "4MiB".into());
-        InitArgs { dir, nodes, base_port: 7000, hosts, protocol, faulty: None, clients: 0, segment_bytes }
+        InitArgs {
+            dir,
+            nodes,
+            base_port: 7000,
+            hosts,
+            protocol,
+            faulty: None,
+            clients: 0,
+            join: None,
+            id: None,
+            segment_bytes,
+        }
     }
 
     #[test]

@@ -253,6 +253,8 @@ mod tests {
             protocol,
             faulty: None,
             clients: 0,
+            join: None,
+            id: None,
             segment_bytes,
         })
         .unwrap();

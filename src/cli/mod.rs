@@ -14,6 +14,8 @@ pub mod evidence;
 pub mod exit;
 pub mod init;
 pub mod inspect;
+pub mod join;
+pub mod members;
 pub mod output;
 pub mod panic;
 pub mod proxy;

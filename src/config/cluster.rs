@@ -43,16 +43,18 @@ pub struct Cluster {
     pub members: Vec<Member>,
     /// Rising by id, without duplicates.
     pub clients: Vec<NativeClient>,
+    /// This node itself, where it came later.
+    pub joined: Option<Member>,
     /// The public half of the key that changes members and keys; without one they stay as they are.
     pub operator: Option<VerifyingKey>,
 }
 
 impl Cluster {
-    /// The member of that name.
+    /// The first member of that name, or this node where it came later.
     pub fn member(&self, id: NodeId) -> Option<&Member> {
-        self.members.iter().find(|m| m.id == id)
+        self.members.iter().chain(&self.joined).find(|m| m.id == id)
     }
-    /// The ids of all members.
+    /// The ids of all first members.
     pub fn nodes(&self) -> NodeSet {
         self.members.iter().map(|m| m.id).collect()
     }

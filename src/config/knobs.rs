@@ -89,6 +89,9 @@ pub const MEMBERS_KEY: &str = "cluster.members";
 /// The keys of one member.
 pub const MEMBER_KEYS: &[&str] = &["id", "peer", "client", "admin", "key", "signing_key"];
 
+/// The array of tables that names this node itself where it came later; as those of members.
+pub const JOINED_KEY: &str = "cluster.joined";
+
 /// The array of tables that names the native clients.
 pub const CLIENTS_KEY: &str = "cluster.clients";
 /// The keys of one client.
@@ -115,6 +118,12 @@ pub const KNOBS: &[Knob] = &[
         Path,
         Derived("`key` in node.dir"),
         "The node's private key, 64 hexadecimal digits, mode 0600.",
+    ),
+    knob(
+        "node.charter_file",
+        Path,
+        Derived("`charter` in node.dir"),
+        "Of a node that came later: which epoch it came in with, and who is in it. `quorate ctl members` writes it.",
     ),
     knob(
         "client.listen",
@@ -400,7 +409,7 @@ pub fn find(key: &str) -> Option<&'static Knob> {
 
 /// A key that looks like this one, if any does: for "did you mean".
 pub fn nearest(key: &str) -> Option<&'static str> {
-    let keys = KNOBS.iter().map(|k| k.key).chain([MEMBERS_KEY, CLIENTS_KEY]);
+    let keys = KNOBS.iter().map(|k| k.key).chain([MEMBERS_KEY, JOINED_KEY, CLIENTS_KEY]);
     keys.map(|k| (similarity(key, k), k))
         .filter(|(s, _)| 0.75 <= *s)
         .max_by(|a, b| a.0.total_cmp(&b.0))

@@ -37,6 +37,8 @@ pub struct Layers {
     pub settings: BTreeMap<&'static str, Setting>,
     /// `[[cluster.members]]`, in the order of the file.
     pub members: Vec<WrittenMember>,
+    /// `[[cluster.joined]]`.
+    pub joined: Vec<WrittenMember>,
     /// `[[cluster.clients]]`, in the order of the file.
     pub clients: Vec<WrittenMember>,
     /// Relative paths start here.
@@ -128,6 +130,10 @@ impl Layers {
     ) -> Result<(), ConfigError> {
         if key == knobs::MEMBERS_KEY {
             self.members = source.tables(knobs::MEMBERS_KEY, knobs::MEMBER_KEYS, value)?;
+            return Ok(());
+        }
+        if key == knobs::JOINED_KEY {
+            self.joined = source.tables(knobs::JOINED_KEY, knobs::MEMBER_KEYS, value)?;
             return Ok(());
         }
         if key == knobs::CLIENTS_KEY {

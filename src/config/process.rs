@@ -52,6 +52,8 @@ pub struct Node {
     pub dir: PathBuf,
     /// The static private key, 64 hexadecimal digits, mode 0600.
     pub key_file: PathBuf,
+    /// Of a node that came later: what it begins with.
+    pub charter_file: PathBuf,
 }
 
 /// `[client]`: the port for Redis clients.

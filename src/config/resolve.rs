@@ -94,7 +94,7 @@ impl Layers {
         if self.word("group.protocol")? != ProtocolKind::Pbft.name() {
             return Ok(ProtocolKind::Raft);
         }
-        match cluster.members.iter().find(|member| member.signing_key.is_none()) {
+        match cluster.members.iter().chain(&cluster.joined).find(|member| member.signing_key.is_none()) {
             None => Ok(ProtocolKind::Pbft),
             Some(member) => Err(ConfigError::Missing {
                 key: format!("cluster.members.signing_key of member {}", member.id),
@@ -115,7 +115,8 @@ impl Layers {
         }
         let dir = self.path("node.dir")?.ok_or_else(|| self.missing("node.dir"))?;
         let key_file = self.path("node.key_file")?.unwrap_or_else(|| dir.join("key"));
-        Ok(Node { id, dir, key_file })
+        let charter_file = self.path("node.charter_file")?.unwrap_or_else(|| dir.join("charter"));
+        Ok(Node { id, dir, key_file, charter_file })
     }
 
     fn client(&self, own: &Member) -> Result<Client, ConfigError> {
@@ -290,8 +291,25 @@ impl Layers {
         }
         members.sort_by_key(|m| m.id);
         let clients = self.native_clients(&members)?;
-        let operator = self.operator()?;
-        Ok(Cluster { id, members, clients, operator })
+        let (joined, operator) = (self.joined(&members)?, self.operator()?);
+        Ok(Cluster { id, members, clients, joined, operator })
+    }
+
+    /// This node, where it is none of the first members.
+    fn joined(&self, members: &[Member]) -> Result<Option<Member>, ConfigError> {
+        let Some(written) = self.joined.first() else { return Ok(None) };
+        let member = written.resolve()?;
+        members.iter().try_for_each(|other| written.differs_from(&member, other))?;
+        let bad = |name: &str, limit: &str, cure: &str| {
+            Err(bad_of(knobs::JOINED_KEY, name, &written.keys[name], limit, cure))
+        };
+        match self.text("node.id") {
+            _ if 1 < self.joined.len() => {
+                bad("id", "only the node itself stands there", "leave the others out: the charter names them")
+            }
+            Some(own) if own == member.id.to_string() => Ok(Some(member)),
+            _ => bad("id", "it is the node itself that came later", "write the number of node.id"),
+        }
     }
 
     fn operator(&self) -> Result<Option<VerifyingKey>, ConfigError> {

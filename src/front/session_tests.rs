@@ -5,6 +5,8 @@ use crate::base::{NodeId, Prng};
 use crate::front::view::{Facts, Member};
 use crate::resp::batch::Reader;
 use crate::wire::hop::FollowerNumbers;
+use crate::wire::members::Membership;
+use crate::wire::roster::{Roll, Roster};
 
 /// A node of three, the leader, with everything it needs to answer.
 pub(in crate::front) fn view() -> View {
@@ -27,10 +29,39 @@ pub(in crate::front) fn view() -> View {
         cluster: 9,
         generation: 1,
         members: (1..=3).map(member).collect(),
+        roster: None,
         memory_max: 0,
         process: 4711,
         facts,
     }
+}
+
+#[test]
+fn who_is_shown_follows_the_members() {
+    let named = |id: u8, client: &str| crate::wire::members::Member {
+        id: NodeId(id),
+        key: crate::crypto::PublicKey([id; 32]),
+        signing_key: crate::crypto::VerifyingKey([id; 32]),
+        peer: String::new(),
+        client: client.into(),
+        admin: String::new(),
+    };
+    let roll = |members| Roll {
+        membership: Membership { epoch: 1, faulty: 0, retired: Default::default(), members },
+        base: Default::default(),
+        boundary: None,
+        window: 1,
+        checkpoint_every: 1,
+    };
+    let roster = Roster::new(roll(vec![named(1, "a:1")]));
+    let mut view = View { roster: Some((roster.clone(), 0)), ..view() };
+    view.follow();
+    assert_eq!(view.members, [Member { node: NodeId(1), host: "a".into(), port: 1 }]);
+    roster.put(roll(vec![named(1, "a:1"), named(4, "/run/x.sock")]));
+    view.follow();
+    assert_eq!(view.member(NodeId(4)).map(|m| (m.host.as_str(), m.port)), Some(("/run/x.sock", 0)));
+    view.follow();
+    assert_eq!(view.members.len(), 2);
 }
 
 /// One connection at a desk, and everything that has left it.

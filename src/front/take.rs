@@ -447,6 +447,7 @@ impl Agent for Take {
 
     fn work(&mut self, driver: &mut dyn Driver) -> usize {
         self.refresh(driver);
+        self.desk.view.follow();
         if !self.desk.draining && self.desk.view.facts.drain.get() == 1 {
             self.begin_drain(driver);
         }

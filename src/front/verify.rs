@@ -4,7 +4,7 @@
 //! `f + 1` one is correct. It holds as many batches as the front has under way, and for each at most one word a replica.
 
 use super::order::Outcome;
-use crate::base::{Digest, Instant, NodeId};
+use crate::base::{Digest, Instant, NodeId, Number};
 use crate::client::Tally;
 use crate::wire::hop::Failure;
 use bytes::Bytes;
@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How much is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Verification {
     /// This node.
     pub me: NodeId,
-    /// How many equal replies, the own one among them.
-    pub enough: usize,
+    /// How many equal replies, the own one among them. From the replica: it moves with the members.
+    pub enough: Number,
     /// How long the own reply waits for the others; then its outcome is unknown to the client.
     pub within: Duration,
 }
@@ -73,7 +73,7 @@ impl Verifier {
     }
     fn judge(&mut self, number: u64) -> Option<Outcome> {
         let batch = self.open.get(&number)?;
-        let agreed = batch.tally.agreed(self.settings.enough)?;
+        let agreed = batch.tally.agreed(self.settings.enough.get() as usize)?;
         let (replies, ends, digest, _) = self.open.get_mut(&number)?.own.take()?;
         self.open.remove(&number);
         if digest == agreed {
@@ -107,7 +107,7 @@ mod tests {
     const ME: NodeId = NodeId(1);
 
     fn verifier() -> Verifier {
-        Verifier::new(Verification { me: ME, enough: 2, within: WITHIN })
+        Verifier::new(Verification { me: ME, enough: Number::new(2), within: WITHIN })
     }
     fn reply(verifier: &mut Verifier, number: u64) -> Option<Outcome> {
         verifier.replied(Instant::ZERO, number, Bytes::from_static(b"+OK\r\n"), vec![5])

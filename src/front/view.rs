@@ -3,6 +3,7 @@
 use super::bound::Extent;
 use crate::base::{Digest, Instant, NodeId, Number};
 use crate::wire::hop::FollowerNumbers;
+use crate::wire::roster::Roster;
 use std::time::Duration;
 
 /// A node of the cluster as clients see it.
@@ -56,6 +57,8 @@ pub struct View {
     pub generation: u64,
     /// All members, by id.
     pub members: Vec<Member>,
+    /// Where members come and go: who is in the group, and how many changes of it have been looked at.
+    pub roster: Option<(Roster, u64)>,
     /// Bound of the store's logical bytes; 0 for none.
     pub memory_max: u64,
     /// Of the operating system.
@@ -83,7 +86,23 @@ const SILENT_MAX: Duration = Duration::from_secs(3);
 /// The version of Redis whose clients are served: what they may expect of commands and replies.
 pub const REDIS_VERSION: &str = "7.4.0";
 
+impl Member {
+    /// The node that clients reach at `address`: `host:port`, or the path of a Unix socket.
+    pub fn at(node: NodeId, address: &str) -> Member {
+        let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
+        Member { node, host: host.to_string(), port: port.parse().unwrap_or(0) }
+    }
+}
+
 impl View {
+    /// Looks whether others are in the group by now.
+    pub fn follow(&mut self) {
+        let Some((roster, seen)) = &mut self.roster else { return };
+        if let Some(roll) = roster.news(seen) {
+            let members = roll.membership.members.iter();
+            self.members = members.map(|member| Member::at(member.id, &member.client)).collect();
+        }
+    }
     /// This node's own line among the members.
     pub fn own(&self) -> Option<&Member> {
         self.member(self.node)

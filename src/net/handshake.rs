@@ -13,7 +13,7 @@
 //! whoever changes them on the way (another node, fewer capabilities) ends the handshake. A static key counts only as the key that
 //! the configuration lists for the node that the hello names.
 
-use crate::base::NodeId;
+use crate::base::{NodeId, NodeSet};
 use crate::crypto::{ClusterId, Fingerprint, LinkKeys, Noise, NoiseError, PublicKey, SecretKey, Side};
 use crate::wire::hello::{CAPABILITY_ENCRYPT, Hello, Packet, PacketError, RefusalCode, VERSION};
 use std::collections::BTreeMap;
@@ -33,6 +33,10 @@ pub struct Identity {
     pub fingerprint: Fingerprint,
     /// Its static key.
     pub secret: SecretKey,
+    /// Another that it holds: that of an epoch to come, or of the last.
+    pub other: Option<SecretKey>,
+    /// Who has refused the first.
+    pub other_for: NodeSet,
     /// It wants frames hidden. If either side does, both do.
     pub encrypt: bool,
     /// The other members and their static keys.
@@ -44,6 +48,24 @@ pub struct Identity {
 pub type Lives = BTreeMap<NodeId, u64>;
 
 impl Identity {
+    /// The key to show to a peer.
+    fn secret_for(&self, peer: NodeId) -> &SecretKey {
+        self.other.as_ref().filter(|_| self.other_for.contains(peer)).unwrap_or(&self.secret)
+    }
+    /// From now on this node's key is the one that belongs to `listed`, if it holds that, for everybody.
+    pub fn take_up(&mut self, listed: PublicKey) {
+        if let Some(other) = self.other.as_mut().filter(|other| other.public() == listed) {
+            std::mem::swap(&mut self.secret, other);
+        }
+        self.other_for = NodeSet::default();
+    }
+    /// A peer has refused the key that it was shown: the next time it is shown the other.
+    pub fn change_key_for(&mut self, peer: NodeId) {
+        // Clients know what their configuration lists.
+        if self.other.is_some() && u32::from(peer.0) < u64::BITS && !self.other_for.insert(peer) {
+            self.other_for.remove(peer);
+        }
+    }
     fn hello(&self) -> Hello {
         Hello {
             node: self.node,
@@ -225,7 +247,8 @@ impl Handshake {
             Side::Dialer => [&self.hello, bytes].concat(),
             Side::Acceptor => [bytes, &self.hello].concat(),
         };
-        let mut noise = Box::new(Noise::new(self.side, &identity.secret, &bound, *self.entropy));
+        let mut noise =
+            Box::new(Noise::new(self.side, identity.secret_for(hello.node), &bound, *self.entropy));
         match self.side {
             Side::Dialer => Packet::Noise(noise.write()).encode(out),
             Side::Acceptor => out.extend_from_slice(&self.hello),
@@ -259,7 +282,8 @@ impl Handshake {
             return Err(refused(
                 RefusalCode::UnknownNode,
                 format!(
-                    "node {us} expected {whom} and met node {them}; check the members' ids and addresses in both configurations"
+                    "node {us} expected {whom} and met node {them}; check the members' ids and addresses in both configurations, \
+                     or, where members have changed, `quorate ctl members`"
                 ),
             ));
         }
@@ -372,9 +396,37 @@ mod tests {
             cluster: ClusterId([9; 16]),
             fingerprint: Fingerprint([8; 32]),
             secret: secret(node),
+            other: None,
+            other_for: NodeSet::default(),
             encrypt: false,
             peers: others.map(|other| (NodeId(other), secret(other).public())).collect(),
         }
+    }
+
+    #[test]
+    fn who_holds_two_keys_shows_the_other_to_whom_refused_the_first_and_takes_up_what_is_listed() {
+        let mut holder = Identity { other: Some(secret(50)), ..identity(2) };
+        let shown = |holder: &Identity, peer| holder.secret_for(NodeId(peer)).public();
+        holder.change_key_for(NodeId(1));
+        assert_eq!((shown(&holder, 1), shown(&holder, 3)), (secret(50).public(), secret(2).public()));
+        holder.change_key_for(NodeId(1));
+        holder.change_key_for(NodeId(200));
+        assert_eq!((shown(&holder, 1), shown(&holder, 200)), (secret(2).public(), secret(2).public()));
+        holder.change_key_for(NodeId(3));
+        holder.take_up(secret(50).public());
+        assert_eq!([1, 3].map(|peer| shown(&holder, peer)), [secret(50).public(); 2]);
+        holder.change_key_for(NodeId(3));
+        assert_eq!(shown(&holder, 3), secret(2).public(), "who is behind knows the earlier one");
+        holder.take_up(secret(9).public());
+        assert_eq!(shown(&holder, 3), secret(50).public(), "a key that it does not hold");
+        // A rotated key is refused by whoever lists the other, and believed by whoever lists it.
+        let (rotated, mut lister) = (Identity { secret: secret(50), ..identity(2) }, identity(1));
+        assert!(matches!(
+            run(&rotated, &lister, usize::MAX),
+            (_, Some(Err(HandshakeError::Refused { code: RefusalCode::Key, .. })))
+        ));
+        lister.peers.insert(NodeId(2), secret(50).public());
+        assert!(matches!(run(&rotated, &lister, usize::MAX), (Some(Ok(_)), Some(Ok(_)))));
     }
 
     type Ended = Result<Established, HandshakeError>;

@@ -9,7 +9,10 @@
 mod connections;
 mod ends;
 mod handshakes;
+mod roster;
 mod turn;
+
+pub use roster::Following;
 
 use super::backoff::Backoff;
 use super::connection::{Connection, Stage};
@@ -97,6 +100,8 @@ pub struct Rx {
     due: Instant,
     /// The last reason for which a stranger was turned away.
     stranger_refused: String,
+    /// Where members change.
+    following: Option<Following>,
     counters: Counters,
 }
 
@@ -212,6 +217,7 @@ impl Rx {
             announcements: VecDeque::new(),
             due: Instant::ZERO,
             stranger_refused: String::new(),
+            following: None,
             counters: Counters::default(),
         }
     }
@@ -284,7 +290,8 @@ impl Agent for Rx {
         }
     }
     fn work(&mut self, driver: &mut dyn Driver) -> usize {
-        let mut done = self.shake_hands(driver) + self.heed_numbers(driver) + self.tick(driver);
+        let mut done = self.heed_roster(driver) + self.shake_hands(driver);
+        done += self.heed_numbers(driver) + self.tick(driver);
         done += self.announce(driver);
         if self.announcements.is_empty() {
             done += self.hand_over(driver);

@@ -16,6 +16,9 @@ pub struct Tx {
     stall_max: Duration,
     frames: Consumer<SealedFrame>,
     links: Consumer<SendLink>,
+    /// What flows back, for everybody to whom there may ever be a link.
+    numbers: BTreeMap<NodeId, PeerNumbers>,
+    /// To whom there is a link, or was.
     peers: BTreeMap<NodeId, Peer>,
     slot: u8,
     counters: Counters,
@@ -67,9 +70,8 @@ impl Tx {
         links: Consumer<SendLink>,
         numbers: BTreeMap<NodeId, PeerNumbers>,
     ) -> Tx {
-        let peer = |(id, numbers)| (id, Peer { numbers, ..Peer::default() });
-        let peers = numbers.into_iter().map(peer).collect();
-        Tx { stall_max, frames, links, peers, slot: 0, counters: Counters::default() }
+        let peers = BTreeMap::new();
+        Tx { stall_max, frames, links, numbers, peers, slot: 0, counters: Counters::default() }
     }
     /// What has been done so far.
     pub fn counters(&self) -> Counters {
@@ -81,7 +83,9 @@ impl Tx {
         while let Some(change) = self.links.pop() {
             done += 1;
             let (SendLink::Up { peer, .. } | SendLink::Down { peer, .. }) = change;
-            let Some(peer) = self.peers.get_mut(&peer) else { continue };
+            let Some(numbers) = self.numbers.get(&peer) else { continue };
+            let fresh = || Peer { numbers: numbers.clone(), ..Peer::default() };
+            let peer = self.peers.entry(peer).or_insert_with(fresh);
             match change {
                 SendLink::Up { link, socket, .. } => {
                     self.counters.discarded_bytes += peer.drop_link();
@@ -103,15 +107,15 @@ impl Tx {
         let mut done = 0;
         while let Some(frame) = self.frames.pop() {
             done += 1;
-            let peer = self.peers.get_mut(&frame.peer).expect("frames are for members");
-            match &mut peer.link {
+            let link = self.peers.get_mut(&frame.peer).and_then(|peer| peer.link.as_mut());
+            match link {
                 Some(link) if link.id == frame.link && !link.given_up => {
                     link.queue.push(frame.lane, frame.sealed);
                     self.counters.frames += 1;
                 }
                 // Its keys have gone with its link.
                 _ => {
-                    peer.numbers.left.add(frame.sealed.bytes as u64);
+                    self.numbers[&frame.peer].left.add(frame.sealed.bytes as u64);
                     self.counters.discarded_bytes += frame.sealed.bytes as u64;
                 }
             }

@@ -1,12 +1,14 @@
 //! What happens before any agent runs: who this node is, what it had stored.
 
 use super::RunError;
+use super::keys::Secrets;
+use super::members;
 use super::sizes::{PbftSizes, Sizes};
 use crate::admin::keeper::files::{self, Found};
 use crate::admin::keeper::proofs;
 use crate::base::{Body, GROUP_ONE, Instant, Origin, Slot};
 use crate::config::{ClientAuth, Durability, ProtocolKind, Resolved};
-use crate::crypto::{Keyring, SecretKey, SigningKey};
+use crate::crypto::{Keyring, SigningKey};
 use crate::io::{Driver, Entropy};
 use crate::log::superblock::Superblock;
 use crate::log::{self, Identity, Log};
@@ -17,7 +19,7 @@ use crate::store::{self, HashKey, Store};
 use crate::wire::Record;
 use crate::wire::hop::{SnapshotId, Stored};
 use crate::wire::members::OPERATOR;
-use crate::wire::pbft::Accusation;
+use crate::wire::pbft::{Accusation, Charter};
 use bytes::Bytes;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -126,7 +128,7 @@ pub fn boot(
     known: Known,
     config: &Resolved,
     sizes: &Sizes,
-    secret: &SecretKey,
+    secrets: &Secrets,
     driver: &mut dyn Driver,
     entropy: &mut dyn Entropy,
     snapshots: &mut dyn Snapshots,
@@ -161,7 +163,8 @@ pub fn boot(
         }
         Replayed::Pbft(replay) => {
             let state = store.sessions().members().clone();
-            let setup = pbft::Setup { state, ..pbft_setup(config, sizes, secret, origin.boot) };
+            let charter = members::charter(config)?;
+            let setup = pbft::Setup { state, ..pbft_setup(config, sizes, secrets, origin.boot, &charter) };
             let mut pbft = Pbft::recover(setup, now, (mark.slot, mark.stamp), *replay)?;
             recall(snapshots, &mut pbft)?;
             Engine::Pbft(Box::new(pbft))
@@ -352,17 +355,26 @@ fn sized(sizes: Option<PbftSizes>) -> pbft::Options {
     })
 }
 
-fn pbft_setup(config: &Resolved, sizes: &Sizes, secret: &SecretKey, boot: u64) -> pbft::Setup {
+fn pbft_setup(
+    config: &Resolved,
+    sizes: &Sizes,
+    secrets: &Secrets,
+    boot: u64,
+    charter: &Charter,
+) -> pbft::Setup {
+    let (me, membership) = (config.node.id, &charter.membership);
+    let keys = keyring(config, secrets.own.signing());
+    let keys = secrets.next.iter().fold(keys, |keys, next| keys.with_spare(next.signing()));
     pbft::Setup {
         cluster: config.cluster.id,
         group: GROUP_ONE,
-        me: config.node.id,
-        members: config.cluster.nodes(),
-        anchor: pbft::Anchor::default(),
+        me,
+        members: membership.nodes(),
+        anchor: pbft::Anchor { epoch: membership.epoch, base: charter.vote },
         state: Default::default(),
         boot,
-        options: pbft_options(config, sizes),
-        keys: keyring(config, secret.signing()),
+        options: pbft::Options { faulty_max: Some(membership.faulty.into()), ..pbft_options(config, sizes) },
+        keys: keys.renewed(me, config.cluster.nodes(), membership.signing_keys()),
     }
 }
 

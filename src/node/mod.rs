@@ -6,7 +6,9 @@ pub mod agent;
 mod ahead;
 pub mod boot;
 mod keeping;
+pub mod keys;
 pub mod liar;
+pub mod members;
 pub mod outside;
 pub mod placement;
 mod probe;
@@ -33,9 +35,11 @@ use crate::meter::Board;
 use crate::protocol::Engine;
 use crate::protocol::Hole;
 use crate::protocol::pbft::liars::Liars;
+use crate::wire::roster::Roster;
 use agent::NodeAgent;
 use boot::Booted;
 use crossbeam::channel::{Receiver, unbounded};
+use keys::Secrets;
 use liar::Lies;
 use placement::{Placement, Role};
 use run::{Core, CoreError};
@@ -98,6 +102,16 @@ pub enum RunError {
         /// What is wrong with it.
         why: String,
     },
+    /// A node that came later does not know to which group it has come.
+    #[error("node {node} is not one of the group's first members, and its charter {}: {why}; `quorate ctl members add` writes it when it lets the node in", path.display())]
+    Charter {
+        /// Which node.
+        node: NodeId,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The service plane.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -154,7 +168,8 @@ fn live(
         events.emit(Event::Warning { what });
     }
     let Some(origin) = threads.known(&signals)? else { return Ok(()) };
-    let mut begun = begin(config, &Sizes::NODE, origin);
+    let charter = members::charter(config)?;
+    let mut begun = begin(config, &Sizes::NODE, origin, &charter);
     let ahead = begun.clients.take().into_iter().flatten().zip([Role::Take, Role::Reply]);
     threads.run_ahead(ahead.map(|(agent, role)| (placement.place_of(role), agent)).collect());
     let Some(booted) = threads.booted(&signals)? else {
@@ -232,7 +247,7 @@ fn assemble(
     booted: Booted,
     events: &EventSink,
 ) -> Result<Node, RunError> {
-    let secret = secret_key(config)?;
+    let secrets = Secrets::read(config)?;
     let status = Arc::new(Status::new(placement.cores.len(), STALL_AFTER, facts(config, &booted)));
     if let Engine::Pbft(pbft) = &booted.engine {
         for (node, kind, proof) in pbft.proofs() {
@@ -246,10 +261,10 @@ fn assemble(
         doorbells: &doorbell,
         keeper: Arc::new(bell.clone()),
         entropy: Box::new(SystemEntropy),
-        liars: lies.map(|lies| lying(config, &secret, &lies)).transpose()?,
+        liars: lies.map(|lies| lying(config, &secrets.own, &lies)).transpose()?,
     };
     let snapshots = booted.snapshots.clone();
-    let mut wired = wire(begun, config, &Sizes::NODE, secret, booted, around);
+    let mut wired = wire(begun, config, &Sizes::NODE, secrets, booted, around);
     let keeper = keeping::keeper(config, wired.keeper, bell, snapshots, &status, events);
     let (mut links, mut sight) = (Some(wired.links), Some(wired.sight));
     let node = config.node.id.to_string();
@@ -276,7 +291,9 @@ fn assemble(
             stop: threads.stop.clone(),
         });
     }
-    let service = serve(config, status, board, wired.probe, keeper, events)?;
+    let keys = Arc::new(wired.keys);
+    let plane = Plane { status, board, probe: wired.probe, roster: wired.roster, keys };
+    let service = serve(config, plane, keeper, events)?;
     Ok(Node { cores, service, ending: wired.ending })
 }
 
@@ -284,16 +301,6 @@ fn assemble(
 fn lying(config: &Resolved, secret: &SecretKey, lies: &Lies) -> Result<(Vec<Liars>, Number), RunError> {
     let turn = liar::watch(lies).map_err(machine("the thread of lies", MORE_PROCESSES))?;
     Ok((lies.liars(config, secret), turn))
-}
-
-fn secret_key(config: &Resolved) -> Result<SecretKey, RunError> {
-    let path = &config.node.key_file;
-    let cure = "`quorate init` writes it; restore it from where it was kept";
-    let what = format!("the key file {}", path.display());
-    let text = std::fs::read_to_string(path).map_err(machine(what.clone(), cure))?;
-    SecretKey::parse(text.trim()).map_err(|error| {
-        machine(what, cure)(std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string()))
-    })
 }
 
 fn facts(config: &Resolved, booted: &Booted) -> Facts {
@@ -319,11 +326,18 @@ fn facts(config: &Resolved, booted: &Booted) -> Facts {
     facts
 }
 
-fn serve(
-    config: &Resolved,
+/// What the service plane has of the data plane.
+struct Plane {
     status: Arc<Status>,
     board: Arc<Board>,
     probe: Arc<probe::DataPlaneProbe>,
+    roster: Roster,
+    keys: Arc<keys::Maker>,
+}
+
+fn serve(
+    config: &Resolved,
+    plane: Plane,
     keeper: crate::admin::Keeper,
     events: &EventSink,
 ) -> Result<Service, RunError> {
@@ -337,10 +351,13 @@ fn serve(
     let token = Token::read(&config.admin.token_file)
         .inspect_err(|error| events.emit(Event::Warning { what: error.to_string() }))
         .ok();
+    let Plane { status, board, probe, roster, keys } = plane;
     let context = Context {
         status,
         board,
         probe,
+        roster,
+        keys,
         token,
         applied_lag_max: APPLIED_LAG_MAX,
         probe_wait: PROBE_WAIT,

@@ -8,6 +8,7 @@
 //! client that has such a process beside it trusts no node.
 
 use super::agent::NodeAgent;
+use super::members::{self, genesis};
 use super::run::{self, Core as Agents};
 use super::threads::DRAIN_PAUSE;
 use super::watch::{Sights, Watch};
@@ -31,6 +32,7 @@ use crate::net::rx::Rings as RxRings;
 use crate::net::tx::Tx;
 use crate::node::sizes::Sizes;
 use crate::wire::hop::{LinkEvent, PeerNumbers};
+use crate::wire::pbft::Charter;
 use crossbeam::channel::Receiver;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -142,7 +144,10 @@ impl Outside {
             (ring(sizes.ring_values), ring(sizes.ring_values), ring(sizes.ring_values));
         let (planned, settled) = (ring(sizes.ring_values), Settled::default());
         let rings = RxRings { open: incoming.0, seal: seal_links.0, tx: send_links.0, events: events.0 };
-        let identified = Identified { secret: self.secret.clone(), origin, entropy: Box::new(SystemEntropy) };
+        let identified =
+            Identified { secrets: self.secret.clone().into(), origin, entropy: Box::new(SystemEntropy) };
+        let first = Charter { vote: Default::default(), membership: genesis(config), signatures: Vec::new() };
+        let roll = members::roll(config, &sizes, &first);
         let ports = Ports {
             demands: demands.1,
             opened: opened.1,
@@ -160,7 +165,7 @@ impl Outside {
         };
         let outgoing = [outgoing.1, ring(1).1];
         let agents: Vec<Box<dyn NodeAgent>> = vec![
-            Box::new(wiring::make_rx(config, identified, &numbers, rings)),
+            Box::new(wiring::make_rx(config, identified, &numbers, rings, &roll)),
             Box::new(Open::new(incoming.1, opened.0, numbers.clone())),
             Box::new(Take::new(options, self.view(id, origin.boot, ends), take_ports)),
             Box::new(ClientAgent::new(core, ports)),
@@ -193,13 +198,12 @@ impl Outside {
 
     /// What Redis clients are told of this process: it is alone, and takes everything.
     fn view(&self, me: NodeId, boot: u64, ends: &Ends) -> View {
-        let (host, port) = self.listen.rsplit_once(':').unwrap_or((self.listen.as_str(), "0"));
-        let own = Member { node: me, host: host.to_string(), port: port.parse().unwrap_or(0) };
         View {
             node: me,
             cluster: u128::from_be_bytes(self.config.cluster.id.0),
             generation: boot,
-            members: vec![own],
+            members: vec![Member::at(me, &self.listen)],
+            roster: None,
             memory_max: 0,
             process: std::process::id(),
             facts: Facts {

@@ -2,6 +2,7 @@
 
 use crate::admin::bell::Give;
 use crate::admin::{Answer, Ask, Probe};
+use crate::crypto::SecretKey;
 use crate::io::driver::Doorbell;
 use crate::replica::agent::Question;
 use crossbeam::channel::Sender;
@@ -20,6 +21,16 @@ impl DataPlaneProbe {
     }
 }
 
+impl DataPlaneProbe {
+    /// Lets the replica sign with another key once the group's members list it.
+    pub fn hold(&self, key: &SecretKey) {
+        // A full channel means that nothing works there; the key is on the disk, and held from the next start on.
+        if self.ask.try_send(Question::Hold(key.signing())).is_ok() {
+            self.doorbell.ring();
+        }
+    }
+}
+
 impl Probe for DataPlaneProbe {
     fn ask(&self, ask: Ask, answer: Give<Answer>) {
         let question = match ask {
@@ -29,6 +40,9 @@ impl Probe for DataPlaneProbe {
             }
             Ask::TransferLeader { to } => {
                 Question::Transfer { to, answer: Box::new(|verdict| answer.give(verdict)) }
+            }
+            Ask::Amend { batch } => {
+                Question::Amend { batch, answer: Box::new(|verdict| answer.give(verdict)) }
             }
         };
         // A full channel drops the question, which tells the asker.

@@ -4,11 +4,12 @@
 use super::agent::NodeAgent;
 use super::ahead::{self, Ahead};
 use super::boot::{self, Booted, SnapshotFiles};
+use super::keys::Secrets;
 use super::placement::Placement;
 use super::run::{self, Core};
 use super::sizes::Sizes;
 use super::wiring::Ending;
-use super::{MORE_PROCESSES, RunError, machine, secret_key};
+use super::{MORE_PROCESSES, RunError, machine};
 use crate::base::{Number, Origin};
 use crate::config::Resolved;
 use crate::io::driver::Doorbell;
@@ -257,9 +258,9 @@ fn read_back(config: &Resolved, tell: &Sender<Word>) -> Result<(), RunError> {
     let mut driver = Uring::new(READING)?;
     let known = boot::identify(config, &mut driver)?;
     let _ = tell.send(Word::Known(known.origin));
-    let (secret, entropy) = (secret_key(config)?, &mut SystemEntropy);
+    let (secrets, entropy) = (Secrets::read(config)?, &mut SystemEntropy);
     let files = &mut SnapshotFiles::of(&config.node.dir);
-    let booted = boot::boot(known, config, &Sizes::NODE, &secret, &mut driver, entropy, files)?;
+    let booted = boot::boot(known, config, &Sizes::NODE, &secrets, &mut driver, entropy, files)?;
     let _ = tell.send(Word::Booted(Box::new(booted)));
     Ok(())
 }

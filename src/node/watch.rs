@@ -5,6 +5,7 @@ use crate::admin::status::{Facts, FollowerFacts, PeerFacts};
 use crate::admin::{Event, EventSink, Status};
 use crate::base::ring::Consumer;
 use crate::base::{NodeId, Number};
+use crate::config::limits::NODES_MAX;
 use crate::front::View;
 use crate::io::Driver;
 use crate::log::Told as LogTold;
@@ -15,6 +16,7 @@ use crate::replica::agent::Told;
 use crate::replica::seat::ROOM_MIN;
 use crate::store::agent::Told as StoreTold;
 use crate::wire::hop::LinkEvent;
+use crate::wire::roster::Roster;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +44,10 @@ pub struct ReplicaSight {
     pub memory: Number,
     /// Client connections.
     pub connections: Number,
+    /// Who is in the group.
+    pub roster: Roster,
+    /// As last told: how many changes of it.
+    pub rolls: u64,
     /// What the log says of itself.
     pub log: LogTold,
     /// As last told.
@@ -132,13 +138,21 @@ impl Watch {
 
 impl ReplicaSight {
     /// Nothing has been told yet.
-    pub fn new(me: NodeId, told: &Told, store: &StoreTold, view: &View, log: LogTold) -> ReplicaSight {
+    pub fn new(
+        me: NodeId,
+        (told, store): (&Told, &StoreTold),
+        view: &View,
+        roster: Roster,
+        log: LogTold,
+    ) -> ReplicaSight {
         ReplicaSight {
             me,
             told: told.clone(),
             applied: store.applied.clone(),
             memory: store.memory.clone(),
             connections: view.facts.connections.clone(),
+            roster,
+            rolls: 0,
             log,
             leader: 0,
             term: 0,
@@ -198,7 +212,21 @@ impl ReplicaSight {
         (room < ROOM_MIN).then(full)
     }
 
-    fn fill(&self, facts: &mut Facts) {
+    /// The other members, each as its link stands.
+    fn fill_peers(&mut self, facts: &mut Facts) {
+        let Some(roll) = self.roster.news(&mut self.rolls) else { return };
+        let known = std::mem::take(&mut facts.peers);
+        let others = roll.membership.members.iter().filter(|member| member.id != self.me);
+        facts.peers = others
+            .map(|member| {
+                let old = known.iter().find(|peer| peer.node == member.id.0).cloned().unwrap_or_default();
+                PeerFacts { node: member.id.0, address: member.peer.clone(), ..old }
+            })
+            .collect();
+    }
+
+    fn fill(&mut self, facts: &mut Facts) {
+        self.fill_peers(facts);
         let leader = self.told.leader.get() as u8;
         facts.leader = (leader != 0).then_some(leader);
         facts.role = match leader {
@@ -233,6 +261,9 @@ impl ReplicaSight {
 fn tell_link(status: &Status, events: &EventSink, event: LinkEvent) {
     let set = |peer: NodeId, up: bool, why: Option<String>| {
         status.update(|facts| {
+            // Links learn of a new member before this does; of clients nothing is shown.
+            let is_new = facts.peers.iter().all(|p| p.node != peer.0) && usize::from(peer.0) <= NODES_MAX;
+            facts.peers.extend(is_new.then(|| PeerFacts { node: peer.0, ..PeerFacts::default() }));
             facts.peers.iter_mut().filter(|p| p.node == peer.0).for_each(|p: &mut PeerFacts| {
                 (p.up, p.why) = (up, why.clone());
             });
@@ -262,6 +293,8 @@ fn resident_bytes() -> u64 {
 mod tests {
     use super::*;
     use crate::admin::events::Level;
+    use crate::wire::members::Membership;
+    use crate::wire::roster::Roll;
 
     fn sight() -> ReplicaSight {
         let sight = ReplicaSight {
@@ -270,6 +303,19 @@ mod tests {
             applied: Number::default(),
             memory: Number::default(),
             connections: Number::default(),
+            roster: Roster::new(Roll {
+                membership: Membership {
+                    epoch: 0,
+                    faulty: 0,
+                    retired: Default::default(),
+                    members: Vec::new(),
+                },
+                base: Default::default(),
+                boundary: None,
+                window: 1,
+                checkpoint_every: 1,
+            }),
+            rolls: 0,
             log: LogTold::default(),
             leader: 0,
             term: 0,

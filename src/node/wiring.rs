@@ -10,7 +10,9 @@
 
 use super::agent::NodeAgent;
 use super::boot::{Booted, store_options};
+use super::keys::{Maker, Secrets};
 use super::liar::{Mouth, behind};
+use super::members;
 use super::placement::Role;
 use super::probe::DataPlaneProbe;
 use super::sizes::Sizes;
@@ -19,17 +21,16 @@ use crate::admin::keeper;
 use crate::auth::seal::Settings as SealSettings;
 use crate::auth::{Open, Seal};
 use crate::base::ring::{Consumer, Producer, ring};
-use crate::base::{GROUP_ONE, NodeId, Number, Origin};
-use crate::config::limits::BATCH_BYTES_MAX;
+use crate::base::{GROUP_ONE, NodeId, NodeSet, Number, Origin};
+use crate::config::limits::{BATCH_BYTES_MAX, NODES_MAX};
 use crate::config::{ProtocolKind, Resolved};
-use crate::crypto::SecretKey;
 use crate::front::plan::Settled;
 use crate::front::{self, Facts, Member, Reply, Take, TakePorts, Verification, View};
 use crate::io::Entropy;
 use crate::io::driver::Doorbell;
 use crate::log::{LogAgent, Rings as LogRings, Told as LogTold};
 use crate::net::handshake::Identity;
-use crate::net::rx::{PeerAddress, Rings as RxRings, Rx, Settings as RxSettings};
+use crate::net::rx::{Following, PeerAddress, Rings as RxRings, Rx, Settings as RxSettings};
 use crate::net::tx::Tx;
 use crate::protocol::Engine;
 use crate::protocol::pbft::Quorum;
@@ -43,6 +44,8 @@ use crate::wire::hop::{
     Answer, Decided, Demand, Digested, Incoming, Keep, Kept, LinkEvent, Load, LogFetch, LogFetched, Opened,
     Outgoing, PeerNumbers, SealLink, SealedFrame, SendLink, Stored,
 };
+use crate::wire::pbft::Charter;
+use crate::wire::roster::{Roll, Roster};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +67,10 @@ pub struct Wired {
     pub keeper: keeper::Ports,
     /// For the service thread.
     pub probe: Arc<DataPlaneProbe>,
+    /// Who is in the group, as the replica says.
+    pub roster: Roster,
+    /// Makes this node's next keys.
+    pub keys: Maker,
     /// What the core of the replica shows operators.
     pub sight: ReplicaSight,
     /// What the store has applied, and the digest that it made of it.
@@ -111,18 +118,20 @@ pub struct Begun {
     refusals: Producer<Answer>,
     view: View,
     numbers: BTreeMap<NodeId, PeerNumbers>,
+    roster: Roster,
     told: Told,
     store_told: StoreTold,
 }
 
 /// Makes what clients may be told before the node has read its state back: that it is loading.
-pub fn begin(config: &Resolved, sizes: &Sizes, origin: Origin) -> Begun {
+pub fn begin(config: &Resolved, sizes: &Sizes, origin: Origin, charter: &Charter) -> Begun {
     let numbers = peer_numbers(config);
-    let others = config.cluster.nodes().iter().filter(|id| *id != config.node.id);
+    let others = numbers.keys().copied().filter(|id| usize::from(id.0) <= NODES_MAX);
     let bounds = store_options(config, sizes).bounds();
     let (told, store_told) = (Told::of(others), StoreTold { bounds, ..StoreTold::default() });
     let ending = Ending { replica: told.drained.clone(), ..Ending::default() };
-    let view = client_view(config, origin, &told, &store_told, &ending);
+    let roster = Roster::new(members::roll(config, sizes, charter));
+    let view = client_view(config, origin, (&told, &store_told), &ending, &roster);
     let (plans, planned) = ring(sizes.ring_values);
     let (demand, demands) = ring(sizes.ring_values);
     let (answers, answered) = ring(sizes.ring_values);
@@ -130,9 +139,9 @@ pub fn begin(config: &Resolved, sizes: &Sizes, origin: Origin) -> Begun {
     let settled = Settled::default();
     let take_ports = TakePorts { plans, demands: demand, settled: settled.clone() };
     let take = Take::new(client_options(config), view.clone(), take_ports);
-    let reply = Reply::new(planned, answered, refused, settled, verification(config));
+    let reply = Reply::new(planned, answered, refused, settled, verification(config, &told, charter));
     let clients = Some([Box::new(take) as Box<dyn NodeAgent>, Box::new(reply)]);
-    Begun { clients, ending, demands, answers, refusals, view, numbers, told, store_told }
+    Begun { roster, clients, ending, demands, answers, refusals, view, numbers, told, store_told }
 }
 
 /// All rings of the data plane but those of the client port, each with its two ends.
@@ -192,14 +201,15 @@ pub fn wire(
     begun: Begun,
     config: &Resolved,
     sizes: &Sizes,
-    secret: SecretKey,
+    secrets: Secrets,
     booted: Booted,
     around: Surroundings,
 ) -> Wired {
     let Surroundings { doorbells, keeper: bell, entropy, liars } = around;
     let (rings, mouth) = Rings::new(sizes).around(liars);
     let Booted { origin, log, engine, store, .. } = booted;
-    let Begun { clients, ending, demands, answers, refusals, view, numbers, told, store_told } = begun;
+    let Begun { clients, ending, demands, answers, refusals, view, numbers, roster, told, store_told } =
+        begun;
     let keeper = keeper::Ports {
         from_store: rings.store_keeps.1,
         from_replica: rings.replica_keeps.1,
@@ -223,8 +233,9 @@ pub fn wire(
         keeps: rings.replica_keeps.0,
         keeper: bell.clone(),
         answers: refusals,
+        roster: roster.clone(),
     };
-    let heard = heard(config, &durable, &log_told, &store_told, &numbers, &ending);
+    let heard = heard(&durable, &log_told, &store_told, &numbers, &ending);
     let log_rings = LogRings {
         records: rings.records.1,
         fetches: rings.fetches.1,
@@ -240,23 +251,21 @@ pub fn wire(
         digests: rings.digested.0,
         keeps: rings.store_keeps.0,
         keeper: bell,
-        vouching: vouching(config, rings.vouched.0, &told, &numbers),
+        vouching: vouching(config, rings.vouched.0, &told, &numbers, &roster.latest()),
     };
-    let rx_rings = RxRings {
-        open: rings.incoming.0,
-        seal: rings.seal_links.0,
-        tx: rings.send_links.0,
-        events: rings.link_events.0,
-    };
-    let rx = make_rx(config, Identified { secret, origin, entropy }, &numbers, rx_rings);
+    let (open, seal, tx, events) =
+        (rings.incoming.0, rings.seal_links.0, rings.send_links.0, rings.link_events.0);
+    let rx_rings = RxRings { open, seal, tx, events };
+    let probe = Arc::new(DataPlaneProbe::new(ask, doorbells(Role::Replica)));
+    let (rx, keys) =
+        make_links(config, Identified { secrets, origin, entropy }, &numbers, rx_rings, &roster, &probe);
     let open = Open::new(rings.incoming.1, rings.opened.0, numbers.clone());
     let outgoing = [rings.outgoing.1, rings.vouched.1];
     let seal = make_seal(config, config.node.id, outgoing, rings.seal_links.1, rings.sealed.0, &numbers);
     let tx = Tx::new(SEND_STALL_MAX, rings.sealed.1, rings.send_links.1, numbers);
-    let sight = ReplicaSight::new(config.node.id, &told, &store_told, &view, log_told);
+    let sight = ReplicaSight::new(config.node.id, (&told, &store_told), &view, roster.clone(), log_told);
     let replica = make_replica(config, origin, engine, replica_ports, heard, told);
-    let told_by_store = store_told.clone();
-    let store = StoreAgent::new(store, origin, store_ports, store_told, triggers(config));
+    let store = StoreAgent::new(store, origin, store_ports, store_told.clone(), triggers(config));
     let mut agents: Vec<(Role, Box<dyn NodeAgent>)> =
         vec![(Role::Rx, Box::new(rx)), (Role::Open, Box::new(open))];
     let (take, reply) = clients.map(|[take, reply]| ((Role::Take, take), (Role::Reply, reply))).unzip();
@@ -268,8 +277,8 @@ pub fn wire(
     agents.push((Role::Tx, Box::new(tx)));
     agents.extend(reply);
     assert!(agents.iter().all(|(role, agent)| role.agent() == agent.name()));
-    let probe = Arc::new(DataPlaneProbe::new(ask, doorbells(Role::Replica)));
-    Wired { agents, keeper, probe, sight, store: told_by_store, links: rings.link_events.1, ending }
+    let links = rings.link_events.1;
+    Wired { agents, roster, keys, keeper, probe, sight, store: store_told, links, ending }
 }
 
 /// What this node tells native clients, and where the group compares them other nodes, of the replies to their batches.
@@ -278,16 +287,18 @@ fn vouching(
     out: Producer<Outgoing>,
     told: &Told,
     numbers: &BTreeMap<NodeId, PeerNumbers>,
+    roll: &Roll,
 ) -> Option<Vouching> {
     let verify = config.group.verify;
-    let is_member = |node: NodeId| config.cluster.member(node).is_some();
-    let nodes = numbers.iter().filter(|(node, _)| verify && is_member(**node));
+    let may_be_member = |node: NodeId| usize::from(node.0) <= NODES_MAX;
+    let nodes = numbers.iter().filter(|(node, _)| verify && may_be_member(**node));
     let nodes = nodes.map(|(node, numbers)| (*node, numbers.lost.clone()));
     let clients = config.cluster.clients.iter().map(|client| client.id);
     let any = verify || !config.cluster.clients.is_empty();
     any.then(|| {
-        let place = config.cluster.nodes().iter().position(|node| node == config.node.id);
-        let place = (place.expect("this node is a member"), config.cluster.members.len());
+        // Who has left is asked by nobody.
+        let place = roll.membership.nodes().iter().position(|node| node == config.node.id);
+        let place = (place.unwrap_or(0), roll.membership.members.len());
         Vouching::new(GROUP_ONE, out, told.leader.clone(), place, nodes, clients)
     })
 }
@@ -299,9 +310,9 @@ pub(super) fn quorum(config: &Resolved) -> Quorum {
 }
 
 /// What clients' answers wait for, where the group compares them.
-fn verification(config: &Resolved) -> Option<Verification> {
-    let quorum = quorum(config);
-    let enough = if config.group.fast_reads { quorum.strong() } else { quorum.weak() };
+fn verification(config: &Resolved, told: &Told, charter: &Charter) -> Option<Verification> {
+    told.tell_quorum(&charter.membership);
+    let enough = if config.group.fast_reads { &told.strong } else { &told.weak }.clone();
     let (me, within) = (config.node.id, config.times.answer_within);
     config.group.verify.then_some(Verification { me, enough, within })
 }
@@ -321,21 +332,24 @@ pub(super) fn make_seal(
 
 /// As what a node, or a native client, shakes hands.
 pub(super) struct Identified {
-    pub secret: SecretKey,
+    pub secrets: Secrets,
     pub origin: Origin,
     pub entropy: Box<dyn Entropy>,
 }
 
 /// What flows back from the network: for the other members and for native clients.
 fn peer_numbers(config: &Resolved) -> BTreeMap<NodeId, PeerNumbers> {
-    let others = config.cluster.members.iter().map(|m| m.id).filter(|id| *id != config.node.id);
+    let first = || config.cluster.nodes();
+    // Members of a PBFT group come and go.
+    let all = || (1..=NODES_MAX as u8).map(NodeId).collect();
+    let nodes: NodeSet = if config.group.protocol == ProtocolKind::Pbft { all() } else { first() };
+    let others = nodes.iter().filter(|id| *id != config.node.id);
     let clients = config.cluster.clients.iter().map(|client| client.id);
     others.chain(clients).map(|id| (id, PeerNumbers::default())).collect()
 }
 
 /// The numbers that flow back to the replica.
 fn heard(
-    config: &Resolved,
     durable: &Number,
     log: &LogTold,
     store: &StoreTold,
@@ -351,7 +365,7 @@ fn heard(
         settled: store.settled.clone(),
         lost: peers
             .iter()
-            .filter(|(peer, _)| config.cluster.member(**peer).is_some())
+            .filter(|(peer, _)| usize::from(peer.0) <= NODES_MAX)
             .map(|(peer, numbers)| (*peer, numbers.lost.clone()))
             .collect(),
         drain: ending.drain.clone(),
@@ -373,33 +387,55 @@ fn triggers(config: &Resolved) -> Triggers {
     }
 }
 
+/// A node's links, which follow the members of its group, and what makes the keys that it shows there.
+fn make_links(
+    config: &Resolved,
+    identified: Identified,
+    numbers: &BTreeMap<NodeId, PeerNumbers>,
+    rings: RxRings,
+    roster: &Roster,
+    probe: &Arc<DataPlaneProbe>,
+) -> (Rx, Maker) {
+    let probe = probe.clone();
+    let (maker, keys) = Maker::new(config, roster.clone(), Box::new(move |key| probe.hold(&key)));
+    let following = Following { roster: roster.clone(), numbers: numbers.clone(), keys, seen: 0 };
+    (make_rx(config, identified, numbers, rings, &roster.latest()).following(following), maker)
+}
+
 /// A native client only dials, and knows members only.
 pub(super) fn make_rx(
     config: &Resolved,
-    Identified { secret, origin, entropy }: Identified,
+    Identified { secrets, origin, entropy }: Identified,
     numbers: &BTreeMap<NodeId, PeerNumbers>,
     rings: RxRings,
+    roll: &Roll,
 ) -> Rx {
     let settings = RxSettings {
-        listen: config.cluster.member(origin.node).map(|_| config.peer.listen.clone()),
+        listen: (origin.node == config.node.id).then(|| config.peer.listen.clone()),
         reconnect_min: config.peer.reconnect_min,
         reconnect_max: config.peer.reconnect_max,
         handshake_max: HANDSHAKE_MAX,
         silence_max: KEEP_ALIVE * SILENT_KEEP_ALIVES,
     };
     // Clients dial: nobody needs to know where they are.
-    let members = config.cluster.members.iter().map(|m| (m.id, m.key, m.peer.clone()));
+    let listed = |m: &crate::wire::members::Member| (m.id, m.key, m.peer.clone());
+    let members = roll.membership.members.iter().map(listed);
     let clients = config.cluster.clients.iter().map(|c| (c.id, c.key, String::new()));
     let others: Vec<_> = members.chain(clients).filter(|(id, ..)| numbers.contains_key(id)).collect();
-    let identity = Identity {
+    let mut identity = Identity {
         node: origin.node,
         boot: origin.boot,
         cluster: config.cluster.id,
         fingerprint: config.fingerprint(),
-        secret,
+        secret: secrets.own,
+        other: secrets.next,
+        other_for: NodeSet::default(),
         encrypt: config.peer.encrypt,
         peers: others.iter().map(|(id, key, _)| (*id, *key)).collect(),
     };
+    if let Some(own) = roll.membership.members.iter().find(|member| member.id == origin.node) {
+        identity.take_up(own.key);
+    }
     let address = |(id, _, address)| (id, PeerAddress { address, numbers: numbers[&id].clone() });
     let addresses = others.into_iter().map(address).collect();
     Rx::new(settings, identity, addresses, entropy, rings)
@@ -458,16 +494,20 @@ pub(super) fn client_options(config: &Resolved) -> front::Options {
 }
 
 /// What clients are told of this node.
-fn client_view(config: &Resolved, origin: Origin, told: &Told, store: &StoreTold, ending: &Ending) -> View {
-    let member = |m: &crate::config::Member| {
-        let (host, port) = m.client.rsplit_once(':').unwrap_or((m.client.as_str(), "0"));
-        Member { node: m.id, host: host.to_string(), port: port.parse().unwrap_or(0) }
-    };
+fn client_view(
+    config: &Resolved,
+    origin: Origin,
+    (told, store): (&Told, &StoreTold),
+    ending: &Ending,
+    roster: &Roster,
+) -> View {
+    let member = |m: &crate::config::Member| Member::at(m.id, &m.client);
     View {
         node: config.node.id,
         cluster: u128::from_be_bytes(config.cluster.id.0),
         generation: origin.boot,
         members: config.cluster.members.iter().map(member).collect(),
+        roster: Some((roster.clone(), 0)),
         memory_max: config.store.maxmemory,
         process: std::process::id(),
         facts: Facts {

@@ -3,8 +3,11 @@
 use super::pbft::Pbft;
 use super::raft::Raft;
 use super::raft::status::Follower;
-use super::{FaultKind, FollowerStanding, Input, Lead, Outbox, Protocol, Room, Standing};
+use super::{FaultKind, FollowerStanding, Input, Lead, Outbox, Protocol, Room, Standing, Unfit};
 use crate::base::{Instant, NodeId, NodeSet, Slot};
+use crate::crypto::SigningKey;
+use crate::wire::members::Membership;
+use crate::wire::pbft::Vote;
 use crate::wire::{Batch, Message};
 
 /// The closed set of cores.
@@ -102,6 +105,30 @@ impl Lead for Engine {
         match self {
             Engine::Raft(_) => None,
             Engine::Pbft(pbft) => Some(pbft.member_set()),
+        }
+    }
+    fn epoch(&self) -> (u64, Option<Slot>) {
+        match self {
+            Engine::Raft(_) => (0, None),
+            Engine::Pbft(pbft) => (pbft.epoch(), pbft.boundary()),
+        }
+    }
+    fn membership(&self) -> Option<(&Membership, Vote)> {
+        match self {
+            Engine::Raft(_) => None,
+            Engine::Pbft(pbft) => pbft.membership().map(|membership| (membership, pbft.epoch_base())),
+        }
+    }
+    fn judge(&self, amendment: &Batch) -> Result<(), Unfit> {
+        match self {
+            Engine::Raft(_) => Err(Unfit::Fixed),
+            Engine::Pbft(pbft) => pbft.judge_amendment(amendment),
+        }
+    }
+    fn hold(&mut self, key: SigningKey) {
+        match self {
+            Engine::Raft(_) => (),
+            Engine::Pbft(pbft) => pbft.hold(key),
         }
     }
     fn is_watched(&self) -> bool {

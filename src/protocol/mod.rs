@@ -10,12 +10,14 @@
 //! 4. Hold a send back until the ticket it names is durable. Sends may be lost, repeated and reordered after that.
 //! 5. At start, replay what was stored (see the core's `recover`) before the first `step`.
 
+pub mod amendment;
 pub mod engine;
 pub mod hole;
 pub mod outbox;
 pub mod pbft;
 pub mod raft;
 
+pub use amendment::Unfit;
 pub use engine::Engine;
 pub use hole::Hole;
 pub use outbox::{
@@ -24,6 +26,9 @@ pub use outbox::{
 };
 
 use crate::base::{Body, Digest, Instant, JobId, NodeId, NodeSet, Slot, Stamp, Term, Ticket};
+use crate::crypto::SigningKey;
+use crate::wire::members::Membership;
+use crate::wire::pbft::Vote;
 use crate::wire::{Batch, Entry};
 
 /// What the outside tells a core.
@@ -199,6 +204,20 @@ pub trait Lead: Protocol<Message = crate::wire::Message> {
     fn members(&self) -> Option<NodeSet> {
         None
     }
+    /// The epoch that this replica is in, and the last slot of it once an amendment says so.
+    fn epoch(&self) -> (u64, Option<Slot>) {
+        (0, None)
+    }
+    /// Who is in the group in that epoch, and the state above which it began; `None` for the members with which this replica was set up.
+    fn membership(&self) -> Option<(&Membership, Vote)> {
+        None
+    }
+    /// Why an operator's batch cannot be ordered, if it cannot.
+    fn judge(&self, _amendment: &Batch) -> Result<(), Unfit> {
+        Err(Unfit::Fixed)
+    }
+    /// Holds another key, to sign with from the epoch on whose members list it.
+    fn hold(&mut self, _key: SigningKey) {}
     /// Whether a leader is not trusted to order what it is given: then the others hear of each batch too (`Input::Heard`), and judge
     /// stamps (`Input::Clock`).
     fn is_watched(&self) -> bool {

@@ -10,17 +10,21 @@ use super::catch_up::CatchUp;
 use super::shard::{Effects, Shard};
 use crate::base::ring::{Consumer, Producer};
 use crate::base::{Body, GROUP_ONE, GroupId, Instant, NodeId, Number, Slot, Stamp, Ticket};
+use crate::crypto::SigningKey;
 use crate::io::driver::Doorbell;
 use crate::io::{Agent, Driver};
 use crate::meter::stages::Stage;
 use crate::meter::{Metered, Report, latencies};
+use crate::protocol::pbft::Quorum;
 use crate::protocol::{Fault, Fetched, FollowerStanding, Lead};
 use crate::wire::hop::{
     Answer, Decided, Demand, Digested, FollowerNumbers, Keep, Kept, LogFetch, LogFetched, Opened, Outgoing,
     SnapshotId, Stored,
 };
+use crate::wire::members::Membership;
 use crate::wire::pbft::Note;
-use crate::wire::{Entry, Record};
+use crate::wire::roster::{Roll, Roster};
+use crate::wire::{Batch, Entry, Record};
 use crossbeam::channel::Receiver;
 use hdrhistogram::Histogram;
 use std::collections::VecDeque;
@@ -54,11 +58,20 @@ pub enum Question {
         /// Told what came of it, in a sentence either way.
         answer: Verdict,
     },
+    /// Have an operator's amendment ordered.
+    Amend {
+        /// Its batch.
+        batch: Batch,
+        /// Told whether it is on its way.
+        answer: Verdict,
+    },
+    /// Hold another key, to sign with once the members list it.
+    Hold(SigningKey),
 }
 
 /// Asks for one linearizable read; called when it could be made, dropped when it could not.
 pub type Probe = Box<dyn FnOnce() + std::marker::Send>;
-/// Hears what became of a transfer.
+/// Hears what became of a transfer, or of an amendment.
 pub type Verdict = Box<dyn FnOnce(Result<String, String>) + std::marker::Send>;
 
 /// The ends of the rings and channels that meet in this agent.
@@ -89,6 +102,8 @@ pub struct Ports {
     pub keeper: Arc<dyn Doorbell>,
     /// To `front::reply`.
     pub answers: Producer<Answer>,
+    /// Who is in the group: what this agent says of it, all others know.
+    pub roster: Roster,
 }
 
 /// The numbers that flow back to this agent.
@@ -105,7 +120,7 @@ pub struct Heard {
     pub due: Number,
     /// The newest sequence of this node's own front that the store has seen take effect.
     pub settled: Number,
-    /// For each peer a number that rises when something sent to it may be lost.
+    /// For everybody who is, or may come to be, a peer a number that rises when something sent to it may be lost.
     pub lost: Vec<(NodeId, Number)>,
     /// 1 once the node is going down.
     pub drain: Number,
@@ -132,6 +147,10 @@ pub struct Told {
     pub members: Vec<(NodeId, FollowerNumbers)>,
     /// 0 while a node that has just started brings its store up to its log (`catch_up`).
     pub loaded: Number,
+    /// So many members that one of them is correct.
+    pub weak: Number,
+    /// So many that any two such sets have a correct one in common.
+    pub strong: Number,
     /// 1 when no batch of this node's clients is outstanding and leadership has been handed over.
     pub drained: Number,
 }
@@ -141,6 +160,13 @@ impl Told {
     pub fn of(others: impl Iterator<Item = NodeId>) -> Told {
         let members = others.map(|other| (other, FollowerNumbers::default())).collect();
         Told { members, ..Told::default() }
+    }
+    /// How many of these members must agree.
+    pub fn tell_quorum(&self, membership: &Membership) {
+        if let Some(quorum) = Quorum::new(membership.members.len(), membership.faulty.into()) {
+            self.weak.set(quorum.weak() as u64);
+            self.strong.set(quorum.strong() as u64);
+        }
     }
 }
 
@@ -158,6 +184,10 @@ pub struct ReplicaAgent<E> {
     /// No input was taken then, because a ring was full.
     blocked_at: Option<Instant>,
     lost_seen: Vec<u64>,
+    /// The places in `heard.lost` of the peers that there are.
+    near: Vec<usize>,
+    /// The epoch and its last slot, as last told.
+    epoch: Option<(u64, Option<Slot>)>,
     durable_seen: u64,
     applied_seen: u64,
     room_seen: u64,
@@ -199,6 +229,8 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             fetches_waiting: VecDeque::new(),
             blocked_at: None,
             lost_seen,
+            near: Vec::new(),
+            epoch: None,
             durable_seen: 0,
             applied_seen: 0,
             room_seen: u64::MAX,
@@ -244,7 +276,8 @@ impl<E: Lead + Send> ReplicaAgent<E> {
             self.answer_probes(Slot(applied));
             count += 1;
         }
-        for ((peer, number), seen) in self.heard.lost.iter().zip(&mut self.lost_seen) {
+        for &place in &self.near {
+            let ((peer, number), seen) = (&self.heard.lost[place], &mut self.lost_seen[place]);
             let lost = number.get();
             if *seen != lost {
                 *seen = lost;
@@ -299,10 +332,44 @@ impl<E: Lead + Send> ReplicaAgent<E> {
                     self.shard.demand(now, GROUP_ONE, demand);
                 }
                 Question::Transfer { to, answer } => self.begin_transfer(now, to, answer),
+                Question::Amend { batch, answer } => self.amend(now, clock, batch, answer),
+                Question::Hold(key) => self.shard.hold(GROUP_ONE, key),
             }
             count += 1;
         }
         count
+    }
+
+    /// Hands an operator's amendment to the core, unless it could not take effect.
+    fn amend(&mut self, now: Instant, clock: Stamp, batch: Batch, answer: Verdict) {
+        let Some(seat) = self.shard.seat(GROUP_ONE) else { return };
+        if let Err(why) = seat.engine.judge(&batch) {
+            return answer(Err(why.to_string()));
+        }
+        let epoch = batch.origin.boot;
+        self.shard.amend(now, clock, GROUP_ONE, batch);
+        answer(Ok(format!("the amendment that makes epoch {epoch} is on its way")));
+    }
+
+    /// Tells everybody on this node when other members come into force, or are about to.
+    fn tell_members(&mut self) {
+        let Some(seat) = self.shard.seat(GROUP_ONE) else { return };
+        let epoch = seat.engine.epoch();
+        if self.epoch == Some(epoch) {
+            return;
+        }
+        self.epoch = Some(epoch);
+        let latest = self.ports.roster.latest();
+        let mut roll = Roll { boundary: epoch.1, ..(*latest).clone() };
+        if let Some((membership, base)) = seat.engine.membership() {
+            (roll.membership, roll.base) = (membership.clone(), base);
+        }
+        let lost = self.heard.lost.iter().enumerate();
+        self.near = lost.filter(|(_, (id, _))| roll.contains(*id)).map(|(place, _)| place).collect();
+        self.told.tell_quorum(&roll.membership);
+        if roll != *latest {
+            self.ports.roster.put(roll);
+        }
     }
 
     fn begin_transfer(&mut self, now: Instant, to: Option<NodeId>, answer: Verdict) {
@@ -531,6 +598,7 @@ impl<E: Lead + Send> Agent for ReplicaAgent<E> {
     }
     /// Arms the groups' deadlines: a node that hears of nobody, such as the only one of its cluster, must come to an election too.
     fn start(&mut self, _slot: u8, driver: &mut dyn Driver) -> io::Result<()> {
+        self.tell_members();
         self.shard.settle(driver.now(), driver.clock(), &mut self.effects);
         self.hand_over();
         self.tell(driver.now());
@@ -553,6 +621,7 @@ impl<E: Lead + Send> Agent for ReplicaAgent<E> {
         self.shard.settle(now, clock, &mut self.effects);
         self.hand_over();
         self.tell(now);
+        self.tell_members();
         if self.transfer.is_some() {
             self.end_transfer();
         }

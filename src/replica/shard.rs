@@ -10,6 +10,7 @@ use super::route::{self, Dispatch, Route};
 use super::seat::{Guards, LOG_RESERVE, Seat};
 use crate::base::canary::{self, Canary};
 use crate::base::{Body, GroupId, Instant, JobId, NodeId, NodeSet, Origin, Slot, Stamp, Ticket, place};
+use crate::crypto::SigningKey;
 use crate::protocol::outbox::Refused;
 use crate::protocol::{Fault, Fetch, Fetched, Input, Lead, Outbox, RefusalKind, Room, Send, Target};
 use crate::wire::forward::{self, Refusal};
@@ -126,6 +127,12 @@ impl<E: Lead> Shard<E> {
         let from = self.options.me;
         self.tell_clock(now, clock, group);
         self.step(now, group, |_| Input::Heard { from, batch });
+    }
+    /// Holds another key of this node's own, to sign with once the group's members list it.
+    pub fn hold(&mut self, group: GroupId, key: SigningKey) {
+        if let Some(seat) = self.seats.get_mut(&group) {
+            seat.engine.hold(key);
+        }
     }
     /// All seats, by group.
     pub fn seats(&self) -> impl Iterator<Item = (GroupId, &Seat<E>)> {

@@ -4,7 +4,7 @@ use super::disk::{Disk, Snapshot};
 use super::machine::Machine;
 use super::options::ProtocolName;
 use super::ranges::{self, Brought, Gathered};
-use crate::base::{Body, Digest, GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slot};
+use crate::base::{Digest, GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slot};
 use crate::crypto::sign::modelled_key;
 use crate::crypto::{ClusterId, Keyring, PublicKey};
 use crate::protocol::Engine;
@@ -288,12 +288,9 @@ pub fn keys(node: NodeId, nodes: usize) -> Keyring {
 
 /// An operator's batch by which these are to be the members; of two, the one with the higher number is the later.
 pub fn amendment(options: &pbft::Options, membership: Membership, number: u64) -> Batch {
-    let origin = Origin { node: OPERATOR, lane: 0, boot: membership.epoch };
-    let (window, checkpoint_every) = (options.window, options.checkpoint_every);
-    let body = Body::new(
-        Amendment { cluster: ClusterId::default(), window, checkpoint_every, membership }.encode().into(),
-    );
-    let mut batch = Batch { origin, sequence: number, floor: number, body, ..Batch::default() };
+    let (cluster, window, checkpoint_every) =
+        (ClusterId::default(), options.window, options.checkpoint_every);
+    let mut batch = Amendment { cluster, window, checkpoint_every, membership }.batch(number);
     batch.signature = keys(OPERATOR, 0).sign(&signed_batch(GROUP_ONE, &batch));
     batch
 }

@@ -12,8 +12,10 @@
 //! state       1 u8 if a membership is in force, else 0 · (slot u64 · length u32 · membership)... · the same for the next one
 //! ```
 
-use crate::base::{Digest, NodeId, NodeSet, Slot};
-use crate::crypto::{ClusterId, PublicKey, VerifyingKey};
+use super::Batch;
+use super::pbft::signed_batch;
+use crate::base::{Body, Digest, GroupId, NodeId, NodeSet, Origin, Slot};
+use crate::crypto::{ClusterId, PublicKey, Signature, SigningKey, VerifyingKey};
 use bytes::BufMut;
 
 /// Stands for the operator where batches name the node that they are from. No member and no native client has this id.
@@ -72,6 +74,19 @@ pub struct Amendment {
     pub checkpoint_every: u64,
     /// What is to be.
     pub membership: Membership,
+}
+
+/// An amendment as its operator hands it in.
+///
+/// ```text
+/// number u64 · signature 64 · amendment
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Signed {
+    /// Of two for one epoch the later has the higher one.
+    number: u64,
+    signature: Signature,
+    amendment: Vec<u8>,
 }
 
 /// What a state knows of its members: nothing in epoch 0.
@@ -144,6 +159,12 @@ impl Member {
 }
 
 impl Amendment {
+    /// The operator's batch, not signed. Each epoch's amendments count as a life of the operator's own.
+    pub fn batch(&self, number: u64) -> Batch {
+        let origin = Origin { node: OPERATOR, lane: 0, boot: self.membership.epoch };
+        let body = Body::new(self.encode().into());
+        Batch { origin, sequence: number, floor: number, body, ..Batch::default() }
+    }
     /// Its bytes: the body of the operator's batch.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.cluster.0.to_vec();
@@ -165,6 +186,30 @@ impl Amendment {
     /// the amendment has its window below that, so nobody takes part in a later slot without knowing of it.
     fn boundary(&self, slot: Slot) -> Option<Slot> {
         slot.0.checked_add(self.window)?.checked_next_multiple_of(self.checkpoint_every).map(Slot)
+    }
+}
+
+impl Signed {
+    /// Signs an amendment for a group of the cluster that it names.
+    pub fn new(amendment: &Amendment, number: u64, group: GroupId, key: &SigningKey) -> Signed {
+        let batch = amendment.batch(number);
+        let signature = key.sign(&signed_batch(group, &batch));
+        Signed { number, signature, amendment: batch.body.bytes().to_vec() }
+    }
+    /// Its bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut out = self.number.to_le_bytes().to_vec();
+        out.put_slice(&self.signature.0);
+        out.put_slice(&self.amendment);
+        out
+    }
+    /// Reads the batch that it is to become. `None` when it is no amendment; its signature is not looked at.
+    pub fn decode(mut bytes: &[u8]) -> Option<Batch> {
+        let number = u64::from_le_bytes(array(&mut bytes)?);
+        let signature = Signature(array(&mut bytes)?);
+        let batch = Amendment::decode(bytes)?.batch(number);
+        // One amendment has one form: what is signed is what was sent.
+        (*batch.body.bytes() == *bytes).then_some(Batch { signature, ..batch })
     }
 }
 
@@ -336,6 +381,27 @@ mod tests {
         bad(&|m| m.retired = NodeSet(1 << 3));
         bad(&|m| m.members.clear());
         bad(&|m| m.epoch = 0);
+    }
+
+    #[test]
+    fn what_an_operator_hands_in_is_read_as_it_was_signed_and_in_no_other_form() {
+        let (key, number) = (SigningKey::from_entropy([3; 32]), 77);
+        let membership = membership(4, 1..=4, 0);
+        let amendment = Amendment { cluster: ClusterId([7; 16]), window: 8, checkpoint_every: 4, membership };
+        let bytes = Signed::new(&amendment, number, GroupId(1), &key).bytes();
+        let batch = Signed::decode(&bytes).expect("it is whole");
+        assert_eq!((batch.origin.node, batch.origin.boot, batch.sequence), (OPERATOR, 4, number));
+        assert_eq!(Amendment::decode(batch.body.bytes()), Some(amendment));
+        let ring = crate::crypto::Keyring::new(key.clone(), [(OPERATOR, key.public())]);
+        let holds =
+            |group, batch: &Batch| ring.verify(OPERATOR, &signed_batch(group, batch), &batch.signature);
+        assert!(holds(GroupId(1), &batch) && !holds(GroupId(2), &batch));
+        assert!((0..bytes.len()).all(|end| Signed::decode(&bytes[..end]).is_none()));
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1;
+            assert!(Signed::decode(&bad).is_none_or(|batch| !holds(GroupId(1), &batch)), "byte {at}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! - [`Entry`]: one decided or to-be-decided place of a group's log.
 //! - [`Message`]: what a replica tells another; one file a protocol.
 //! - `hop`: what agents of one node hand to each other over rings.
-//! - [`Record`]: what a core wants stored.
+//! - [`Record`]: what a core wants stored. `roster`: who is in the group, for all agents of a node.
 //! - `frame`, `sealer`, `opener`: the bytes between nodes. `opened`: proof that bytes were authentic and well formed.
 //!
 //! Heads are flat rkyv archives at 16-byte aligned offsets; bodies are raw bytes, named by their digests.
@@ -28,6 +28,7 @@ mod pbft_proof;
 pub mod peek;
 pub mod raft;
 pub mod record;
+pub mod roster;
 pub mod sealer;
 pub mod sequence;
 

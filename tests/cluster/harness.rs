@@ -50,6 +50,28 @@ impl Cluster {
         Cluster::init_on(name, count, &[], &["--protocol", "pbft", "--clients", &clients.to_string()])
     }
 
+    /// The files of one more node, which is not a member yet.
+    pub fn join(&mut self, id: usize) {
+        let (_, port) = self.clients[0].rsplit_once(':').expect("a port");
+        let base = port.parse::<u16>().expect("a number") - 1;
+        let out = quorate()
+            .args(["init", "--join"])
+            .arg(self.config_path(1))
+            .args(["--id", &id.to_string(), "--base-port", &base.to_string(), "--dir"])
+            .arg(&self.dir)
+            .output()
+            .expect("quorate runs");
+        assert!(out.status.success(), "init --join: {}", String::from_utf8_lossy(&out.stderr));
+        // Numbers in between belong to nobody.
+        self.nodes.resize_with(id, || None);
+        self.clients.resize(id, String::new());
+        self.admins.resize(id, String::new());
+        self.flags.resize(id, Vec::new());
+        self.spaces.resize(id, None);
+        self.clients[id - 1] = self.member(id, "client");
+        self.admins[id - 1] = self.member(id, "admin");
+    }
+
     /// `count` nodes that serve, each in its network namespace.
     pub fn start_apart(name: &str, count: usize, network: &Network) -> Cluster {
         let hosts: Vec<String> = (1..=count).map(|node| network.host(node)).collect();
@@ -332,8 +354,9 @@ pub fn await_some<T>(mut ask: impl FnMut() -> Option<T>, what: impl Fn() -> Stri
 
 fn address_of(config: &toml::Table, node: usize, kind: &str) -> String {
     let members = config["cluster"]["members"].as_array().expect("members");
+    let joined = config["cluster"].get("joined").and_then(toml::Value::as_array);
     let is_node = |m: &&toml::Value| m["id"].as_integer() == Some(node as i64);
-    members.iter().find(is_node).expect("the node is a member")[kind]
+    members.iter().chain(joined.into_iter().flatten()).find(is_node).expect("the node is a member")[kind]
         .as_str()
         .expect("an address")
         .to_string()

@@ -151,7 +151,7 @@ fn a_node_that_is_given_other_members_refuses() {
     std::fs::write(&config, format!("{before}[[cluster.members]]{own}")).expect("it is ours");
     let (code, said) = start_and_end(&cluster, 1);
     assert_eq!(code, EXIT_IO, "{said}");
-    assert!(said.contains("has been a member of another group") && said.contains("put both back"), "{said}");
+    assert!(said.contains("has been a member of another group") && said.contains("put them back"), "{said}");
     std::fs::write(&config, text).expect("it is ours");
     cluster.start_node(1);
 }

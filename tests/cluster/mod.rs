@@ -11,6 +11,7 @@ mod identity;
 mod liars;
 mod limits;
 pub mod load;
+mod members;
 mod memory;
 mod metrics;
 mod native;

@@ -97,6 +97,7 @@ fn settings_exist(file: &File) -> Vec<String> {
                 && knobs::find(word).is_none()
                 && word != knobs::MEMBERS_KEY
                 && word != knobs::CLIENTS_KEY
+                && word != knobs::JOINED_KEY
             {
                 wrong.push(format!("{}: there is no setting {word}", file.path));
             }

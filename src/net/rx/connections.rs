@@ -22,22 +22,27 @@ impl Rx {
     }
 
     pub(super) fn dialled(&mut self, to: NodeId, fd: Fd, driver: &mut dyn Driver) {
-        let peer = self.peers.get_mut(&to).expect("only peers are dialled");
-        peer.dialling = false;
-        if peer.connection.is_some() {
+        // It may have ceased to be a member meanwhile.
+        let peer = self.peers.get_mut(&to);
+        let is_wanted = peer.is_some_and(|peer| {
+            peer.dialling = false;
+            peer.connection.is_none()
+        });
+        if !is_wanted {
             return driver.submit(Op::Close { fd }, self.token(Kind::Send, 0));
         }
         let entropy = self.fresh_entropy();
         let mut hello = Vec::new();
         let handshake = Handshake::dial(&self.identity, to, entropy, &mut hello);
         let id = self.shake(fd, handshake, Some(to), hello, driver);
-        self.peers.get_mut(&to).expect("as above").connection = Some(id);
+        self.peers.get_mut(&to).expect("it is wanted").connection = Some(id);
     }
 
     pub(super) fn dial_failed(&mut self, to: NodeId, error: &io::Error, now: Instant) {
-        self.peers.get_mut(&to).expect("only peers are dialled").dialling = false;
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        peer.dialling = false;
+        let why = format!("cannot connect to {}: {error}", peer.address);
         self.dial_later(to, now);
-        let why = format!("cannot connect to {}: {error}", self.peers[&to].address);
         self.tell_refused(Some(to), why);
     }
 

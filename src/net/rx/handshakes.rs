@@ -65,6 +65,7 @@ impl Rx {
             self.peers.get_mut(&peer).expect("only peers are dialled").connection = None;
             self.dial_later(peer, now);
         }
+        self.try_other_key(handshake.peer(), error);
         let who = dialled.or(handshake.peer().filter(|peer| self.peers.contains_key(peer)));
         self.tell_refused(who, error.to_string());
     }

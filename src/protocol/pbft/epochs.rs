@@ -16,8 +16,8 @@ use super::quorum::Quorum;
 use super::{NUMBER_MAX, Pbft, set};
 use crate::base::canary::{self, Canary};
 use crate::base::{Body, Instant, NodeId, NodeSet, Slot, View};
-use crate::crypto::Signature;
-use crate::protocol::{FaultKind, Outbox, Target};
+use crate::crypto::{Signature, SigningKey};
+use crate::protocol::{FaultKind, Outbox, Target, Unfit};
 use crate::wire::members::{Amendment, Members, Membership, OPERATOR};
 use crate::wire::pbft::{Charter, Message, Note, Succession, Vote};
 use crate::wire::{Batch, Entry, EntryKind};
@@ -47,6 +47,8 @@ pub(super) struct Epochs {
     pub number: u64,
     /// The state that the epoch begins above.
     pub base: Vote,
+    /// Its members, unless it is the one that this replica was set up with.
+    membership: Option<Membership>,
     /// What the executed log says of members.
     pub state: Members,
     /// Since when an amendment waits for its boundary.
@@ -63,6 +65,7 @@ impl Epochs {
         Epochs {
             number: anchor.epoch,
             base: anchor.base,
+            membership: None,
             state,
             waits_since: None,
             words: BTreeMap::new(),
@@ -118,16 +121,63 @@ impl Pbft {
     /// Whether an operator's batch may be ordered in this epoch, if it is signed. Whoever votes in a view is in its epoch, so all come to
     /// one verdict.
     pub(super) fn is_amendment(&self, batch: &Batch) -> bool {
+        let amendment = Amendment::decode(batch.body.bytes());
+        amendment.is_some_and(|amendment| self.fits(&amendment).is_ok())
+    }
+    fn fits(&self, amendment: &Amendment) -> Result<(), Unfit> {
         let super::Options { window, checkpoint_every, .. } = self.options;
-        let fits = |amendment: &Amendment| {
-            let next = &amendment.membership;
-            let stay = next.nodes().iter().filter(|node| self.members.contains(node)).count();
-            // Somebody honest must be there who has the state.
-            let is_next = next.epoch == self.epochs.number + 1 && usize::from(next.faulty) < stay;
-            let is_here = amendment.cluster == self.cluster;
-            is_here && is_next && (amendment.window, amendment.checkpoint_every) == (window, checkpoint_every)
-        };
-        Amendment::decode(batch.body.bytes()).is_some_and(|amendment| fits(&amendment))
+        let (found, known) = ((amendment.window, amendment.checkpoint_every), (window, checkpoint_every));
+        let next = &amendment.membership;
+        let (members, faulty) = (next.members.len(), usize::from(next.faulty));
+        let stay = next.nodes().iter().filter(|node| self.members.contains(node)).count();
+        let quorum = Quorum::new(members, faulty).ok_or(Unfit::Malformed)?;
+        if amendment.cluster != self.cluster {
+            return Err(Unfit::Cluster { found: amendment.cluster, known: self.cluster });
+        }
+        if next.epoch != self.epochs.number + 1 {
+            return Err(Unfit::Epoch { found: next.epoch, known: self.epochs.number });
+        }
+        if found != known {
+            return Err(Unfit::Pace { found, known });
+        }
+        // Somebody honest must be there who has the state.
+        if stay <= faulty {
+            return Err(Unfit::Strangers { stay, faulty });
+        }
+        if self.options.new_view_bytes_max < self.options.new_view_bytes(quorum) {
+            return Err(Unfit::Many { members, window });
+        }
+        Ok(())
+    }
+    /// Why an amendment would have no effect if this replica had it ordered now, for whoever hands it in.
+    pub fn judge_amendment(&self, batch: &Batch) -> Result<(), Unfit> {
+        if !self.is_member() {
+            return Err(Unfit::NoMember { epoch: self.epochs.number });
+        }
+        let amendment = Amendment::decode(batch.body.bytes()).filter(|_| batch.origin.node == OPERATOR);
+        let amendment = amendment.ok_or(Unfit::Malformed)?;
+        self.fits(&amendment)?;
+        if !self.is_signed(batch) {
+            return Err(Unfit::Unsigned);
+        }
+        if let Some(boundary) = self.boundary() {
+            return Err(Unfit::UnderWay { boundary });
+        }
+        let next = &amendment.membership;
+        let gone = self.epochs.membership.as_ref().map_or(NodeSet::default(), |now| now.retired);
+        let left = self.members.iter().copied().filter(|node| !next.nodes().contains(*node));
+        match left.chain(gone.iter()).find(|node| !next.retired.contains(*node)) {
+            Some(node) => Err(Unfit::Returns { node }),
+            None => Ok(()),
+        }
+    }
+    /// Who is in the group in this epoch; `None` in the one that this replica was set up with.
+    pub fn membership(&self) -> Option<&Membership> {
+        self.epochs.membership.as_ref()
+    }
+    /// Holds another key, to sign with from the epoch on that lists it for this replica.
+    pub fn hold(&mut self, key: SigningKey) {
+        self.keys = self.keys.clone().with_spare(key);
     }
 
     /// An entry was executed: perhaps it is an amendment, perhaps it ends the epoch.
@@ -291,6 +341,7 @@ impl Pbft {
         let keys = self.keys.renewed(self.me, before, membership.signing_keys());
         let left = before.iter().filter(|node| keys.listed(*node) != self.keys.listed(*node)).collect();
         self.members = membership.nodes().iter().collect();
+        self.epochs.membership = Some(membership.clone());
         if !canary::on(Canary::EpochKeepsQuorum) {
             let quorum = Quorum::new(self.members.len(), membership.faulty.into());
             self.quorum = quorum.expect("a membership bears its liars");

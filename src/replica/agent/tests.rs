@@ -7,6 +7,8 @@ use crate::io::memory::{Disk, MemoryDriver};
 use crate::protocol::Engine;
 use crate::protocol::raft::{self, Raft, Setup};
 use crate::replica::{reads, route, seat, shard};
+use crate::wire::members::Membership;
+use crate::wire::pbft::Vote;
 
 struct Silent;
 impl Doorbell for Silent {
@@ -51,6 +53,13 @@ fn the_keepers_answers_are_taken_although_its_errands_wait() {
         keeps,
         keeper: Arc::new(Silent),
         answers: ring(4).0,
+        roster: Roster::new(Roll {
+            membership: Membership { epoch: 0, faulty: 0, retired: NodeSet::default(), members: Vec::new() },
+            base: Vote::default(),
+            boundary: None,
+            window: 1,
+            checkpoint_every: 1,
+        }),
     };
     let number = Number::default;
     let heard = Heard {

@@ -15,6 +15,7 @@ use crate::log::superblock::{self, Superblock};
 use crate::node::RunError;
 use crate::node::agent::NodeAgent;
 use crate::node::boot::{Booted, boot, identify, snapshots, store_options};
+use crate::node::members;
 use crate::node::sizes::Sizes;
 use crate::node::wiring::{Ending, Surroundings, begin, wire};
 use crate::replica::agent::Told;
@@ -123,7 +124,8 @@ impl Common {
             signing_key: swarm.pbft.as_ref().map(|_| secret.signing().public()),
         };
         let members = secrets.iter().enumerate().map(member).collect();
-        let cluster = Cluster { id: ClusterId([7; 16]), members, clients: Vec::new(), operator: None };
+        let cluster =
+            Cluster { id: ClusterId([7; 16]), members, clients: Vec::new(), joined: None, operator: None };
         Common {
             config: swarm.config(cluster),
             sizes: swarm.sizes,
@@ -242,7 +244,7 @@ impl Node {
         };
         let secret = &common.secrets[self.index];
         let booted = identify(&config, &mut driver).and_then(|known| {
-            boot(known, &config, &common.sizes, secret, &mut driver, &mut entropy, &mut shelf)
+            boot(known, &config, &common.sizes, &secret.clone().into(), &mut driver, &mut entropy, &mut shelf)
         });
         match booted {
             _ if driver.has_died() => {
@@ -284,8 +286,15 @@ impl Node {
             entropy: Box::new(entropy),
             liars: pbft::lying(common, config, &secret, &self.turn, seed),
         };
-        let wired =
-            wire(begin(config, &common.sizes, booted.origin), config, &common.sizes, secret, booted, around);
+        let first = members::charter(config).expect("all of them were there from the first");
+        let wired = wire(
+            begin(config, &common.sizes, booted.origin, &first),
+            config,
+            &common.sizes,
+            secret.into(),
+            booted,
+            around,
+        );
         let options = store_options(config, &common.sizes);
         let keeper = SimKeeper::new(
             wired.keeper,
@@ -451,7 +460,12 @@ pub fn base_config(cluster: Cluster) -> Resolved {
     let (dir, ms) = (data(), Duration::from_millis);
     let own = cluster.members[0].clone();
     Resolved {
-        node: config::Node { id: own.id, dir: dir.clone(), key_file: dir.join("key") },
+        node: config::Node {
+            id: own.id,
+            dir: dir.clone(),
+            key_file: dir.join("key"),
+            charter_file: dir.join("charter"),
+        },
         client: config::Client {
             listen: own.client,
             password: None,
