@@ -3,6 +3,7 @@
 //! A turn applies a bounded number of entries, answers reads whose slot has come, and does a piece of whatever goes on beside the
 //! traffic: a snapshot, a load, the dropping of old memory, a digest.
 
+use super::digest_pace::DigestPace;
 use super::vouch::Vouching;
 use super::{Admission, Loading, Replies, Store};
 use crate::base::bounds::Bounds;
@@ -145,8 +146,8 @@ pub struct StoreAgent {
     held: Option<(Entry, Instant)>,
     /// A digest that was asked for and is not begun: after which slot, and whether a snapshot is to be made of it.
     asked: Option<(Slot, bool)>,
-    /// The core waits for the digest in the making.
-    is_owed: bool,
+    /// The pace of the digest in the making, if the core waits for it.
+    owed: Option<DigestPace>,
     /// Reads whose slot is not yet applied, and those that came behind them: answered in the order in which they came, lest a read
     /// see an older state than one that its connection sent before. Any comes behind the entry that it
     /// waits for, unless a load brings that.
@@ -181,7 +182,7 @@ impl StoreAgent {
             now: Instant::ZERO,
             held: None,
             asked: None,
-            is_owed: false,
+            owed: None,
             waiting: VecDeque::new(),
             loading: None,
             snapshot: Snapshot::None,
@@ -232,7 +233,10 @@ impl StoreAgent {
     /// When to be called although nothing has come.
     pub fn next_turn(&self) -> Option<Instant> {
         let full = self.full.then(|| self.now.after(FULL_PAUSE));
-        let digest = self.wants_digest().then(|| self.last_change.after(DIGEST_AFTER));
+        let digest = match self.owed {
+            Some(pace) => Some(pace.next(self.now)),
+            None => self.wants_digest().then(|| self.last_change.after(DIGEST_AFTER)),
+        };
         full.into_iter().chain(digest).min()
     }
 
@@ -343,26 +347,34 @@ impl StoreAgent {
                 (self.entries_since, self.bytes_since) = (0, 0);
             }
             self.store.begin_digest();
-            self.is_owed = true;
+            self.owed = Some(DigestPace::new(self.now, slot, self.store.digest_lacking()));
         }
         true
     }
 
     /// Goes on with the digest in the making.
     fn digest(&mut self, budget: usize) -> usize {
-        if self.store.digesting().is_none() {
+        if self.store.digesting().is_none() || self.is_in_time() {
             return 0;
         }
         if let Some((slot, digest)) = self.store.digest_step(budget) {
             let first = digest.0.first_chunk().expect("32 bytes begin with eight");
             self.told.digest.set(u64::from_be_bytes(*first));
             self.told.digest_slot.set(slot.0);
-            if std::mem::take(&mut self.is_owed) {
+            if self.owed.take().is_some() {
                 let told = self.ports.digests.push(Digested { group: GROUP_ONE, slot, digest });
                 assert!(told.is_ok(), "the core asks for fewer digests than the ring holds");
             }
         }
         1
+    }
+
+    /// Whether as much of the digest in the making is done as should be. Not when the next is asked for, which keeps everything waiting.
+    fn is_in_time(&self) -> bool {
+        let (applied, lacking) = (self.store.applied(), self.store.digest_lacking());
+        let is_pressing = self.asked.is_some_and(|(slot, _)| slot <= applied);
+        let may_lack = self.owed.map_or(0, |pace| pace.may_lack(self.now, applied));
+        !is_pressing && 0 < lacking && lacking <= may_lack
     }
 
     fn read(&mut self, id: u64, commands: &[u8]) {
@@ -444,7 +456,7 @@ impl StoreAgent {
             Ok(true) => {
                 // What was saved so far is of a state that is no more; the keeper drops it at the next `Begin`.
                 self.snapshot = Snapshot::None;
-                self.is_owed = false;
+                self.owed = None;
                 (self.entries_since, self.bytes_since) = (0, 0);
                 self.told.damaged.set(0);
                 self.counts.loads += 1;
@@ -545,7 +557,8 @@ impl StoreAgent {
 
     /// Begins a digest once nothing has been applied for a while.
     fn begin_idle_digest(&mut self) -> usize {
-        if !self.wants_digest() || self.now < self.last_change.after(DIGEST_AFTER) {
+        let is_making = self.store.digesting().is_some();
+        if is_making || !self.wants_digest() || self.now < self.last_change.after(DIGEST_AFTER) {
             return 0;
         }
         self.store.begin_digest();

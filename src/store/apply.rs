@@ -196,6 +196,10 @@ impl Store {
     pub fn digesting(&self) -> Option<Slot> {
         self.digesting.map(|(slot, _)| slot)
     }
+    /// How many buckets the digest in the making lacks.
+    pub fn digest_lacking(&self) -> usize {
+        self.state.table.digest_lacking()
+    }
     /// Hashes about `budget` bytes for the digest in the making. The digest and its slot, once it is made.
     pub fn digest_step(&mut self, budget: usize) -> Option<(Slot, Digest)> {
         let (slot, head) = self.digesting?;

@@ -6,13 +6,14 @@ pub(super) struct Bits {
     bound: usize,
     /// Invariant: no word before it has a bit set.
     first: usize,
+    count: usize,
 }
 
 impl Bits {
     /// The empty set of numbers below `bound`.
     pub fn new(bound: usize) -> Bits {
         let words = vec![0; bound.div_ceil(64)];
-        Bits { first: words.len(), words, bound }
+        Bits { first: words.len(), words, bound, count: 0 }
     }
     /// Members are below it.
     pub fn bound(&self) -> usize {
@@ -24,12 +25,18 @@ impl Bits {
         let fresh = self.words[word] & bit == 0;
         self.words[word] |= bit;
         self.first = self.first.min(word);
+        self.count += usize::from(fresh);
         fresh
     }
     pub fn contains(&self, number: usize) -> bool {
         self.words[number / 64] & (1 << (number % 64)) != 0
     }
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
     pub fn remove(&mut self, number: usize) {
+        self.count -= usize::from(self.contains(number));
         self.words[number / 64] &= !(1 << (number % 64));
     }
     /// The smallest member.
@@ -57,7 +64,9 @@ mod tests {
         bits.remove(64);
         assert_eq!(bits.first(), Some(129));
         assert!(bits.insert(3));
-        assert_eq!(bits.first(), Some(3));
+        assert_eq!((bits.first(), bits.len()), (Some(3), 2));
+        bits.remove(4);
+        assert_eq!(bits.len(), 2, "it was not there");
         assert!(bits.contains(3) && !bits.contains(64));
     }
 }

@@ -45,10 +45,14 @@ impl Digesting {
     }
     /// The state drops all its buckets.
     pub fn freeze(&mut self, buckets: &Arc<Vec<Bucket>>) {
-        if self.frozen.is_none() && self.tree.is_lacking() {
+        if self.frozen.is_none() && 0 < self.tree.lacking() {
             self.frozen = Some(buckets.clone());
         }
         self.tree.clear();
+    }
+    /// How many buckets are still to be hashed.
+    pub fn lacking(&self) -> usize {
+        self.tree.lacking()
     }
     /// Gives back buckets that are no longer needed and that the state no longer has.
     pub fn thaw(&mut self) -> Option<Arc<Vec<Bucket>>> {

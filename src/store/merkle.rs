@@ -49,12 +49,12 @@ impl Tree {
 
     /// Begins a digest of the leaves as they are now. The last has been made.
     pub fn begin(&mut self) {
-        assert!(self.pending.first().is_none(), "one digest at a time");
+        assert_eq!(self.pending.len(), 0, "one digest at a time");
         std::mem::swap(&mut self.changed, &mut self.pending);
     }
-    /// Whether the digest in the making lacks any leaf's.
-    pub fn is_lacking(&mut self) -> bool {
-        self.pending.first().is_some()
+    /// How many leaves' digests the one in the making lacks.
+    pub fn lacking(&self) -> usize {
+        self.pending.len()
     }
     /// Whether the digest in the making lacks this leaf's.
     pub fn is_pending(&self, leaf: usize) -> bool {

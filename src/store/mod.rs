@@ -10,6 +10,7 @@ pub mod agent;
 mod apply;
 mod bits;
 mod deadlines;
+mod digest_pace;
 mod digesting;
 mod error;
 mod execute;

@@ -218,6 +218,10 @@ impl Table {
     pub fn begin_digest(&mut self) {
         self.digesting.begin();
     }
+    /// How many buckets the digest in the making lacks.
+    pub fn digest_lacking(&self) -> usize {
+        self.digesting.lacking()
+    }
     /// Hashes about `budget` bytes of what the digest in the making lacks. The digest, when it is made.
     pub fn digest_step(&mut self, budget: usize) -> Option<Digest> {
         let digest = self.digesting.step(&self.buckets, budget)?;

@@ -5,7 +5,7 @@ use crate::base::ring::{Consumer, Producer, ring};
 use crate::base::{Body, GROUP_ONE, Instant, NodeId, Origin, Slot, Stamp, Term};
 use crate::io::driver::Doorbell;
 use crate::store::transcript::words;
-use crate::store::{Ports, Store, StoreAgent, Told, Triggers, inspect};
+use crate::store::{Options, Ports, Store, StoreAgent, Told, Triggers, inspect};
 use crate::wire::hop::{Answer, Decided, Digested, Keep, Load, SnapshotId};
 use crate::wire::{Entry, EntryKind};
 use std::sync::Arc;
@@ -27,6 +27,10 @@ struct Bench {
 }
 
 fn bench(triggers: Triggers, capacity: usize) -> Bench {
+    bench_of(OPTIONS, triggers, capacity)
+}
+
+fn bench_of(options: Options, triggers: Triggers, capacity: usize) -> Bench {
     let told = Told::default();
     let (decided, from_replica) = ring(1024);
     let (loads, from_keeper) = ring(16);
@@ -42,7 +46,7 @@ fn bench(triggers: Triggers, capacity: usize) -> Bench {
         keeper: Arc::new(Mute),
         vouching: None,
     };
-    let agent = StoreAgent::new(Store::new(OPTIONS), ORIGIN, ports, told.clone(), triggers);
+    let agent = StoreAgent::new(Store::new(options), ORIGIN, ports, told.clone(), triggers);
     Bench { agent, told, decided, loads, answers, digests, keeps, now: Instant::ZERO }
 }
 
@@ -302,5 +306,38 @@ fn a_snapshot_that_the_keeper_wants_is_made_though_none_is_due_unless_the_core_s
         let begun = std::iter::from_fn(|| bench.keeps.pop())
             .filter(|keep| matches!(keep, Keep::Begin(id) if id.slot == Slot(1)));
         assert_eq!(begun.count(), made);
+    }
+}
+
+#[test]
+fn a_large_digest_is_made_by_and_by_unless_the_next_is_asked_for() {
+    for pressed in [false, true] {
+        let mut bench = bench_of(Options { bucket_bits: 12, ..OPTIONS }, NEVER, 1024);
+        for slot in 1..=1000 {
+            bench.commit(entry(slot, ORIGIN, slot, &format!("SET key{slot} v")));
+            if slot % 100 == 0 {
+                bench.run();
+            }
+        }
+        let ask = |bench: &mut Bench, slot: u64| {
+            let digest = Decided::Digest { group: GROUP_ONE, slot: Slot(slot), keep: false };
+            bench.decided.push(digest).unwrap();
+            bench.run();
+        };
+        ask(&mut bench, 1000);
+        assert!(bench.digests.pop().is_none(), "not at once");
+        if pressed {
+            bench.commit(entry(1001, ORIGIN, 1001, "SET another v"));
+            ask(&mut bench, 1001);
+        } else {
+            let mut turns = 0;
+            while bench.agent.store().digesting().is_some() {
+                bench.now = bench.agent.next_turn().expect("it goes on by itself");
+                bench.run();
+                turns += 1;
+            }
+            assert!(100 < turns, "{turns}");
+        }
+        assert_eq!(bench.digests.pop().map(|told| told.slot), Some(Slot(1000)));
     }
 }
