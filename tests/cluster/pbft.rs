@@ -61,3 +61,35 @@ fn sixteen_that_bear_five_liars_outlive_the_crash_of_five() {
     cluster.await_all();
     load.finish(&cluster);
 }
+
+/// How long another process has the primary's core.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// The view, as a node tells it.
+fn view(cluster: &Cluster, node: usize) -> u64 {
+    let (_, metrics) = http_get(&cluster.admins[node - 1], "/metrics").expect("it lives");
+    let line = metrics.lines().find(|line| line.starts_with("quorate_term")).expect("it is told");
+    line.rsplit(' ').next().and_then(|number| number.parse().ok()).expect("a number")
+}
+
+/// A busy machine makes a pause longer, and the time-outs of the others shorter: that may cost a view now and then, but not as a rule.
+#[test]
+fn a_primary_that_stands_still_for_a_tenth_of_a_second_keeps_its_view() {
+    const ROUNDS: usize = 7;
+    let cluster = start("pbft-pause", 4);
+    let load = Load::start(&cluster);
+    load.await_more(ENOUGH);
+    let keeps = |round: usize| {
+        let primary = cluster.await_leader();
+        let before = view(&cluster, primary);
+        let fault = load.fault(&format!("SIGSTOP of the primary of four for 100 ms, round {round}"));
+        cluster.signal(primary, libc::SIGSTOP);
+        std::thread::sleep(PAUSE);
+        cluster.signal(primary, libc::SIGCONT);
+        fault.recovered(ENOUGH);
+        view(&cluster, cluster.others(primary)[0]) == before
+    };
+    let kept = (1..=ROUNDS).filter(|round| keeps(*round)).count();
+    assert!(ROUNDS / 2 < kept, "{kept} of {ROUNDS} views outlived the pause");
+    load.finish(&cluster);
+}
