@@ -44,7 +44,7 @@ pub struct Seal {
     out: Producer<SealedFrame>,
     /// What flows back, for everybody to whom there may ever be a link.
     numbers: BTreeMap<NodeId, PeerNumbers>,
-    /// To whom there is a link, or was.
+    /// To whom there is a link, or was. Rising by id.
     peers: Vec<Peer>,
     /// Where somebody stands in `peers`, by the id.
     places: [Option<u8>; PEERS_MAX],
@@ -150,9 +150,11 @@ impl Seal {
             return Some(place.into());
         }
         let numbers = self.numbers.get(&id)?.clone();
-        let place = self.peers.len();
-        self.places[usize::from(id.0)] = Some(place as u8);
-        self.peers.push(Peer { id, numbers, link: None, sealed_bytes: 0, dropping: false });
+        let place = self.peers.partition_point(|peer| peer.id < id);
+        self.peers.insert(place, Peer { id, numbers, link: None, sealed_bytes: 0, dropping: false });
+        for (place, peer) in self.peers.iter().enumerate() {
+            self.places[usize::from(peer.id.0)] = Some(place as u8);
+        }
         Some(place)
     }
 

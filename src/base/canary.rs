@@ -192,6 +192,10 @@ canaries! {
     EpochKeepsQuorum = "pbft-epoch-keeps-quorum", "Lamport, Malkhi and Zhou 2010, Reconfiguring a State Machine, 2";
     /// What a key of the last epoch has signed is believed in the next.
     EpochKeepsKeys = "pbft-epoch-keeps-keys", "TOCS 2002, 3: keys are refreshed, lest a thief use them";
+    /// Nothing says any more which epoch this is, once a snapshot lies above its beginning.
+    EpochLeavesTheLog = "pbft-epoch-leaves-the-log", "Bessani and others, USENIX ATC 2013";
+    /// What an operator has signed for one cluster is good in another.
+    AmendmentOfAnyCluster = "pbft-amendment-of-any-cluster", "Abadi and Needham 1996, Prudent Engineering Practice, principle 1";
     /// A replica that comes back has forgotten what it accepted.
     ForgetWhatWasSaid = "pbft-forget-what-was-said", "Bessani and others, USENIX ATC 2013";
 }

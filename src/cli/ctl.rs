@@ -7,6 +7,7 @@ use super::output::{Output, columns};
 use super::settings::file_and_environment;
 use crate::admin::client::{Client, ClientError};
 use crate::admin::{Facts, Token};
+use crate::base::View;
 use crate::config::Resolved;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -207,7 +208,7 @@ fn table(answers: &[Answered]) -> String {
         Ok(f) => vec![
             f.node.to_string(),
             if f.role.is_empty() { "recovering".into() } else { f.role.clone() },
-            f.term.to_string(),
+            reign(f),
             f.leader.map_or("none".into(), |l| l.to_string()),
             f.commit.to_string(),
             f.applied.to_string(),
@@ -225,6 +226,15 @@ fn table(answers: &[Answered]) -> String {
     );
     bad.into_iter().for_each(|answer| text += &(row(answer).join("  ") + "\n"));
     text
+}
+
+/// The term; of a pbft group whose members have changed, epoch and view, which are one number to the nodes.
+fn reign(facts: &Facts) -> String {
+    let view = View(facts.term);
+    match (facts.protocol.as_str(), view.epoch()) {
+        ("pbft", epoch) if epoch != 0 => format!("{epoch}.{}", view.number()),
+        _ => facts.term.to_string(),
+    }
 }
 
 fn mebibytes(bytes: u64) -> String {
@@ -269,15 +279,11 @@ fn members(facts: &Facts, answer: &str, output: Output) -> Result<(), Failure> {
 
 fn leader(answers: &[Answered], output: Output) -> Result<(), Failure> {
     let leader = agreed(answers).ok_or_else(|| no_leader(answers))?;
-    let term = answers
-        .iter()
-        .filter_map(|(_, a)| a.as_ref().ok())
-        .filter(|f| f.leader == Some(leader))
-        .map(|f| f.term)
-        .max();
+    let named = answers.iter().filter_map(|(_, a)| a.as_ref().ok()).filter(|f| f.leader == Some(leader));
+    let newest = named.max_by_key(|f| f.term);
     output.print(
-        || format!("node {leader} leads term {}", term.unwrap_or_default()),
-        || json!({"leader": leader, "term": term}),
+        || format!("node {leader} leads term {}", newest.map(reign).unwrap_or_default()),
+        || json!({"leader": leader, "term": newest.map(|f| f.term)}),
     );
     Ok(())
 }
@@ -328,6 +334,14 @@ mod tests {
         assert_eq!(agreed(&[answer(1, Some(2)), silent(), silent()]), None);
         assert_eq!(agreed(&[answer(1, Some(1)), answer(2, Some(2))]), None);
         assert_eq!(agreed(&[answer(1, Some(3))]), Some(3));
+    }
+
+    #[test]
+    fn an_epoch_is_told_apart_from_its_views() {
+        let facts = |protocol: &str, term| Facts { term, protocol: protocol.into(), ..Facts::default() };
+        let view = View(View::first_of(3).0 + 2).0;
+        assert_eq!([reign(&facts("pbft", view)), reign(&facts("pbft", 7))], ["3.2", "7"]);
+        assert_eq!(reign(&facts("raft", view)), view.to_string());
     }
 
     #[test]

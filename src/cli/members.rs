@@ -272,7 +272,11 @@ impl<'a> Group<'a> {
 
     /// Lets a newcomer in, and writes the charter that it starts with.
     fn admit(&self, change: Change, newcomer: &Newcomer, output: Output) -> Result<(), Failure> {
-        let (membership, base) = self.amend(|_| Ok(change))?;
+        let now = self.standing()?;
+        // It was let in, and whoever asked for that did not hear of it.
+        let is_there = now.membership.members.contains(&newcomer.member);
+        let (membership, base) =
+            if is_there { (now.membership, now.base) } else { self.amend(|_| Ok(change))? };
         let charter = Charter { vote: base, membership: membership.clone(), signatures: Vec::new() };
         members::write(&charter, &newcomer.charter)
             .map_err(|error| Failure::io(&newcomer.charter, "write it", &error))?;

@@ -398,8 +398,10 @@ fn make_links(
 ) -> (Rx, Maker) {
     let probe = probe.clone();
     let (maker, keys) = Maker::new(config, roster.clone(), Box::new(move |key| probe.hold(&key)));
-    let following = Following { roster: roster.clone(), numbers: numbers.clone(), keys, seen: 0 };
-    (make_rx(config, identified, numbers, rings, &roster.latest()).following(following), maker)
+    let mut seen = 0;
+    let roll = roster.news(&mut seen).expect("nobody has looked before");
+    let following = Following { roster: roster.clone(), numbers: numbers.clone(), keys, seen };
+    (make_rx(config, identified, numbers, rings, &roll).following(following), maker)
 }
 
 /// A native client only dials, and knows members only.

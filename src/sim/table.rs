@@ -9,7 +9,7 @@ use crate::base::{Body, Digest, GROUP_ONE, Instant, NodeId, NodeSet, Origin, Slo
 use crate::protocol::pbft::{Anchor, Options, Pbft, Replay, Setup};
 use crate::protocol::{Fault, Fetched, Input, Outbox, Protocol, Target};
 use crate::wire::members::Membership;
-use crate::wire::pbft::{Message, Vote};
+use crate::wire::pbft::{Message, Note, Vote};
 use crate::wire::{Batch, Entry, Message as Any, Record};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -97,6 +97,7 @@ impl Seat {
             newest.as_ref().map_or((Slot::ZERO, Stamp::ZERO), |(slot, stamp, _)| (*slot, *stamp));
         self.machine = newest.map_or_else(Machine::default, |(_, _, bytes)| Machine::load(&bytes));
         self.setup.state = self.machine.members.clone();
+        self.compact();
         let mut replay = Replay::new(&self.setup.options);
         self.disk.iter().cloned().for_each(|record| replay.record(record).expect("what it wrote itself"));
         let core = Pbft::recover(self.setup.clone(), now, (slot, stamp), replay);
@@ -106,6 +107,19 @@ impl Seat {
         self.history.retain(|entry| entry.slot <= slot);
         (self.held, self.writes, self.mail) = Default::default();
         self.settle(now);
+    }
+
+    /// Drops what the newest floor has made superfluous.
+    fn compact(&mut self) {
+        let floor = self.disk.iter().rev().find_map(|record| match record {
+            Record::Floor { slot, .. } => Some(*slot),
+            _ => None,
+        });
+        self.disk.retain(|record| match record {
+            Record::Pbft { note: Note::View { .. }, .. } => true,
+            Record::Pbft { note, .. } => floor.is_none_or(|floor| floor < note.place()),
+            _ => true,
+        });
     }
 
     /// A letter comes.

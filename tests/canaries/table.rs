@@ -85,6 +85,8 @@ pub const FINDERS: &[(Canary, Finder)] = &[
     (Canary::KeepFutureViews, room!(stories::votes_of_later_views_leave_no_trace)),
     (Canary::EpochKeepsQuorum, room!(members::a_quorum_of_an_earlier_epoch_decides_nothing)),
     (Canary::EpochKeepsKeys, room!(members::a_key_of_an_earlier_epoch_signs_nothing)),
+    (Canary::EpochLeavesTheLog, room!(members::a_crash_at_a_later_boundary_forgets_no_epoch)),
+    (Canary::AmendmentOfAnyCluster, room!(members::a_forged_or_repeated_amendment_changes_nothing)),
     (Canary::ForgetWhatWasSaid, Liars { typical: 2, property: "pbft-one-value-a-slot" }),
 ];
 

@@ -237,7 +237,7 @@ fn a_primary_that_keeps_the_group_in_its_epoch_is_left() {
 }
 
 #[test]
-fn a_forged_or_repeated_amendment_changes_nothing() {
+pub fn a_forged_or_repeated_amendment_changes_nothing() {
     let mut table = Table::of(4, &options());
     order(&mut table, 1, 1, &[0, 1, 2, 3]);
     // A member signs what only the operator may.
@@ -318,6 +318,33 @@ fn a_crash_at_the_boundary() {
         assert_eq!(epochs(&table), [1; 4], "case {crashed}");
         nobody_is_blamed(&table);
     }
+}
+
+/// The first epoch's record has left the log by then, and the newest snapshot says who is next, not who is in the group.
+#[test]
+pub fn a_crash_at_a_later_boundary_forgets_no_epoch() {
+    let mut table = Table::of(4, &options());
+    go_over(&mut table, &rotated());
+    amend(&mut table, &membership(2, 1, &[(1, 0), (2, 0), (3, 1), (4, 1)], &[]));
+    let end = table.now.after(LONG);
+    while table.now < end {
+        table.pass();
+        table.run_with(everybody, |_, letter| {
+            let is_word = matches!(letter.message, Message::Succession(_) | Message::Charter(_));
+            (!is_word).then_some(letter)
+        });
+    }
+    let boundary = table.seats[0].core.boundary().expect("it was amended");
+    assert!(
+        table.seats.iter().all(|seat| seat.machine.members.epoch() == 2 && seat.core.executed() == boundary)
+    );
+    let now = table.now;
+    table.burn();
+    table.seats.iter_mut().for_each(|seat| seat.restart(now));
+    assert_eq!(epochs(&table), [1; 4]);
+    order(&mut table, 1, 1, &[0, 1, 2, 3]);
+    assert_eq!(epochs(&table), [2; 4]);
+    nobody_is_blamed(&table);
 }
 
 /// Who has slept through several epochs follows their charters, each signed by members of the one before.

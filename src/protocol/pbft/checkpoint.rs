@@ -314,6 +314,7 @@ impl Pbft {
             self.checkpoints.floor = slot;
             let stamp = Stamp::ZERO;
             self.write_late(out);
+            self.note_epoch_above(slot, out);
             out.append(Record::Floor { group: self.group, slot, term: Term::ZERO, stamp, reset: false });
         }
     }
