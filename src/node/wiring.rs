@@ -489,7 +489,7 @@ pub(super) fn client_options(config: &Resolved) -> front::Options {
         reads_in_log: config.group.verify,
         patience: match config.group.protocol {
             ProtocolKind::Raft => front::Patience::LEADER,
-            ProtocolKind::Pbft => front::Patience::ALL_TO_ALL,
+            ProtocolKind::Pbft => front::Patience::all_to_all(config.cluster.members.len()),
         },
         ..front::Options::at(&client.listen)
     }
