@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 /// What every message ends with when the node must not go on under its identity.
 pub const REPLACE: &str = "It must not vote with what is left, since it may have acknowledged what is gone. Cure: leave it \
-                           down, the others go on as long as enough of them are left; a fresh node with a new data directory \
-                           can take its place once members can be changed, which this version cannot do";
+                           down, the others go on as long as enough of them are left; in a PBFT group a fresh node under \
+                           another number takes its place (`quorate ctl members replace`), a Raft group cannot change its \
+                           members yet";
 
 /// Why a log cannot be recovered. The node refuses to start (exit code 6).
 #[derive(Debug, thiserror::Error)]

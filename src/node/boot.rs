@@ -14,7 +14,7 @@ use crate::log::superblock::Superblock;
 use crate::log::{self, Identity, Log};
 use crate::protocol::pbft::{self, Pbft, Quorum};
 use crate::protocol::raft::{self, Mark, Raft, Replay, Setup};
-use crate::protocol::{Engine, Lead};
+use crate::protocol::{Engine, Hole, Lead};
 use crate::store::{self, HashKey, Store};
 use crate::wire::Record;
 use crate::wire::hop::{SnapshotId, Stored};
@@ -47,6 +47,8 @@ pub struct Booted {
     pub store: Store,
     /// That snapshot and its file, and before it the one before, if it was kept.
     pub snapshots: Vec<(SnapshotId, PathBuf)>,
+    /// Newer snapshots that could not be used, and why: what the log had was enough all the same.
+    pub passed_over: Vec<String>,
     /// How long it all took.
     pub took: Duration,
 }
@@ -136,7 +138,8 @@ pub fn boot(
     let Known { mut superblock, identity, origin, begun } = known;
     let data = &config.node.dir;
     let mut store = Store::new(store_options(config, sizes));
-    let snapshots_found = load_snapshot(snapshots, &mut store, keeps_previous(config))?;
+    let Loaded { snapshots: found, mut passed_over } =
+        load_snapshot(snapshots, &mut store, keeps_previous(config))?;
     let mut options =
         log::Options::usual(log::directory(data, 0), identity, superblock.generation, superblock.established);
     options.segment_bytes = config.log.segment_bytes as u32;
@@ -154,24 +157,34 @@ pub fn boot(
     let replay = replay?;
     superblock.establish(driver, data)?;
     let mark = |(id, _): &(SnapshotId, PathBuf)| Mark { slot: id.slot, term: id.term, stamp: id.stamp };
-    let (now, mark) = (driver.now(), snapshots_found.last().map_or(Mark::ZERO, mark));
+    let (now, mark) = (driver.now(), found.last().map_or(Mark::ZERO, mark));
     let engine = match replay {
         Replayed::Raft(replay) => {
             let (me, members) = (config.node.id, config.cluster.nodes());
             let setup = Setup { me, members, options: raft_options(config), seed: entropy.seed() };
-            Engine::Raft(Box::new(Raft::recover(setup, now, mark, replay)?))
+            Raft::recover(setup, now, mark, replay).map(|raft| Engine::Raft(Box::new(raft)))
         }
         Replayed::Pbft(replay) => {
             let state = store.sessions().members().clone();
             let charter = members::charter(config)?;
             let setup = pbft::Setup { state, ..pbft_setup(config, sizes, secrets, origin.boot, &charter) };
-            let mut pbft = Pbft::recover(setup, now, (mark.slot, mark.stamp), *replay)?;
-            recall(snapshots, &mut pbft)?;
-            Engine::Pbft(Box::new(pbft))
+            let pbft = Pbft::recover(setup, now, (mark.slot, mark.stamp), *replay);
+            pbft.map(|pbft| Engine::Pbft(Box::new(pbft)))
         }
     };
-    let took = now.since(begun);
-    Ok(Booted { origin, log, engine, store, snapshots: snapshots_found, took })
+    let mut engine = match engine {
+        Ok(engine) => engine,
+        // Whoever reads of a hole must hear of the file that would have filled it.
+        Err(Hole::Snapshot { .. } | Hole::Entries { .. }) if !passed_over.is_empty() => {
+            return Err(passed_over.remove(0).error());
+        }
+        Err(hole) => return Err(hole.into()),
+    };
+    if let Engine::Pbft(pbft) = &mut engine {
+        recall(snapshots, pbft)?;
+    }
+    let (took, passed_over) = (now.since(begun), passed_over.iter().map(PassedOver::remark).collect());
+    Ok(Booted { origin, log, engine, store, snapshots: found, passed_over, took })
 }
 
 /// The largest body of a record.
@@ -200,10 +213,8 @@ pub fn judge(config: &Resolved, accusation: &Accusation) -> bool {
 /// Lets the core know what it has had proof of.
 fn recall(snapshots: &mut dyn Snapshots, pbft: &mut Pbft) -> Result<(), RunError> {
     let place = snapshots.place();
-    let proofs = snapshots.proofs().map_err(|error| RunError::Snapshot {
-        path: place.with_file_name("evidence"),
-        why: error.to_string(),
-    })?;
+    let unreadable = |error| RunError::Unreadable { path: place.with_file_name("evidence"), error };
+    let proofs = snapshots.proofs().map_err(unreadable)?;
     proofs.into_iter().for_each(|proof| pbft.recall(&Body::new(proof)));
     Ok(())
 }
@@ -222,32 +233,68 @@ pub(super) fn keeps_previous(config: &Resolved) -> bool {
     config.group.protocol == ProtocolKind::Pbft
 }
 
-/// Loads the newest snapshot that passes its check. That one, and before it the one before, if that is to be kept.
+/// What became of the snapshots of a node.
+struct Loaded {
+    /// The newest that passed its check, and before it the one before, if that is to be kept.
+    snapshots: Vec<(SnapshotId, PathBuf)>,
+    /// Newer ones that could not be used, the newest first.
+    passed_over: Vec<PassedOver>,
+}
+
+/// A snapshot that could not be used.
+struct PassedOver {
+    path: PathBuf,
+    why: Flaw,
+}
+
+enum Flaw {
+    /// It is not what was written.
+    Damaged(String),
+    /// It may be.
+    Unreadable(io::Error),
+}
+
+impl PassedOver {
+    /// Nothing else holds what it held.
+    fn error(self) -> RunError {
+        let path = self.path;
+        match self.why {
+            Flaw::Damaged(why) => RunError::Snapshot { path, why },
+            Flaw::Unreadable(error) => RunError::Unreadable { path, error },
+        }
+    }
+    /// Something else did.
+    fn remark(&self) -> String {
+        let (path, kind, why) = match &self.why {
+            Flaw::Damaged(why) => (self.path.display(), "is damaged", why.clone()),
+            Flaw::Unreadable(error) => (self.path.display(), "cannot be read", error.to_string()),
+        };
+        format!(
+            "the snapshot {path} {kind}: {why}; nothing is lost, for the log reaches below it, but look after the disk"
+        )
+    }
+}
+
+/// Loads the newest snapshot that passes its check; the log may still reach down to it, or to nothing.
 fn load_snapshot(
     snapshots: &mut dyn Snapshots,
     store: &mut Store,
     keeps_previous: bool,
-) -> Result<Vec<(SnapshotId, PathBuf)>, RunError> {
+) -> Result<Loaded, RunError> {
     let place = snapshots.place();
-    let io = |error| RunError::Snapshot { path: place.clone(), why: format!("{error}") };
+    let io = |error| RunError::Unreadable { path: place.clone(), error };
     let mut found = snapshots.survey().map_err(io)?.into_iter();
-    let mut last_damage = None;
-    let mut loaded = Vec::new();
+    let (mut loaded, mut passed_over) = (Vec::new(), Vec::new());
     for candidate in found.by_ref() {
-        let bytes = snapshots.open(&candidate.path).map_err(|error| error.to_string());
-        match bytes.and_then(|mut bytes| load_one(&mut bytes, store)) {
+        let path = candidate.path;
+        let came = snapshots.open(&path).map_err(Flaw::Unreadable);
+        match came.and_then(|mut file| load_one(&mut file, store).map_err(Flaw::Damaged)) {
             Ok(id) => {
-                loaded.push((id, candidate.path));
+                loaded.push((id, path));
                 break;
             }
-            Err(why) => last_damage = Some(RunError::Snapshot { path: candidate.path, why }),
+            Err(why) => passed_over.push(PassedOver { path, why }),
         }
-    }
-    if loaded.is_empty()
-        && let Some(damage) = last_damage
-    {
-        // The log has been cut for the damaged one: an older state could not be brought up to date.
-        return Err(damage);
     }
     // Whoever takes it checks its ranges; here it is enough to know of which slot it is.
     let previous = found.filter(|_| keeps_previous && !loaded.is_empty()).find_map(|candidate| {
@@ -256,7 +303,7 @@ fn load_snapshot(
     });
     loaded.splice(0..0, previous);
     snapshots.sweep(loaded.first().map(|(id, _)| id.slot)).map_err(io)?;
-    Ok(loaded)
+    Ok(Loaded { snapshots: loaded, passed_over })
 }
 
 /// What is read of a snapshot at a time.
@@ -266,19 +313,23 @@ const READ_BYTES: usize = 256 << 10;
 fn beginning(file: &mut dyn Read, chunk: &mut [u8]) -> Result<(SnapshotId, usize), String> {
     let length = fill(file, chunk).map_err(|e| e.to_string())?;
     let mut beginning = store::inspect::Inspection::of_any();
-    beginning.feed(&chunk[..length]).map_err(|e| e.to_string())?;
+    beginning.feed(&chunk[..length]).map_err(|flaw| format!("{flaw}, as bytes 0 to {length} were read"))?;
     Ok((beginning.header().ok_or("it ends within its header")?.id, length))
 }
 
 fn load_one(file: &mut dyn Read, store: &mut Store) -> Result<SnapshotId, String> {
     let mut chunk = vec![0; READ_BYTES];
     let (id, mut length) = beginning(file, &mut chunk)?;
-    let mut loading = store.loading(id);
+    let (mut loading, mut offset) = (store.loading(id), 0);
     while 0 < length {
-        loading.feed(&chunk[..length]).map_err(|e| e.to_string())?;
-        length = fill(file, &mut chunk).map_err(|e| e.to_string())?;
+        let end = offset + length as u64;
+        // Not every flaw has a place of its own.
+        let place = |flaw| format!("{flaw}, as bytes {offset} to {end} were read");
+        loading.feed(&chunk[..length]).map_err(place)?;
+        length = fill(file, &mut chunk).map_err(|e| format!("at byte {end}: {e}"))?;
+        offset = end;
     }
-    store.replace(loading).map_err(|e| e.to_string())?;
+    store.replace(loading).map_err(|flaw| format!("{flaw}, in bytes 0 to {offset}"))?;
     Ok(id)
 }
 
@@ -470,12 +521,17 @@ mod tests {
         let mut slots = |keeps_previous| {
             let mut fresh = Store::new(options());
             let found = load_snapshot(&mut files, &mut fresh, keeps_previous).expect("one is whole");
-            let found: Vec<u64> = found.into_iter().map(|(id, _)| id.slot.0).collect();
+            assert_eq!(found.passed_over.len(), 1);
+            assert!(found.passed_over[0].remark().contains("snapshot-1-40.qs is damaged: it ends at byte"));
+            let found: Vec<u64> = found.snapshots.into_iter().map(|(id, _)| id.slot.0).collect();
             let there: Vec<u64> = files.survey().expect("it is there").iter().map(|f| f.slot.0).collect();
             (fresh.applied().0, found, there)
         };
         assert_eq!(slots(true), (30, vec![20, 30], vec![40, 30, 20]));
         assert_eq!(slots(false), (30, vec![30], vec![40, 30]));
         assert_eq!(slots(true), (30, vec![30], vec![40, 30]), "there is none before it");
+        // The log may reach down to nothing: only whoever reads it knows.
+        std::fs::remove_file(files::path_of(&directory, GROUP_ONE, Slot(30))).expect("it is there");
+        assert_eq!(slots(true), (0, vec![], vec![40]));
     }
 }

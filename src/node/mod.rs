@@ -29,6 +29,7 @@ use crate::base::{GROUP_ONE, NodeId, Number, Slot};
 use crate::config::{LineFormat, Resolved};
 use crate::crypto::SecretKey;
 use crate::io::{DriverError, SystemEntropy, process};
+use crate::log::error::REPLACE;
 use crate::log::superblock::{self, SuperblockError};
 use crate::log::{FORMAT_VERSION, LogError};
 use crate::meter::Board;
@@ -94,12 +95,12 @@ pub enum RunError {
         /// What is wrong with it.
         why: String,
     },
-    /// A snapshot cannot be read back.
-    #[error("{}: {why}; restore the file, or replace this node", path.display())]
+    /// A snapshot is not what was written, and what the log still has does not reach below it.
+    #[error("the snapshot {} is damaged: {why}. The log was cut at its slot, so nothing else here holds what it held. {REPLACE}", path.display())]
     Snapshot {
-        /// The file, or where snapshots lie.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with it, and where.
         why: String,
     },
     /// A node that came later does not know to which group it has come.
@@ -111,6 +112,14 @@ pub enum RunError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// Snapshots, or proof that replicas lie, cannot be got at.
+    #[error("{}: {error}; see that the user that runs the node may read and write it, and that its disk is sound", path.display())]
+    Unreadable {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
     },
     /// The service plane.
     #[error(transparent)]
@@ -182,6 +191,9 @@ fn live(
     };
     let torn = booted.log.torn().map(str::to_string);
     events.emit(Event::Recovered { last: booted.last().0, took: booted.took, torn });
+    for what in &booted.passed_over {
+        events.emit(Event::Warning { what: what.clone() });
+    }
     if booted.log.is_buffered() {
         let what = "the log's file system refuses direct I/O: each write goes through the page cache and is synced all the same, which \
                     costs CPU and memory";

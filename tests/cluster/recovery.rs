@@ -89,6 +89,7 @@ fn a_start_reads_a_long_log_in_little_memory() {
 fn with_snapshot(name: &str) -> (Cluster, PathBuf) {
     let mut cluster = Cluster::init(name, 1);
     cluster.set(1, "raft", "snapshot_threshold", 100);
+    cluster.set(1, "raft", "snapshot_keep", 0);
     cluster.start_node(1);
     cluster.await_leader();
     let directory = cluster.data_dir(1).join("snapshots");
@@ -97,14 +98,50 @@ fn with_snapshot(name: &str) -> (Cluster, PathBuf) {
         names.filter(|path| path.extension().is_some_and(|suffix| suffix == "qs")).max()
     };
     let mut client = cluster.client(1);
-    let set = || {
-        assert_eq!(client.command(&["SET", "greeting", "hello"]).expect("it lives"), Reply::ok());
-        snapshots()
+    let mut set =
+        || assert_eq!(client.command(&["SET", "greeting", "hello"]).expect("it lives"), Reply::ok());
+    let is_cut = |metrics: &str| {
+        let mut lines = metrics.lines().filter(|line| line.starts_with("quorate_log_floor_slot"));
+        lines.any(|line| !line.ends_with(" 0"))
     };
-    await_some(set, || "a snapshot is made".to_string());
+    let cut = || {
+        set();
+        http_get(&cluster.admins[0], "/metrics").filter(|(_, metrics)| is_cut(metrics))
+    };
+    await_some(cut, || "the log is cut for a snapshot".to_string());
+    // What is acknowledged now lies behind the cut on the disk.
+    set();
     cluster.kill(1);
     let newest = snapshots().expect("it was there");
     (cluster, newest)
+}
+
+#[test]
+fn a_damaged_snapshot_is_refused_with_its_place_and_its_cure_where_nothing_else_holds_its_state() {
+    let (mut cluster, snapshot) = with_snapshot("damaged-snapshot");
+    let whole = std::fs::read(&snapshot).expect("it is there");
+    let at = whole.windows(5).position(|window| window == b"hello").expect("its only value");
+    let mut damaged = whole.clone();
+    damaged[at] ^= 1;
+    std::fs::write(&snapshot, damaged).expect("it is ours");
+    let name = |path: &PathBuf| path.file_name().expect("a file").to_string_lossy().into_owned();
+    let out = cluster.command(1).output().expect("quorate runs");
+    let said = cluster.stderr(1);
+    assert_eq!(out.status.code(), Some(6), "{said}");
+    let place = format!("bytes 0 to {}", whole.len());
+    for part in [&name(&snapshot), "is damaged", &place, "Cure:"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // Something else holds it: a newer one that is damaged costs a warning.
+    std::fs::write(&snapshot, &whole).expect("it is ours");
+    let newer = snapshot.with_file_name("snapshot-1-999999999.qs");
+    std::fs::write(&newer, &whole[..whole.len() / 2]).expect("a file");
+    cluster.start_node(1);
+    cluster.await_leader();
+    let value = cluster.client(1).command(&["GET", "greeting"]).expect("it lives");
+    assert_eq!(value, Reply::bulk("hello"));
+    let said = cluster.stderr(1);
+    assert!(said.contains(&name(&newer)) && said.contains("nothing is lost"), "{said}");
 }
 
 /// Starts the node with a pipe in the place of its snapshot, so that it comes no further than the test lets it.
