@@ -1,9 +1,9 @@
 //! The paths of the service plane that show and change who is in a group. Nothing here judges an amendment but whether it is one: the
 //! replica does, by the operator's signature. The bearer token only keeps strangers from its door.
 
+use super::context::Context;
 use super::http::{Request, Response};
 use super::probe::Ask;
-use super::routes::{Context, ask};
 use crate::base::hex::to_hex;
 use crate::wire::members::{Member, Signed};
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ pub(super) async fn amend(context: &Context, request: &Request) -> Response {
             &json!({ "error": "the body is no amendment as `quorate ctl members` makes them" }),
         );
     };
-    match ask(context, Ask::Amend { batch }).await {
+    match context.ask(Ask::Amend { batch }).await {
         Ok(fact) => Response::json(202, &json!({ "outcome": fact })),
         Err(why) => Response::json(409, &json!({ "error": why })),
     }

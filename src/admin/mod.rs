@@ -8,19 +8,21 @@
 
 pub mod bell;
 pub mod client;
+mod context;
 pub mod events;
 pub mod http;
 pub mod keeper;
 pub mod log_lines;
 mod members;
 pub mod probe;
-pub mod routes;
+mod routes;
 pub mod server;
 pub mod service;
 pub mod status;
 pub mod token;
 
 pub use bell::Bell;
+pub use context::Context;
 pub use events::{Event, EventSink};
 pub use keeper::Keeper;
 pub use log_lines::{LogFormat, LogLines};

@@ -1,42 +1,16 @@
 //! What each path answers. Facts come from the status, the board and the probe; nothing here knows of sockets.
 
-use super::bell::once;
+use super::context::Context;
 use super::http::{Method, Request, Response};
 use super::members;
-use super::probe::{Answer, Ask, KeyMaker, Probe};
+use super::probe::Ask;
 use super::status::{Convicted, Facts, Status};
-use super::token::Token;
 use crate::base::NodeId;
 use crate::base::hex::to_hex;
-use crate::meter::{Board, Figures, Metered};
-use crate::wire::roster::Roster;
+use crate::meter::Figures;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::sync::Arc;
-use std::time::Duration;
-
-/// What the routes need. One a node.
-pub struct Context {
-    /// What the node says of itself.
-    pub status: Arc<Status>,
-    /// What the cores count.
-    pub board: Arc<Board>,
-    /// The way to the data plane.
-    pub probe: Arc<dyn Probe>,
-    /// Who is in the group.
-    pub roster: Roster,
-    /// Makes this node's next keys.
-    pub keys: Arc<dyn KeyMaker>,
-    /// What a request that changes something must show; without one, none may.
-    pub token: Option<Token>,
-    /// Commits that the store may lag behind and still be called ready.
-    pub applied_lag_max: u64,
-    /// How long the data plane may take for an answer.
-    pub probe_wait: Duration,
-    /// What the service plane itself counts.
-    pub own: Vec<Arc<dyn Metered + Send + Sync>>,
-}
 
 const INDEX: &str = "\
 GET  /metrics               Prometheus text
@@ -117,7 +91,7 @@ async fn ready(context: &Context, verbose: bool) -> Response {
     let read = match checks[0].1 {
         // Without a leader the read would only wait for its time-out.
         Err(_) => Err("not tried without a leader".to_string()),
-        Ok(_) => ask(context, Ask::LinearizableRead).await,
+        Ok(_) => context.ask(Ask::LinearizableRead).await,
     };
     checks.push(("read", read));
     let ready = checks.iter().all(|(_, outcome)| outcome.is_ok());
@@ -152,17 +126,6 @@ fn applied(facts: &Facts, lag_max: u64) -> Check {
 
 fn disk(facts: &Facts) -> Check {
     ("disk", facts.disk_error.clone().map_or(Ok("no error".to_string()), Err))
-}
-
-/// Asks the data plane and waits a bounded time.
-pub(super) async fn ask(context: &Context, ask: Ask) -> Answer {
-    let (give, take) = once();
-    context.probe.ask(ask, give);
-    match glommio::timer::timeout(context.probe_wait, async move { Ok(take.await) }).await {
-        Ok(Some(answer)) => answer,
-        Ok(None) => Err("the data plane takes no questions now".to_string()),
-        Err(_) => Err(format!("no answer within {} ms", context.probe_wait.as_millis())),
-    }
 }
 
 /// What `/statusz` prints: the facts, and what only this plane knows.
@@ -200,7 +163,7 @@ async fn transfer(context: &Context, request: &Request) -> Response {
         Some(Ok(node)) if 0 < node => Some(NodeId(node)),
         Some(_) => return Response::text(400, "`to` is the number of a node\n"),
     };
-    match ask(context, Ask::TransferLeader { to }).await {
+    match context.ask(Ask::TransferLeader { to }).await {
         Ok(fact) => Response::json(202, &json!({ "outcome": fact })),
         Err(why) => Response::json(409, &json!({ "error": why })),
     }

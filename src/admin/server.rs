@@ -1,7 +1,8 @@
 //! The HTTP server: connections on glommio, a bounded number of them, each with bounded memory and bounded patience.
 
+use super::context::Context;
 use super::http::{self, BODY_BYTES_MAX, HEAD_BYTES_MAX, Malformed, Method, Request, Response};
-use super::routes::{Context, answer};
+use super::routes::answer;
 use crate::meter::{Metered, Report};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::GlommioError;

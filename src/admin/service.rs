@@ -1,9 +1,9 @@
 //! The service thread: starts glommio, listens, runs the keeper, looks after heartbeats, and ends when told.
 
 use super::bell::Bell;
+use super::context::Context;
 use super::events::{Event, EventSink};
 use super::keeper::{Keeper, KeeperBell};
-use super::routes::Context;
 use super::server::{Counts, Limits, serve};
 use crate::io::driver::Doorbell;
 use crate::io::listener::listen;

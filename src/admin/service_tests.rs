@@ -2,8 +2,8 @@
 
 use super::bell::Give;
 use super::client::{Client, ClientError};
+use super::context::Context;
 use super::http::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
-use super::routes::Context;
 use super::server::Limits;
 use super::service::{Service, ServiceError, ServiceOptions};
 use super::status::{Facts, Status};

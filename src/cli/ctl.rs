@@ -4,14 +4,14 @@ use super::evidence::{self, EvidenceArgs};
 use super::exit::{Exit, Failure};
 use super::members::{self, KeysAsk, MembersAsk};
 use super::output::{Output, columns};
-use super::settings::file_and_environment;
+use super::settings::read;
 use crate::admin::client::{Client, ClientError};
 use crate::admin::{Facts, Token};
 use crate::base::View;
 use crate::config::Resolved;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Whom to ask, and what.
@@ -145,13 +145,6 @@ impl Nodes {
         }
         Err(last.expect("at least one address is known").into())
     }
-}
-
-/// A node's configuration as its `start` sees it, but for what only a node that serves clients needs.
-pub(super) fn read(path: &Path) -> Result<Resolved, Failure> {
-    let mut layers = file_and_environment(path)?;
-    layers.add_flag("ctl", "client.insecure", "true")?;
-    Ok(layers.resolve()?)
 }
 
 /// Whom a majority of the nodes asked takes for the leader.

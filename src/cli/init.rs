@@ -96,9 +96,6 @@ pub struct NodeLayout {
 
 /// Runs the command.
 pub fn run(args: &InitArgs, output: Output) -> Result<(), Failure> {
-    if let Some(of) = &args.join {
-        return super::join::run(args, of, output);
-    }
     let layout = create(args)?;
     output.print(|| layout.to_text(), || layout.to_json());
     Ok(())

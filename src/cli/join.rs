@@ -35,7 +35,7 @@ pub fn run(args: &InitArgs, of: &Path, output: Output) -> Result<(), Failure> {
 /// As `run`, without a word.
 pub fn create(args: &InitArgs, of: &Path) -> Result<NodeLayout, Failure> {
     let usage = |message: String| Failure::new(Exit::Usage, message);
-    let group = super::ctl::read(of)?;
+    let group = super::settings::read(of)?;
     if group.group.protocol != ProtocolKind::Pbft || group.cluster.operator.is_none() {
         return Err(usage(format!(
             "{} is of a group whose members nobody can change; only a pbft group that began with an operator's key (`cluster.operator`) lets nodes in",

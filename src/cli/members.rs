@@ -205,7 +205,7 @@ struct Newcomer {
 
 impl Newcomer {
     fn read(args: &AddArgs) -> Result<Newcomer, Failure> {
-        let config = super::ctl::read(&args.member)?;
+        let config = super::settings::read(&args.member)?;
         let member = joining(&config).ok_or_else(|| {
             let message = format!(
                 "{} is the configuration of first member {}; make a newcomer's with `quorate init --join`",

@@ -114,7 +114,10 @@ pub fn main() -> std::process::ExitCode {
 impl Cli {
     fn run(&self) -> Result<(), Failure> {
         match &self.command {
-            Command::Init(args) => init::run(args, self.output),
+            Command::Init(args) => match &args.join {
+                Some(of) => join::run(args, of, self.output),
+                None => init::run(args, self.output),
+            },
             Command::Start(args) => start::run(args, self.output),
             Command::Demo(args) => demo::run(args, self.output),
             Command::Bench(args) => bench::run(args, self.output),

@@ -90,3 +90,10 @@ impl Overrides {
         Ok(())
     }
 }
+
+/// A node's configuration as its `start` sees it, but for what only a node that serves clients needs.
+pub(super) fn read(path: &Path) -> Result<Resolved, Failure> {
+    let mut layers = file_and_environment(path)?;
+    layers.add_flag("ctl", "client.insecure", "true")?;
+    Ok(layers.resolve()?)
+}

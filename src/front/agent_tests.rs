@@ -1,6 +1,6 @@
 //! Take and reply together over sockets in memory, with a store in between that answers `+OK` to everything when it is told to.
 
-use super::gather::Patience;
+use super::gather::Lingering;
 use super::plan::Settled;
 use super::session::tests::view;
 use super::{Options, Reply, Take, TakePorts, View};
@@ -256,7 +256,7 @@ impl Front {
     }
     /// Turns until what gathers behind a batch that is on its way has left.
     fn linger(&mut self) {
-        self.driver.now = self.driver.now.after(Patience::LEADER.linger);
+        self.driver.now = self.driver.now.after(Lingering::LEADER.linger);
         self.run();
     }
     /// Turns until nothing happens any more. Returns the number of turns.

@@ -3,7 +3,7 @@
 //! A command is copied once, here. Batches of a road are numbered from 1 without holes.
 //!
 //! A batch costs every node writes to its log, messages and wake-ups, however small it is. So while a write batch is on its way, what
-//! comes meanwhile is gathered into the next one ([`Patience`] says for how long), which leaves at the latest when those before are
+//! comes meanwhile is gathered into the next one ([`Lingering`] says for how long), which leaves at the latest when those before are
 //! answered, or when it is full. A client that is alone never waits; under load batches are as large as the time that one takes makes
 //! them.
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// How long write commands are gathered while batches are on their way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Patience {
+pub struct Lingering {
     /// So long at most: a quorum that is far away must not make batches rare.
     pub linger: Duration,
     /// A batch of fewer commands is small,
@@ -27,21 +27,21 @@ pub struct Patience {
     pub open_max: usize,
 }
 
-impl Patience {
+impl Lingering {
     /// For a group in which a batch costs a message or two to each replica.
-    pub const LEADER: Patience = Patience {
+    pub const LEADER: Lingering = Lingering {
         linger: Duration::from_millis(1),
         few: 0,
         linger_few: Duration::from_millis(1),
         open_max: usize::MAX,
     };
     /// For a group of so many replicas in which each speaks to each other about a batch, and checks signatures: of 20 replicas on one
-    /// machine, 22 ms of processors' time a batch. For want of patience small ones would be all that they are busy with. The share of
+    /// machine, 22 ms of processors' time a batch. Without that small ones would be all that they are busy with. The share of
     /// each replica in a batch rises with their number, so what is few does too: with 256 commands instead of 128 at 16 replicas, half
     /// loaded, the p50 went from 35-39 to 18-25 ms. A native client may have more than `open_max` batches under way; what is beyond would wait
     /// in its queue, where batches cannot be merged.
-    pub fn all_to_all(replicas: usize) -> Patience {
-        Patience {
+    pub fn all_to_all(replicas: usize) -> Lingering {
+        Lingering {
             linger: Duration::from_millis(1),
             few: 16 * replicas as u32,
             linger_few: Duration::from_millis(16),
@@ -190,7 +190,7 @@ impl Mark {
 /// Both roads.
 #[derive(Debug)]
 pub(super) struct Gather {
-    patience: Patience,
+    lingering: Lingering,
     pub writes: Road,
     pub reads: Road,
     /// When the gathered writes were first found waiting; none while there are none.
@@ -198,8 +198,8 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub fn new(patience: Patience) -> Gather {
-        Gather { patience, writes: Road::new(), reads: Road::new(), lingering_since: None }
+    pub fn new(lingering: Lingering) -> Gather {
+        Gather { lingering, writes: Road::new(), reads: Road::new(), lingering_since: None }
     }
     /// Moves the reads that came after `mark` behind the gathered writes. Returns how many they are.
     pub fn demote(&mut self, mark: &Mark) -> u32 {
@@ -224,7 +224,7 @@ impl Gather {
     }
     /// When gathered writes leave although others are on their way. None while there are none, or too many on their way.
     pub fn due(&self) -> Option<Instant> {
-        let Patience { linger, few, linger_few, open_max } = self.patience;
+        let Lingering { linger, few, linger_few, open_max } = self.lingering;
         let linger = if self.writes.count < few { linger_few } else { linger };
         self.lingering_since.filter(|_| self.writes.pending.len() < open_max).map(|since| since.after(linger))
     }
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn batches_are_numbered_without_holes_and_counted_until_settled() {
-        let mut gather = Gather::new(Patience::LEADER);
+        let mut gather = Gather::new(Lingering::LEADER);
         assert_eq!(gather.leave_writes(Instant::ZERO), None);
         for sequence in 1..4 {
             gather.writes.add(Op::Incr, 0, cost(100, 7), key("a"));
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn writes_gather_while_a_batch_is_on_its_way_but_not_for_long() {
-        let mut gather = Gather::new(Patience::LEADER);
+        let mut gather = Gather::new(Lingering::LEADER);
         let start = Instant(1_000_000);
         assert_eq!((gather.leave_due_writes(start), gather.due()), (None, None));
         gather.writes.add(Op::Incr, 0, cost(0, 0), key("alone"));
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(gather.leave_due_writes(start), None);
         gather.writes.add(Op::Incr, 0, cost(0, 0), key("third"));
         assert_eq!(gather.leave_due_writes(Instant(start.0 + 1)), None);
-        assert_eq!(gather.due(), Some(start.after(Patience::LEADER.linger)));
+        assert_eq!(gather.due(), Some(start.after(Lingering::LEADER.linger)));
         gather.settled(1, 0);
         let Some(Demand::Write { sequence: 2, body, .. }) = gather.leave_due_writes(Instant(start.0 + 2))
         else {
@@ -317,19 +317,19 @@ mod tests {
         };
         assert_eq!((Reader::new(body.bytes()).count(), gather.due()), (2, None));
         gather.writes.add(Op::Incr, 0, cost(0, 0), key("late"));
-        let later = start.after(Patience::LEADER.linger);
+        let later = start.after(Lingering::LEADER.linger);
         assert_eq!(gather.leave_due_writes(later), None);
         assert!(
-            gather.leave_due_writes(later.after(Patience::LEADER.linger)).is_some(),
+            gather.leave_due_writes(later.after(Lingering::LEADER.linger)).is_some(),
             "it has lingered long enough"
         );
     }
 
     #[test]
     fn where_batches_are_dear_few_commands_wait_longer_and_no_more_leave_than_may_be_open() {
-        let patience = Patience::all_to_all(4);
-        let Patience { linger, few, linger_few, open_max } = patience;
-        let mut gather = Gather::new(patience);
+        let lingering = Lingering::all_to_all(4);
+        let Lingering { linger, few, linger_few, open_max } = lingering;
+        let mut gather = Gather::new(lingering);
         let mut now = Instant(1);
         let add = |gather: &mut Gather, count: u32, now: Instant| {
             (0..count).for_each(|_| gather.writes.add(Op::Incr, 0, cost(0, 0), key("a")));
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn reads_behind_a_mark_move_behind_the_writes() {
-        let mut gather = Gather::new(Patience::LEADER);
+        let mut gather = Gather::new(Lingering::LEADER);
         gather.writes.add(Op::Incr, 0, cost(0, 1), key("w"));
         gather.reads.add(Op::Get, 0, cost(0, 10), key("stays"));
         let mark = gather.reads.mark();

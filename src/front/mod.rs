@@ -49,7 +49,7 @@ mod verify;
 mod view;
 
 pub use bound::Extent;
-pub use gather::Patience;
+pub use gather::Lingering;
 pub use reply::Reply;
 pub use take::{Take, TakePorts};
 pub use verify::Verification;
@@ -94,7 +94,7 @@ pub struct Options {
     /// Reads go the way of writes, so that every replica answers them: no node's own word is enough.
     pub reads_in_log: bool,
     /// How long writes are gathered into a batch.
-    pub patience: Patience,
+    pub lingering: Lingering,
 }
 
 impl Options {
@@ -114,7 +114,7 @@ impl Options {
             unsent_bytes_total_max: 128 << 20,
             stall_max: Duration::from_secs(30),
             reads_in_log: false,
-            patience: Patience::LEADER,
+            lingering: Lingering::LEADER,
         }
     }
 }

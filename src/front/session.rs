@@ -90,7 +90,7 @@ impl Desk {
         let largest = Largest::of(&view.facts.extent);
         Desk {
             secret: options.password.as_ref().map(|p| blake3::hash(p.as_bytes())),
-            gather: Gather::new(options.patience),
+            gather: Gather::new(options.lingering),
             options,
             view,
             directory: Vec::new(),

@@ -18,8 +18,8 @@ mod threads;
 mod watch;
 pub mod wiring;
 
+use crate::admin::Context;
 use crate::admin::keeper::KeeperBell;
-use crate::admin::routes::Context;
 use crate::admin::server::Limits as HttpLimits;
 use crate::admin::status::{Convicted, Facts, PeerFacts};
 use crate::admin::{

@@ -487,9 +487,9 @@ pub(super) fn client_options(config: &Resolved) -> front::Options {
         pending_bytes_max: client.pending_bytes_max as u64,
         unsent_bytes_max: client.output_bytes_max as u64,
         reads_in_log: config.group.verify,
-        patience: match config.group.protocol {
-            ProtocolKind::Raft => front::Patience::LEADER,
-            ProtocolKind::Pbft => front::Patience::all_to_all(config.cluster.members.len()),
+        lingering: match config.group.protocol {
+            ProtocolKind::Raft => front::Lingering::LEADER,
+            ProtocolKind::Pbft => front::Lingering::all_to_all(config.cluster.members.len()),
         },
         ..front::Options::at(&client.listen)
     }
