@@ -1,5 +1,6 @@
 //! The bearer token that lets a request change something. It lives in a file that only its owner may read.
 
+use crate::base::hex::to_hex;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -48,8 +49,7 @@ pub enum TokenError {
 impl Token {
     /// Writes a token made of 32 random bytes into a new file of mode 0600.
     pub fn create(path: &Path, random: [u8; 32]) -> Result<Token, TokenError> {
-        let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let text = Zeroizing::new(text);
+        let text = Zeroizing::new(to_hex(&random));
         let failed = |error| TokenError::Io { path: path.to_path_buf(), error };
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;

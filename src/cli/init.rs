@@ -6,6 +6,7 @@ use super::exit::{Exit, Failure};
 use super::output::{Output, columns};
 use crate::admin::Token;
 use crate::base::NodeId;
+use crate::base::hex::to_hex;
 use crate::config::limits::{CLIENTS_MAX, NODES_MAX};
 use crate::config::{self, units};
 use crate::crypto::{ClusterId, SecretKey, SigningKey};
@@ -281,7 +282,7 @@ impl Plan {
             .map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
         if !self.together {
             entropy.fill(&mut random);
-            write_new(&self.password_file(), &format!("{}\n", hexadecimal(&random[..16])), 0o600)?;
+            write_new(&self.password_file(), &format!("{}\n", to_hex(&random[..16])), 0o600)?;
         }
         for (place, node) in self.layout.nodes.iter().enumerate() {
             write_new(&node.key_file(), &format!("{}\n", *self.keys[place].to_hex()), 0o600)?;
@@ -360,6 +361,26 @@ impl ClientLayout {
     }
 }
 
+#[cfg(test)]
+impl InitArgs {
+    /// A Raft cluster of so many nodes, all on this machine.
+    pub(super) fn of(dir: &Path, nodes: usize) -> InitArgs {
+        let (dir, protocol, segment_bytes) = (dir.to_owned(), "raft".into(), "4MiB".into());
+        InitArgs {
+            dir,
+            nodes,
+            base_port: 7000,
+            hosts: Vec::new(),
+            protocol,
+            faulty: None,
+            clients: 0,
+            join: None,
+            id: None,
+            segment_bytes,
+        }
+    }
+}
+
 impl NodeLayout {
     pub(super) fn new(dir: &Path, id: u8, args: &InitArgs) -> NodeLayout {
         let host = args.hosts.get(usize::from(id) - 1).map_or("127.0.0.1", String::as_str);
@@ -395,10 +416,6 @@ pub(super) fn member_toml(array: &str, member: &config::Member) -> String {
     text + &signing_key.iter().map(|key| format!("signing_key = \"{key}\"\n")).collect::<String>()
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A file that was not there, on stable storage.
 pub(super) fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     let write = || {
@@ -428,19 +445,7 @@ mod tests {
 
     fn args(dir: &Path, nodes: usize, hosts: &[&str]) -> InitArgs {
         let hosts = hosts.iter().map(|h| h.to_string()).collect();
-        let (dir, protocol, segment_bytes) = (dir.to_owned(), "raft".into(), "4MiB".into());
-        InitArgs {
-            dir,
-            nodes,
-            base_port: 7000,
-            hosts,
-            protocol,
-            faulty: None,
-            clients: 0,
-            join: None,
-            id: None,
-            segment_bytes,
-        }
+        InitArgs { hosts, ..InitArgs::of(dir, nodes) }
     }
 
     #[test]

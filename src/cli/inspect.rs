@@ -243,21 +243,7 @@ mod tests {
     #[test]
     fn a_fresh_node_has_a_superblock_and_a_damaged_one_fails_its_check() {
         let scratch = Scratch::new("inspect");
-        let (dir, hosts, segment_bytes) = (scratch.path().to_owned(), vec![], "4MiB".to_owned());
-        let protocol = "raft".into();
-        init::create(&InitArgs {
-            dir,
-            nodes: 1,
-            base_port: 7000,
-            hosts,
-            protocol,
-            faulty: None,
-            clients: 0,
-            join: None,
-            id: None,
-            segment_bytes,
-        })
-        .unwrap();
+        init::create(&InitArgs::of(scratch.path(), 1)).unwrap();
         let data = scratch.path().join("node-1");
         superblock(&data, Output::Json).unwrap();
         std::fs::write(data.join("superblock"), [7; 8192]).unwrap();

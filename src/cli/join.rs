@@ -171,20 +171,7 @@ mod tests {
     use crate::node::members::{charter, joining};
 
     fn args(dir: &Path, protocol: &str, id: Option<u8>) -> InitArgs {
-        let (dir, protocol, segment_bytes) = (dir.to_owned(), protocol.into(), "4MiB".into());
-        let (hosts, join) = (Vec::new(), None);
-        InitArgs {
-            dir,
-            nodes: 4,
-            base_port: 7000,
-            hosts,
-            protocol,
-            faulty: None,
-            clients: 1,
-            join,
-            id,
-            segment_bytes,
-        }
+        InitArgs { protocol: protocol.into(), clients: 1, id, ..InitArgs::of(dir, 4) }
     }
 
     #[test]

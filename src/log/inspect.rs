@@ -8,6 +8,7 @@ use super::scan::{Expected, Source, Step};
 use super::segment;
 use super::superblock::{self, Copy, Superblock};
 use super::{Identity, LogError, SuperblockError};
+use crate::base::hex::to_hex;
 use bytes::Bytes;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -134,10 +135,6 @@ pub struct GroupReport {
     pub vote: bool,
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// Reads a data directory's superblock. Fails as a start would, but for whose it is.
 pub fn superblock(data: &Path) -> Result<SuperblockReport, SuperblockError> {
     let file = superblock::path(data);
@@ -152,7 +149,7 @@ pub fn superblock(data: &Path) -> Result<SuperblockReport, SuperblockError> {
         Copy::Version(v) => format!("format version {v}"),
         Copy::Damaged => "damaged".to_string(),
     });
-    let cluster = hexadecimal(&identity.cluster);
+    let cluster = to_hex(&identity.cluster);
     let is_valid = found.map(|copy| matches!(copy, Copy::Valid(_)));
     Ok(SuperblockReport { file, cluster, node: identity.node.0, generation, established, copies, is_valid })
 }
@@ -251,7 +248,7 @@ impl Line {
             ticket: head.ticket.0,
             meta_bytes: head.meta.bytes().len(),
             body_bytes: head.body,
-            digest: hexadecimal(&head.digest.0),
+            digest: to_hex(&head.digest.0),
         }
     }
 }

@@ -29,11 +29,15 @@ fn member(member: &config::Member) -> Member {
     Member { id, key, signing_key, peer, client, admin: admin.unwrap_or_default() }
 }
 
+/// What the group began with.
+pub fn first(config: &Resolved) -> Charter {
+    Charter { vote: Vote::default(), membership: genesis(config), signatures: Vec::new() }
+}
+
 /// What a node begins with: its group's first members, or for one that came later its charter.
 pub fn charter(config: &Resolved) -> Result<Charter, RunError> {
-    let first = || Charter { vote: Vote::default(), membership: genesis(config), signatures: Vec::new() };
     if config.cluster.joined.is_none() {
-        return Ok(first());
+        return Ok(first(config));
     }
     let path = &config.node.charter_file;
     let wrong = |why: String| RunError::Charter { node: config.node.id, path: path.clone(), why };

@@ -8,7 +8,7 @@
 //! client that has such a process beside it trusts no node.
 
 use super::agent::NodeAgent;
-use super::members::{self, genesis};
+use super::members;
 use super::run::{self, Core as Agents};
 use super::threads::DRAIN_PAUSE;
 use super::watch::{Sights, Watch};
@@ -32,7 +32,6 @@ use crate::net::rx::Rings as RxRings;
 use crate::net::tx::Tx;
 use crate::node::sizes::Sizes;
 use crate::wire::hop::{LinkEvent, PeerNumbers};
-use crate::wire::pbft::Charter;
 use crossbeam::channel::Receiver;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -146,8 +145,7 @@ impl Outside {
         let rings = RxRings { open: incoming.0, seal: seal_links.0, tx: send_links.0, events: events.0 };
         let identified =
             Identified { secrets: self.secret.clone().into(), origin, entropy: Box::new(SystemEntropy) };
-        let first = Charter { vote: Default::default(), membership: genesis(config), signatures: Vec::new() };
-        let roll = members::roll(config, &sizes, &first);
+        let roll = members::roll(config, &sizes, &members::first(config));
         let ports = Ports {
             demands: demands.1,
             opened: opened.1,

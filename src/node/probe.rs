@@ -19,9 +19,6 @@ impl DataPlaneProbe {
     pub fn new(ask: Sender<Question>, doorbell: Arc<dyn Doorbell>) -> DataPlaneProbe {
         DataPlaneProbe { ask, doorbell }
     }
-}
-
-impl DataPlaneProbe {
     /// Lets the replica sign with another key once the group's members list it.
     pub fn hold(&self, key: &SecretKey) {
         // A full channel means that nothing works there; the key is on the disk, and held from the next start on.
