@@ -148,7 +148,7 @@ impl Protocol for Raft {
                 self.recount = true;
                 self.count_own_vote(now, out);
             }
-            Input::Applied { slot } => self.applied(slot),
+            Input::Applied { slot } => self.note_applied(slot),
             Input::Fetched { job, found } => self.fetched(now, job, found, out),
             Input::Snapshotted { slot, .. } => self.snapshotted(now, slot, out),
             Input::Installed { slot, term, stamp, .. } => {
@@ -408,7 +408,7 @@ impl Raft {
         self.tail.evict(durable, unapplied_entries_max, unapplied_bytes_max);
     }
 
-    fn applied(&mut self, slot: Slot) {
+    fn note_applied(&mut self, slot: Slot) {
         // The store may have loaded a leader's snapshot of which this core has not been told.
         self.applied = self.applied.max(slot.min(self.commit));
         self.delivered = self.delivered.max(self.applied);

@@ -180,7 +180,7 @@ impl Raft {
             }
             self.verified = self.verified.max(mark.slot);
             self.commit = mark.slot;
-            self.applied(mark.slot);
+            self.note_applied(mark.slot);
             if canary::on(Canary::TermFromSnapshot) {
                 self.term = mark.term;
             }
@@ -207,7 +207,7 @@ impl Raft {
             // Taken from a state that a leader's snapshot brought, of which this core is yet to be told.
             return;
         }
-        self.applied(slot);
+        self.note_applied(slot);
         self.writes.snapshot(slot);
         self.recount = true;
         let floor = self.kept_above(now, Slot(slot.0.saturating_sub(self.options.trailing_entries)));

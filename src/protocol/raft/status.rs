@@ -74,6 +74,10 @@ impl Raft {
     pub fn commit(&self) -> Slot {
         self.commit
     }
+    /// What the store has applied, as far as it has told.
+    pub fn applied(&self) -> Slot {
+        self.applied
+    }
     /// The newest entry.
     pub fn last(&self) -> Slot {
         self.tail.last()
