@@ -194,6 +194,8 @@ canaries! {
     EpochKeepsKeys = "pbft-epoch-keeps-keys", "TOCS 2002, 3: keys are refreshed, lest a thief use them";
     /// Nothing says any more which epoch this is, once a snapshot lies above its beginning.
     EpochLeavesTheLog = "pbft-epoch-leaves-the-log", "Bessani and others, USENIX ATC 2013";
+    /// A snapshot that a crash has ended is not made again by whoever has signed its state.
+    LostSnapshotStaysLost = "pbft-lost-snapshot-stays-lost", "TOCS 2002, 6.2: a checkpoint that was spoken of can be fetched";
     /// What an operator has signed for one cluster is good in another.
     AmendmentOfAnyCluster = "pbft-amendment-of-any-cluster", "Abadi and Needham 1996, Prudent Engineering Practice, principle 1";
     /// A replica that comes back has forgotten what it accepted.

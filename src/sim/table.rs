@@ -53,6 +53,8 @@ pub struct Seat {
     writes: Vec<Record>,
     /// Writes wait until `finish_writes`.
     pub writes_wait: bool,
+    /// Snapshots are in the making and never whole, as long as this is so.
+    pub snapshots_wait: bool,
 }
 
 /// What a replica of `nodes` is made of.
@@ -81,12 +83,18 @@ impl Seat {
             held: Vec::new(),
             writes: Vec::new(),
             writes_wait: false,
+            snapshots_wait: false,
         }
     }
 
     /// Who sits here.
     pub fn id(&self) -> NodeId {
         self.setup.me
+    }
+
+    /// The slot of its newest snapshot.
+    pub fn snapshot(&self) -> Slot {
+        self.snapshots.back().map_or(Slot::ZERO, |(slot, ..)| *slot)
     }
 
     /// The node loses power, with all that it has not finished writing, and starts again.
@@ -224,7 +232,7 @@ impl Seat {
                 if asked.slot == seat.machine.applied {
                     let bytes = seat.machine.save();
                     states.push((asked.slot, Digest::of(&bytes)));
-                    if asked.keep {
+                    if asked.keep && !seat.snapshots_wait {
                         seat.keep(asked.slot, bytes);
                     }
                 }

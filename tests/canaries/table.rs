@@ -86,6 +86,7 @@ pub const FINDERS: &[(Canary, Finder)] = &[
     (Canary::EpochKeepsQuorum, room!(members::a_quorum_of_an_earlier_epoch_decides_nothing)),
     (Canary::EpochKeepsKeys, room!(members::a_key_of_an_earlier_epoch_signs_nothing)),
     (Canary::EpochLeavesTheLog, room!(members::a_crash_at_a_later_boundary_forgets_no_epoch)),
+    (Canary::LostSnapshotStaysLost, room!(members::a_crash_ends_the_snapshot_that_newcomers_begin_with)),
     (Canary::AmendmentOfAnyCluster, room!(members::a_forged_or_repeated_amendment_changes_nothing)),
     (Canary::ForgetWhatWasSaid, Liars { typical: 2, property: "pbft-one-value-a-slot" }),
 ];

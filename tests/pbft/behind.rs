@@ -5,11 +5,15 @@ use quorate::base::NodeId;
 use quorate::protocol::pbft::Options;
 
 /// Values of eight bytes, of which each replica keeps five in memory, beside those above the newest stable checkpoint.
-fn group(message_bytes_max: usize) -> Group {
+fn options(message_bytes_max: usize) -> Options {
     let (window, checkpoint_every, snapshot_every) = (16, 4, 1024);
     let (cache_bytes_max, default) = (40, Options::default());
     let marks = Options { window, checkpoint_every, snapshot_every, ..default };
-    Group::with(&Options { cache_bytes_max, message_bytes_max, ..marks })
+    Options { cache_bytes_max, message_bytes_max, ..marks }
+}
+
+fn group(message_bytes_max: usize) -> Group {
+    Group::with(&options(message_bytes_max))
 }
 
 fn catches_up(mut group: Group, batches: u64) -> Group {
@@ -35,6 +39,13 @@ fn as_many_come_at_a_time_as_fit_into_a_message() {
     let group = catches_up(group(80), 100);
     assert!(5 < group.reads, "{}", group.reads);
     assert!(group.reads < 100, "{}", group.reads);
+}
+
+/// Above the newest stable snapshot nothing else could bring up who is behind, however long the next one is in the making.
+#[test]
+fn digests_stay_as_long_as_no_snapshot_holds_their_slots() {
+    let few = Options { cache_entries_max: 8, ..options(1 << 20) };
+    catches_up(Group::with(&few), 300);
 }
 
 #[test]

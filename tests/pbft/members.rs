@@ -347,6 +347,23 @@ pub fn a_crash_at_a_later_boundary_forgets_no_epoch() {
     nobody_is_blamed(&table);
 }
 
+/// The only one that stays, of three none of which may lie, crashes before the snapshot that newcomers begin with is whole. It has signed
+/// that state, so nobody asks it to again; without the snapshot the newcomers would never come in.
+#[test]
+pub fn a_crash_ends_the_snapshot_that_newcomers_begin_with() {
+    let mut table = Table::of(3, &options());
+    order(&mut table, 1, 1, &[0, 1, 2]);
+    table.seats[0].snapshots_wait = true;
+    go_over(&mut table, &membership(1, 0, &[(1, 0), (4, 1), (5, 1)], &[2, 3]));
+    let base = table.seats[0].core.epoch_base().slot;
+    assert_eq!([0, 1, 2].map(|at| table.seats[at].snapshot()), [Slot::ZERO, base, base]);
+    table.seats[0].snapshots_wait = false;
+    let now = table.now;
+    table.seats[0].restart(now);
+    assert_eq!(table.seats[0].snapshot(), base);
+    nobody_is_blamed(&table);
+}
+
 /// Who has slept through several epochs follows their charters, each signed by members of the one before.
 #[test]
 fn a_sleeper_follows_the_chain_of_charters() {

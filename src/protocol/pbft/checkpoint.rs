@@ -137,11 +137,20 @@ impl Pbft {
     /// "A checkpoint is taken when a request with a sequence number divisible by K is executed."
     pub(super) fn ask_digest(&mut self, out: &mut Outbox) {
         let slot = self.executed;
-        let is_due = slot.0.is_multiple_of(self.options.checkpoint_every);
-        if is_due && self.checkpoints.stable.slot < slot && self.checkpoints.own(slot).is_none() {
+        if !slot.0.is_multiple_of(self.options.checkpoint_every) {
+            return;
+        }
+        let is_new = self.checkpoints.stable.slot < slot && self.checkpoints.own(slot).is_none();
+        if is_new {
             self.checkpoints.asked.insert(slot, self.stamp);
-            let ends_epoch = self.boundary() == Some(slot) || self.epochs.base.slot == slot;
-            out.digest(slot, ends_epoch || slot.0.is_multiple_of(self.options.snapshot_every));
+        }
+        let ends_epoch = self.boundary() == Some(slot) || self.epochs.base.slot == slot;
+        let keep = ends_epoch || slot.0.is_multiple_of(self.options.snapshot_every);
+        // A snapshot that was not whole when the last life ended is made now: others may have been told that it is there, and what an
+        // epoch begins with perhaps nobody else has.
+        let is_lost = keep && self.checkpoints.snapshot < slot && !canary::on(Canary::LostSnapshotStaysLost);
+        if is_new || is_lost {
+            out.digest(slot, keep);
         }
     }
 

@@ -402,7 +402,7 @@ impl Pbft {
         out.commit(applied);
         self.heed(now, &entry);
         let super::Options { cache_entries_max, cache_bytes_max, .. } = self.options;
-        self.past.push(digest, entry, cache_entries_max, cache_bytes_max);
+        self.past.push(digest, entry, self.checkpoints.floor, cache_entries_max, cache_bytes_max);
         self.ask_digest(out);
     }
 

@@ -42,8 +42,8 @@ pub struct Options {
     pub message_bytes_max: usize,
     /// Most batches of one node that are assigned and not executed: a fair share for each.
     pub origin_batches_max: usize,
-    /// Executed slots whose digests stay in memory for replicas behind: at least as many as lie above the newest stable snapshot, or whoever
-    /// is behind them needs that. Costs 32 bytes each.
+    /// Executed slots whose digests stay in memory for replicas behind, beside all above the newest stable snapshot: whoever is behind
+    /// these needs that. Costs 32 bytes each.
     pub cache_entries_max: usize,
     /// Most bytes of the bodies of executed values that stay in memory with them; older ones are read back from the log. Costs that much
     /// memory.

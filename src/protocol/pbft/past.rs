@@ -1,5 +1,6 @@
 //! What this replica has executed, for those that are behind: digests of the last slots, and the newest values themselves. What has left
-//! memory the log still has (`catch_up`), as long as no stable snapshot holds it.
+//! memory the log still has (`catch_up`), as long as no stable snapshot holds it; and so long its digest stays, for without that nobody
+//! could tell which of the log's values is the decided one.
 
 use crate::base::{Digest, Slot};
 use crate::wire::Entry;
@@ -18,15 +19,15 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// The next slot was executed. Of digests the newest `entries_max` stay, of values so many that their bodies have no more than
-    /// `bytes_max`.
-    pub fn push(&mut self, digest: Digest, entry: Entry, entries_max: usize, bytes_max: usize) {
+    /// The next slot was executed. Of digests the newest `entries_max` stay and all above `floor`, where the log begins: as many as it has
+    /// places for. Of values so many stay that their bodies have no more than `bytes_max`.
+    pub fn push(&mut self, digest: Digest, entry: Entry, floor: Slot, entries_max: usize, bytes_max: usize) {
         assert!(self.digests.is_empty() || self.last.next() == entry.slot);
         self.last = entry.slot;
         self.bytes += entry.body.len();
         self.digests.push_back(digest);
         self.entries.push_back(entry);
-        while entries_max < self.digests.len() {
+        while entries_max < self.digests.len() && self.first().is_some_and(|first| first <= floor) {
             if self.digests.len() == self.entries.len() {
                 self.shed();
             }
@@ -79,7 +80,7 @@ mod tests {
         assert_eq!((past.first(), past.from(Slot(1)).count()), (None, 0));
         for slot in 5..=14 {
             let entry = Entry { slot: Slot(slot), body: Body::new(vec![1; 10].into()), ..Entry::default() };
-            past.push(Digest([slot as u8; 32]), entry, 6, 25);
+            past.push(Digest([slot as u8; 32]), entry, Slot(11), 6, 25);
             past.check(Slot(slot));
         }
         assert_eq!(past.first(), Some(Slot(9)));
@@ -92,5 +93,19 @@ mod tests {
             past.from(Slot(14)).count() + past.from(Slot(15)).count() + past.from(Slot(99)).count(),
             1
         );
+    }
+    #[test]
+    fn digests_stay_for_as_long_as_the_log_has_their_values() {
+        let mut past = Past::default();
+        let mut push = |slots: std::ops::RangeInclusive<u64>, floor| {
+            for slot in slots {
+                let entry = Entry { slot: Slot(slot), ..Entry::default() };
+                past.push(Digest([slot as u8; 32]), entry, Slot(floor), 6, 25);
+            }
+            (past.first(), past.digests.len())
+        };
+        assert_eq!(push(1..=40, 4), (Some(Slot(5)), 36), "a snapshot is long in the making");
+        assert_eq!(push(41..=41, 32), (Some(Slot(33)), 9));
+        assert_eq!(push(42..=42, 42), (Some(Slot(37)), 6));
     }
 }

@@ -242,7 +242,7 @@ impl Pbft {
         let replayed = decided.split_off(decided.iter().take_while(|(_, entry)| entry.slot <= slot).count());
         let mut past = Past::default();
         for (digest, entry) in decided {
-            past.push(digest, entry, options.cache_entries_max, options.cache_bytes_max);
+            past.push(digest, entry, replay.floor, options.cache_entries_max, options.cache_bytes_max);
         }
         replay.restore_view();
         replay.slots.raise(replay.stable.slot);
