@@ -188,6 +188,8 @@ canaries! {
     OneVoiceDecides = "pbft-one-voice-decides", "TOCS 2002, 6.2";
     /// B12: a native client takes f + 1 equal replies for enough although its reads are not ordered.
     FastReadWeakQuorum = "client-fast-read-weak-quorum", "Berger, Reiser and Bessani, SRDS 2021; TOCS 2002, 5.1.3";
+    /// A native client counts replies of two epochs together.
+    ClientCountsOtherEpochs = "client-counts-other-epochs", "Lamport, Malkhi and Zhou 2010, Reconfiguring a State Machine; SRDS 2021";
     /// As many as were a quorum in the last epoch are one in the next.
     EpochKeepsQuorum = "pbft-epoch-keeps-quorum", "Lamport, Malkhi and Zhou 2010, Reconfiguring a State Machine, 2";
     /// What a key of the last epoch has signed is believed in the next.

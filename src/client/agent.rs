@@ -5,8 +5,10 @@ use crate::base::ring::{Consumer, Producer};
 use crate::base::{Instant, Number};
 use crate::io::{Agent, Driver};
 use crate::meter::{Metered, Report};
-use crate::wire::Message;
+use crate::protocol::pbft::Lineage;
 use crate::wire::hop::{Answer, Demand, Opened, Outgoing};
+use crate::wire::roster::{Roll, Roster};
+use crate::wire::{Message, pbft};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ pub struct Ports {
     pub drain: Number,
     /// Published: 1 when it is to end and everything is answered.
     pub drained: Number,
+    /// Published: who is in the group, as far as this client knows.
+    pub roster: Roster,
 }
 
 /// See the module.
@@ -56,8 +60,10 @@ impl ClientAgent {
         }
         for _ in 0..BURST_MAX {
             let Some(opened) = self.ports.opened.pop() else { break };
-            if let Message::Forward(message) = opened.message {
-                self.core.receive(now, opened.from, message);
+            match opened.message {
+                Message::Forward(message) => self.core.receive(now, opened.from, message),
+                Message::Pbft(pbft::Message::Charter(charter)) => self.core.chartered(now, &charter),
+                _ => (),
             }
             count += 1;
         }
@@ -69,13 +75,22 @@ impl ClientAgent {
             self.core.demand(now, demand);
             count += 1;
         }
-        if self.core.deadline().is_some_and(|at| at <= now) {
+        if self.core.deadline() <= now {
             self.core.timeout(now);
             count += 1;
         }
+        self.tell_members();
         let is_drained = self.ports.drain.get() != 0 && self.core.is_empty() && self.ports.demands.is_empty();
         self.ports.drained.set(is_drained.into());
         count + self.hand_over()
+    }
+
+    /// Lets the other agents know when other members are in force.
+    fn tell_members(&mut self) {
+        let (lineage, known) = (self.core.lineage(), self.ports.roster.latest());
+        if known.membership.epoch != lineage.latest().epoch {
+            self.ports.roster.put(roll(&known, lineage));
+        }
     }
 
     fn hand_over(&mut self) -> usize {
@@ -97,6 +112,12 @@ impl ClientAgent {
     }
 }
 
+/// What is known of the group now.
+fn roll(before: &Roll, lineage: &Lineage) -> Roll {
+    let base = lineage.charters().last().map_or(before.base, |charter| charter.vote);
+    Roll { membership: lineage.latest().clone(), base, ..before.clone() }
+}
+
 impl Agent for ClientAgent {
     fn name(&self) -> &'static str {
         "client"
@@ -105,13 +126,13 @@ impl Agent for ClientAgent {
         self.turn(driver.now())
     }
     fn deadline(&self) -> Option<Instant> {
-        self.blocked_at.map_or_else(|| self.core.deadline(), |at| Some(at.after(FULL_PAUSE)))
+        Some(self.blocked_at.map_or_else(|| self.core.deadline(), |at| at.after(FULL_PAUSE)))
     }
 }
 
 impl Metered for ClientAgent {
     fn report(&self, to: &mut dyn Report) {
-        let Counters { answered, indeterminate, again, fast, fallen_back, contradicted } =
+        let Counters { answered, indeterminate, again, fast, fallen_back, contradicted, of_other_epochs } =
             self.core.counters();
         for (name, help, value) in [
             ("quorate_client_answered_total", "Batches answered by enough equal replies.", answered),
@@ -123,6 +144,11 @@ impl Metered for ClientAgent {
                 "quorate_client_contradicted_total",
                 "Replies that were not what enough others said.",
                 contradicted,
+            ),
+            (
+                "quorate_client_other_epochs_total",
+                "Replies about another epoch than this client was in.",
+                of_other_epochs,
             ),
             ("quorate_client_dropped_total", "Messages that found the ring full.", self.dropped),
         ] {

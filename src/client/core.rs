@@ -11,17 +11,24 @@
 //! every read's quorum shows. With `f + 1` on either side a read may miss a write that was acknowledged before it (hazard B12). When too
 //! few agree, the read is ordered like a write; stores show what is decided only, nothing tentative. The price in liveness, and its cure
 //! (decisions reach every replica, last replies are replicated), are those of Berger, Reiser and Bessani (SRDS 2021).
+//!
+//! # Members that change
+//! The client begins with the members that it is configured with and follows charters ([`Lineage`]), for which it asks everybody once a
+//! second, as a replica does that has slept, more often while it waits, and at once when a reply names a later epoch than its own. With the epoch change whom it
+//! asks, whom it believes, and how many of them. Every reply names the epoch of the state that it is made of, and counts in that alone:
+//! quorums of two epochs need not meet, so a fast read by the one could miss a write that was acknowledged by the other. What is not
+//! answered when an epoch begins is asked anew of its members, who each know whether it has taken effect.
 
 use super::split;
 use super::tally::Tally;
 use crate::base::canary::{self, Canary};
-use crate::base::{Body, Digest, GroupId, Instant, NodeId, Origin};
+use crate::base::{Body, Digest, GroupId, Instant, NodeId, Origin, Slot, View};
 use crate::crypto::SigningKey;
-use crate::protocol::pbft::Quorum;
+use crate::protocol::pbft::{Lineage, Quorum};
 use crate::resp::batch::Reader;
 use crate::wire::forward::{Message, Refusal, Reply};
 use crate::wire::hop::{Answer, Demand, Failure, Outgoing};
-use crate::wire::pbft::signed_batch;
+use crate::wire::pbft::{self, Charter, signed_batch};
 use crate::wire::{self, Batch};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -34,6 +41,13 @@ pub const WINDOW: usize = 32;
 const WRITES: u8 = 0;
 const ORDERED_READS: u8 = 1;
 const FAST_READS: u8 = 2;
+
+/// How often the members are asked whether they still are.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// The same while something is not answered: those who do not answer may be members no more.
+const ASK_OPEN: Duration = Duration::from_millis(100);
+/// The same while somebody says that they are not: a liar may always say so.
+const ASK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Most doublings of the pause between two attempts.
 const DOUBLINGS_MAX: u32 = 3;
@@ -57,10 +71,6 @@ pub struct Settings {
     pub me: NodeId,
     /// Rises from one life of this client to the next.
     pub boot: u64,
-    /// The replicas, rising.
-    pub members: Vec<NodeId>,
-    /// How many must agree.
-    pub quorum: Quorum,
     /// Reads need not be ordered; equal at all nodes and clients of the group.
     pub fast_reads: bool,
     /// How replicas are convinced.
@@ -148,12 +158,24 @@ pub struct Counters {
     pub fallen_back: u64,
     /// Words of replicas that were not what enough others said.
     pub contradicted: u64,
+    /// Words about another epoch than this client was in.
+    pub of_other_epochs: u64,
 }
 
 /// The client. See the module.
 pub struct Core {
     settings: Settings,
     key: SigningKey,
+    /// How the members came about that are asked, believed and counted.
+    lineage: Lineage,
+    /// Its latest members; rising.
+    members: Vec<NodeId>,
+    /// How many of them must agree.
+    quorum: Quorum,
+    /// When they were asked last whether they still are the members.
+    asked: Option<Instant>,
+    /// One has named a later epoch since.
+    is_behind: bool,
     writes: Lane,
     ordered_reads: Lane,
     fast_reads: Lane,
@@ -168,14 +190,20 @@ pub struct Core {
 }
 
 impl Core {
-    /// A client that signs with `key`.
-    pub fn new(settings: Settings, key: SigningKey) -> Core {
-        assert!(!settings.members.is_empty() && !settings.members.contains(&settings.me));
-        let primary = settings.members[0];
+    /// A client that signs with `key`, of the group whose members came about so.
+    pub fn new(settings: Settings, lineage: Lineage, key: SigningKey) -> Core {
+        let members: Vec<NodeId> = lineage.latest().nodes().iter().collect();
+        assert!(!members.is_empty() && !members.contains(&settings.me));
+        let (primary, quorum) = (members[0], lineage.quorum());
         let lane = Lane::default;
         Core {
             settings,
             key,
+            lineage,
+            members,
+            quorum,
+            asked: None,
+            is_behind: false,
             writes: lane(),
             ordered_reads: lane(),
             fast_reads: lane(),
@@ -189,6 +217,10 @@ impl Core {
     /// What has been done so far.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+    /// How the members came about, as far as this client knows.
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
     }
     /// Who leads, as far as this client knows.
     pub fn primary(&self) -> NodeId {
@@ -210,15 +242,15 @@ impl Core {
     /// Equal replies that answer a write, or a read that is ordered.
     fn enough(&self) -> usize {
         match self.settings.fast_reads && !canary::on(Canary::FastReadWeakQuorum) {
-            true => self.settings.quorum.strong(),
-            false => self.settings.quorum.weak(),
+            true => self.quorum.strong(),
+            false => self.quorum.weak(),
         }
     }
     /// Equal replies that answer a read that is not.
     fn enough_unordered(&self) -> usize {
         match canary::on(Canary::FastReadWeakQuorum) {
-            true => self.settings.quorum.weak(),
-            false => self.settings.quorum.strong(),
+            true => self.quorum.weak(),
+            false => self.quorum.strong(),
         }
     }
 
@@ -248,7 +280,13 @@ impl Core {
             Message::Refused { boot, why: Refusal::Unsigned, .. } => return self.unsigned(now, from, boot),
             Message::Refused { .. } | Message::Batch { .. } | Message::Read { .. } => return,
         };
-        if reply.boot != self.settings.boot || !self.settings.members.contains(&from) {
+        if reply.boot != self.settings.boot || !self.members.contains(&from) {
+            return;
+        }
+        let epoch = self.lineage.latest().epoch;
+        self.is_behind |= epoch < reply.epoch;
+        if reply.epoch != epoch && !canary::on(Canary::ClientCountsOtherEpochs) {
+            self.counters.of_other_epochs += 1;
             return;
         }
         self.hear_hint(from, reply.leader);
@@ -272,10 +310,53 @@ impl Core {
         }
     }
 
+    /// Somebody shows how an epoch began. That its members of the epoch before have signed it is what counts, not who shows it.
+    pub fn chartered(&mut self, now: Instant, charter: &Charter) {
+        if !self.lineage.follow(charter) {
+            return;
+        }
+        self.members = self.lineage.latest().nodes().iter().collect();
+        self.quorum = self.lineage.quorum();
+        // An epoch begins in its first view.
+        self.primary = self.members[0];
+        self.hints.clear();
+        // There may be more to follow.
+        (self.asked, self.is_behind) = (None, false);
+        for lane in [&mut self.writes, &mut self.ordered_reads, &mut self.fast_reads] {
+            for pending in lane.open.values_mut() {
+                (pending.tally, pending.replies, pending.sent) = (Tally::default(), Vec::new(), None);
+            }
+        }
+        self.flush(now);
+    }
+
+    /// When the members are to be asked whether they still are.
+    fn ask_at(&self) -> Instant {
+        let pause = match self.is_behind {
+            true => ASK_PAUSE,
+            false if self.is_empty() => ASK_EVERY,
+            false => ASK_OPEN,
+        };
+        self.asked.map_or(Instant::ZERO, |asked| asked.after(pause))
+    }
+
+    /// Says in which epoch this client is, as a replica does that may have slept: who knows of a later one shows how it began.
+    fn ask_for_charters(&mut self, now: Instant) {
+        (self.asked, self.is_behind) = (Some(now), false);
+        let (view, none) = (View::first_of(self.lineage.latest().epoch), Slot::ZERO);
+        let (stable, executed) = (none, none);
+        let status =
+            pbft::Message::Status { view, active: true, stable, executed, bodies: false, complains: false };
+        let message: wire::Message = status.into();
+        let group = self.settings.group;
+        let to = self.members.iter();
+        self.outgoing.extend(to.map(|to| Outgoing { to: *to, group, message: message.clone() }));
+    }
+
     /// A replica orders nothing of this client that is not signed. A liar's word is as good: a signature costs little.
     fn unsigned(&mut self, now: Instant, from: NodeId, boot: u64) {
-        let Settings { auth, boot: mine, ref members, .. } = self.settings;
-        if auth == Auth::Sign || boot != mine || !members.contains(&from) {
+        let Settings { auth, boot: mine, .. } = self.settings;
+        if auth == Auth::Sign || boot != mine || !self.members.contains(&from) {
             return;
         }
         self.settings.auth = Auth::Sign;
@@ -289,7 +370,7 @@ impl Core {
     fn hear_hint(&mut self, from: NodeId, leader: NodeId) {
         self.hints.insert(from, leader);
         let voices = self.hints.values().filter(|hint| **hint == leader).count();
-        if self.settings.quorum.weak() <= voices && self.settings.members.contains(&leader) {
+        if self.quorum.weak() <= voices && self.members.contains(&leader) {
             self.primary = leader;
         }
     }
@@ -310,7 +391,7 @@ impl Core {
 
     /// Orders a read whose replies cannot agree any more.
     fn fall_back_if_hopeless(&mut self, now: Instant, sequence: u64) {
-        let (enough, members) = (self.enough_unordered(), self.settings.members.len());
+        let (enough, members) = (self.enough_unordered(), self.members.len());
         let Some(pending) = self.fast_reads.open.get(&sequence) else { return };
         if pending.tally.most() + members - pending.tally.len() < enough {
             self.fall_back(now, sequence);
@@ -351,13 +432,16 @@ impl Core {
             behind.for_each(|pending| pending.sent = None);
         }
         self.flush(now);
+        if self.ask_at() <= now {
+            self.ask_for_charters(now);
+        }
     }
 
     /// When `timeout` has something to do.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Instant {
         let lanes = [&self.writes, &self.ordered_reads, &self.fast_reads];
         let pending = lanes.into_iter().flat_map(|lane| lane.open.values());
-        pending.map(|pending| pending.due(&self.settings)).min()
+        pending.map(|pending| pending.due(&self.settings)).chain([self.ask_at()]).min().expect("one at least")
     }
 
     /// Sends what is to be sent.
@@ -377,7 +461,7 @@ impl Core {
                 }
                 let message: wire::Message = Message::Batch { batch, attempt }.into();
                 let to_all = auth == Auth::Mac || 1 < attempt;
-                let to = self.settings.members.iter().filter(|to| to_all || **to == self.primary);
+                let to = self.members.iter().filter(|to| to_all || **to == self.primary);
                 self.outgoing.extend(to.map(|to| Outgoing { to: *to, group, message: message.clone() }));
             }
         }
@@ -386,7 +470,7 @@ impl Core {
             pending.attempts += 1;
             let message: wire::Message =
                 Message::Read { boot, lane: FAST_READS, id, body: pending.body.clone() }.into();
-            let to = self.settings.members.iter();
+            let to = self.members.iter();
             self.outgoing.extend(to.map(|to| Outgoing { to: *to, group, message: message.clone() }));
         }
     }

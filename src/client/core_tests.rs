@@ -1,6 +1,9 @@
 //! The core alone: replies by hand.
 
 use super::*;
+use crate::crypto::PublicKey;
+use crate::wire::members::{Member, Membership};
+use crate::wire::pbft::Vote;
 use crate::resp::{Op, batch};
 
 const REPLICAS: usize = 4;
@@ -8,19 +11,45 @@ const CLIENT: NodeId = NodeId(64);
 const RETRY: Duration = Duration::from_millis(100);
 const WITHIN: Duration = Duration::from_secs(2);
 
+fn key(id: u8) -> SigningKey {
+    SigningKey::from_entropy([id; 32])
+}
+fn membership(epoch: u64, ids: impl IntoIterator<Item = u8>) -> Membership {
+    let member = |id: u8| Member {
+        id: NodeId(id),
+        key: PublicKey([id; 32]),
+        signing_key: key(id).public(),
+        peer: String::new(),
+        client: String::new(),
+        admin: String::new(),
+    };
+    let members: Vec<Member> = ids.into_iter().map(member).collect();
+    let faulty = Quorum::most(members.len()).f() as u8;
+    Membership { epoch, faulty, retired: Default::default(), members }
+}
+/// How an epoch begins, signed by these.
+fn charter(membership: Membership, signers: &[u8]) -> Charter {
+    let vote = Vote { slot: Slot(64 * membership.epoch), digest: Digest([1; 32]) };
+    let mut charter = Charter { vote, membership, signatures: Vec::new() };
+    let signed = charter.signed(crate::base::GROUP_ONE);
+    charter.signatures = signers.iter().map(|id| (NodeId(*id), key(*id).sign(&signed))).collect();
+    charter
+}
 fn core(auth: Auth, fast_reads: bool) -> Core {
     let settings = Settings {
         group: crate::base::GROUP_ONE,
         me: CLIENT,
         boot: 7,
-        members: (1..=REPLICAS as u8).map(NodeId).collect(),
-        quorum: Quorum::most(REPLICAS),
         fast_reads,
         auth,
         retry_after: RETRY,
         answer_within: WITHIN,
     };
-    Core::new(settings, SigningKey::from_entropy([5; 32]))
+    let lineage = Lineage::new(settings.group, membership(0, 1..=REPLICAS as u8));
+    let mut core = Core::new(settings, lineage, SigningKey::from_entropy([5; 32]));
+    core.timeout(Instant::ZERO);
+    assert_eq!(std::mem::take(&mut core.outgoing).len(), REPLICAS, "it asks whether these are the members");
+    core
 }
 fn commands(count: usize) -> Bytes {
     let mut bytes = Vec::new();
@@ -33,6 +62,18 @@ fn write(core: &mut Core, now: Instant, sequence: u64) {
 fn read(core: &mut Core, now: Instant, id: u64) {
     core.demand(now, Demand::Read { id, body: commands(1) });
 }
+/// Whom it asked in which epoch the group is, and in which it is itself.
+fn asked(core: &mut Core) -> (Vec<u8>, u64) {
+    let mut epoch = 0;
+    let mut to = Vec::new();
+    core.outgoing.retain(|outgoing| {
+        let wire::Message::Pbft(pbft::Message::Status { view, .. }) = &outgoing.message else { return true };
+        to.push(outgoing.to.0);
+        epoch = view.epoch();
+        false
+    });
+    (to, epoch)
+}
 /// What was sent: to whom, lane, sequence, floor, attempt, whether it was signed.
 fn sent(core: &mut Core) -> Vec<(u8, u8, u64, u64, u32, bool)> {
     let one = |outgoing: Outgoing| match outgoing.message {
@@ -43,11 +84,15 @@ fn sent(core: &mut Core) -> Vec<(u8, u8, u64, u64, u32, bool)> {
         wire::Message::Forward(Message::Read { lane, id, .. }) => (outgoing.to.0, lane, id, 0, 0, false),
         other => panic!("a client says nothing else: {other:?}"),
     };
+    asked(core);
     core.outgoing.drain(..).map(one).collect()
 }
 fn reply(core: &mut Core, from: u8, lane: u8, sequence: u64, text: &'static [u8]) {
+    reply_of(0, core, from, lane, sequence, text);
+}
+fn reply_of(epoch: u64, core: &mut Core, from: u8, lane: u8, sequence: u64, text: &'static [u8]) {
     let body = Body::new(Bytes::from_static(text));
-    let reply = Reply { boot: 7, lane, sequence, leader: NodeId(2), digest: body.digest(), body };
+    let reply = Reply { boot: 7, lane, sequence, leader: NodeId(2), epoch, digest: body.digest(), body };
     core.receive(Instant::ZERO, NodeId(from), Message::Replied(reply));
 }
 fn answers(core: &mut Core) -> Vec<(u64, Option<Bytes>)> {
@@ -93,6 +138,7 @@ fn strangers_and_earlier_lives_are_not_heard() {
             lane: WRITES,
             sequence: 1,
             leader: NodeId(1),
+            epoch: 0,
             digest: body.digest(),
             body: body.clone(),
         };
@@ -112,10 +158,13 @@ fn silence_makes_it_go_again_to_all_signed_and_in_the_end_the_outcome_is_unknown
     reply(&mut core, 3, WRITES, 2, RIGHT);
     assert_eq!(answers(&mut core).len(), 1);
     let later = Instant::ZERO.after(RETRY);
-    assert_eq!(core.deadline(), Some(later));
+    assert_eq!(core.deadline(), later);
     core.timeout(later);
     assert_eq!(sent(&mut core), [1, 2, 3, 4].map(|to| (to, WRITES, 1, 1, 2, true)));
-    assert_eq!(core.deadline(), Some(later.after(RETRY * 2)), "the pause grows");
+    core.timeout(later.after(RETRY));
+    assert_eq!(sent(&mut core), [], "the pause grows");
+    core.timeout(later.after(RETRY * 2));
+    assert_eq!(sent(&mut core), [1, 2, 3, 4].map(|to| (to, WRITES, 1, 1, 3, true)));
     core.timeout(Instant::ZERO.after(WITHIN));
     assert_eq!((answers(&mut core), core.is_empty()), (vec![(1, None)], true));
 }
@@ -180,7 +229,7 @@ fn a_long_reply_comes_from_one_and_counts_when_others_say_its_digest() {
     let digest = Digest::of(RIGHT);
     for from in [1, 2] {
         let reply =
-            Reply { boot: 7, lane: WRITES, sequence: 1, leader: NodeId(1), digest, body: Body::EMPTY };
+            Reply { boot: 7, lane: WRITES, sequence: 1, leader: NodeId(1), epoch: 0, digest, body: Body::EMPTY };
         core.receive(Instant::ZERO, NodeId(from), Message::Replied(reply));
     }
     assert_eq!(answers(&mut core), [], "enough agree, but nobody has said it");
@@ -242,4 +291,50 @@ fn a_window_of_batches_is_the_most_that_is_under_way() {
     assert!(!core.has_room());
     (1..=2).for_each(|from| reply(&mut core, from, WRITES, 1, RIGHT));
     assert!(core.has_room());
+}
+
+#[test]
+fn with_the_epoch_changes_whom_it_asks_and_believes_and_how_many_and_what_is_open_is_asked_anew() {
+    let mut core = core(Auth::Sign, false);
+    write(&mut core, Instant::ZERO, 1);
+    reply(&mut core, 4, WRITES, 1, RIGHT);
+    sent(&mut core);
+    core.timeout(Instant::ZERO.after(ASK_EVERY));
+    assert_eq!(asked(&mut core), (vec![1, 2, 3, 4], 0));
+    let next = membership(1, 3..=9);
+    core.chartered(Instant::ZERO, &charter(next.clone(), &[1, 4, 9]));
+    assert_eq!((core.lineage().latest().epoch, sent(&mut core).len()), (0, 4), "one of them is no member");
+    core.chartered(Instant::ZERO, &charter(next, &[1, 3, 4]));
+    let again: Vec<_> = sent(&mut core).iter().map(|s| (s.0, s.2)).collect();
+    assert_eq!(again, [3, 4, 5, 6, 7, 8, 9].map(|to| (to, 1)));
+    assert_eq!(core.primary(), NodeId(3));
+    core.timeout(Instant::ZERO.after(ASK_EVERY));
+    assert_eq!(asked(&mut core), (vec![3, 4, 5, 6, 7, 8, 9], 1), "there may be more to follow");
+    for from in [1, 2] {
+        reply_of(1, &mut core, from, WRITES, 1, RIGHT);
+    }
+    for from in [5, 6] {
+        reply_of(1, &mut core, from, WRITES, 1, RIGHT);
+    }
+    assert_eq!(answers(&mut core), [], "of seven two may lie, and what the fourth said was of another epoch");
+    reply_of(1, &mut core, 9, WRITES, 1, RIGHT);
+    assert_eq!(answers(&mut core).len(), 1);
+}
+
+#[test]
+fn a_word_of_another_epoch_counts_nothing_but_makes_it_ask() {
+    let mut core = core(Auth::Sign, true);
+    read(&mut core, Instant::ZERO, 1);
+    sent(&mut core);
+    let soon = Instant::ZERO.after(ASK_PAUSE);
+    core.timeout(soon);
+    assert_eq!(asked(&mut core).0, Vec::<u8>::new(), "nobody has said anything");
+    for from in 1..=4 {
+        reply_of(3, &mut core, from, FAST_READS, 1, RIGHT);
+    }
+    assert_eq!((answers(&mut core), core.deadline()), (vec![], soon));
+    core.timeout(soon);
+    assert_eq!(asked(&mut core), (vec![1, 2, 3, 4], 0));
+    (1..=3).for_each(|from| reply(&mut core, from, FAST_READS, 1, RIGHT));
+    assert_eq!((answers(&mut core).len(), core.counters().of_other_epochs), (1, 4));
 }

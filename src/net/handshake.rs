@@ -13,10 +13,10 @@
 //! whoever changes them on the way (another node, fewer capabilities) ends the handshake. A static key counts only as the key that
 //! the configuration lists for the node that the hello names.
 
-use crate::base::{NodeId, NodeSet};
+use crate::base::NodeId;
 use crate::crypto::{ClusterId, Fingerprint, LinkKeys, Noise, NoiseError, PublicKey, SecretKey, Side};
 use crate::wire::hello::{CAPABILITY_ENCRYPT, Hello, Packet, PacketError, RefusalCode, VERSION};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -35,8 +35,8 @@ pub struct Identity {
     pub secret: SecretKey,
     /// Another that it holds: that of an epoch to come, or of the last.
     pub other: Option<SecretKey>,
-    /// Who has refused the first.
-    pub other_for: NodeSet,
+    /// Who has refused the first: other members, and native clients.
+    pub other_for: BTreeSet<NodeId>,
     /// It wants frames hidden. If either side does, both do.
     pub encrypt: bool,
     /// The other members and their static keys.
@@ -50,20 +50,19 @@ pub type Lives = BTreeMap<NodeId, u64>;
 impl Identity {
     /// The key to show to a peer.
     fn secret_for(&self, peer: NodeId) -> &SecretKey {
-        self.other.as_ref().filter(|_| self.other_for.contains(peer)).unwrap_or(&self.secret)
+        self.other.as_ref().filter(|_| self.other_for.contains(&peer)).unwrap_or(&self.secret)
     }
     /// From now on this node's key is the one that belongs to `listed`, if it holds that, for everybody.
     pub fn take_up(&mut self, listed: PublicKey) {
         if let Some(other) = self.other.as_mut().filter(|other| other.public() == listed) {
             std::mem::swap(&mut self.secret, other);
         }
-        self.other_for = NodeSet::default();
+        self.other_for.clear();
     }
     /// A peer has refused the key that it was shown: the next time it is shown the other.
     pub fn change_key_for(&mut self, peer: NodeId) {
-        // Clients know what their configuration lists.
-        if self.other.is_some() && u32::from(peer.0) < u64::BITS && !self.other_for.insert(peer) {
-            self.other_for.remove(peer);
+        if self.other.is_some() && !self.other_for.insert(peer) {
+            self.other_for.remove(&peer);
         }
     }
     fn hello(&self) -> Hello {
@@ -397,7 +396,7 @@ mod tests {
             fingerprint: Fingerprint([8; 32]),
             secret: secret(node),
             other: None,
-            other_for: NodeSet::default(),
+            other_for: BTreeSet::new(),
             encrypt: false,
             peers: others.map(|other| (NodeId(other), secret(other).public())).collect(),
         }
@@ -410,8 +409,9 @@ mod tests {
         holder.change_key_for(NodeId(1));
         assert_eq!((shown(&holder, 1), shown(&holder, 3)), (secret(50).public(), secret(2).public()));
         holder.change_key_for(NodeId(1));
+        assert_eq!(shown(&holder, 1), secret(2).public());
         holder.change_key_for(NodeId(200));
-        assert_eq!((shown(&holder, 1), shown(&holder, 200)), (secret(2).public(), secret(2).public()));
+        assert_eq!(shown(&holder, 200), secret(50).public(), "a native client that is behind");
         holder.change_key_for(NodeId(3));
         holder.take_up(secret(50).public());
         assert_eq!([1, 3].map(|peer| shown(&holder, peer)), [secret(50).public(); 2]);

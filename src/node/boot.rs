@@ -12,6 +12,7 @@ use crate::crypto::{Keyring, SigningKey};
 use crate::io::{Driver, Entropy};
 use crate::log::superblock::Superblock;
 use crate::log::{self, Identity, Log};
+use crate::protocol::pbft::lineage::quorum_of;
 use crate::protocol::pbft::{self, Pbft, Quorum};
 use crate::protocol::raft::{self, Mark, Raft, Replay, Setup};
 use crate::protocol::{Engine, Hole, Lead};
@@ -388,7 +389,7 @@ pub(super) fn pbft_options(config: &Resolved, sizes: &Sizes) -> pbft::Options {
         note_pause: NOTE_PAUSE,
         ..default
     }
-    .fitted(super::wiring::quorum(config))
+    .fitted(quorum_of(&members::genesis(config)))
 }
 
 /// The usual options, or those of other sizes.

@@ -21,6 +21,7 @@ use crate::base::bounds::Bounds;
 use crate::base::ring::{Consumer, ring};
 use crate::base::{GROUP_ONE, NodeId, Number, Origin, Stamp};
 use crate::client::{Auth, ClientAgent, Core, Ports, Settings};
+use crate::config::limits::NODES_MAX;
 use crate::config::{ClientAuth, LineFormat, Resolved};
 use crate::crypto::SecretKey;
 use crate::front::plan::Settled;
@@ -28,11 +29,13 @@ use crate::front::{self, Extent, Facts, Member, Reply, Take, TakePorts, View};
 use crate::io::driver::Doorbell;
 use crate::io::{SystemEntropy, Uring, UringOptions, clock};
 use crate::meter::Board;
-use crate::net::rx::Rings as RxRings;
+use crate::net::rx::{Following, Rings as RxRings};
 use crate::net::tx::Tx;
 use crate::node::sizes::Sizes;
+use crate::protocol::pbft::Lineage;
 use crate::wire::hop::{LinkEvent, PeerNumbers};
-use crossbeam::channel::Receiver;
+use crate::wire::roster::Roster;
+use crossbeam::channel::{Receiver, never};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -134,9 +137,9 @@ impl Outside {
     fn wire(&self, id: NodeId, clock: Stamp, ends: &Ends) -> (Vec<Box<dyn NodeAgent>>, Consumer<LinkEvent>) {
         let (config, sizes) = (&self.config, Sizes::NODE);
         let origin = Origin { node: id, lane: 0, boot: clock.0 };
-        let members = config.cluster.members.iter();
+        // Members come and go.
         let numbers: BTreeMap<NodeId, PeerNumbers> =
-            members.map(|m| (m.id, PeerNumbers::default())).collect();
+            (1..=NODES_MAX as u8).map(|id| (NodeId(id), PeerNumbers::default())).collect();
         let (incoming, seal_links, send_links) = (ring(sizes.ring_values), ring(sizes.few), ring(sizes.few));
         let (events, opened, demands) = (ring(sizes.few), ring(sizes.ring_values), ring(sizes.ring_values));
         let (outgoing, sealed, answers) =
@@ -145,7 +148,11 @@ impl Outside {
         let rings = RxRings { open: incoming.0, seal: seal_links.0, tx: send_links.0, events: events.0 };
         let identified =
             Identified { secrets: self.secret.clone().into(), origin, entropy: Box::new(SystemEntropy) };
-        let roll = members::roll(config, &sizes, &members::first(config));
+        let first = members::first(config);
+        let roster = Roster::new(members::roll(config, &sizes, &first));
+        let mut seen = 0;
+        let roll = roster.news(&mut seen).expect("nobody has looked before");
+        let following = Following { roster: roster.clone(), numbers: numbers.clone(), keys: never(), seen };
         let ports = Ports {
             demands: demands.1,
             opened: opened.1,
@@ -153,8 +160,10 @@ impl Outside {
             answers: answers.0,
             drain: ends.drain.clone(),
             drained: ends.core.clone(),
+            roster,
         };
-        let core = Core::new(self.settings(id, origin.boot), self.secret.signing());
+        let lineage = Lineage::new(GROUP_ONE, first.membership);
+        let core = Core::new(self.settings(id, origin.boot), lineage, self.secret.signing());
         let take_ports = TakePorts { plans: planned.0, demands: demands.0, settled: settled.clone() };
         let options = front::Options {
             address: self.listen.clone(),
@@ -163,7 +172,7 @@ impl Outside {
         };
         let outgoing = [outgoing.1, ring(1).1];
         let agents: Vec<Box<dyn NodeAgent>> = vec![
-            Box::new(wiring::make_rx(config, identified, &numbers, rings, &roll)),
+            Box::new(wiring::make_rx(config, identified, &numbers, rings, &roll).following(following)),
             Box::new(Open::new(incoming.1, opened.0, numbers.clone())),
             Box::new(Take::new(options, self.view(id, origin.boot, ends), take_ports)),
             Box::new(ClientAgent::new(core, ports)),
@@ -175,14 +184,11 @@ impl Outside {
     }
 
     fn settings(&self, me: NodeId, boot: u64) -> Settings {
-        let members: Vec<NodeId> = self.config.cluster.nodes().iter().collect();
         let answer_within = self.config.times.answer_within;
         Settings {
             group: GROUP_ONE,
             me,
             boot,
-            quorum: wiring::quorum(&self.config),
-            members,
             fast_reads: self.config.group.fast_reads,
             auth: match self.config.group.client_auth {
                 ClientAuth::Sign => Auth::Sign,

@@ -33,7 +33,6 @@ use crate::net::handshake::Identity;
 use crate::net::rx::{Following, PeerAddress, Rings as RxRings, Rx, Settings as RxSettings};
 use crate::net::tx::Tx;
 use crate::protocol::Engine;
-use crate::protocol::pbft::Quorum;
 use crate::protocol::pbft::liars::Liars;
 use crate::replica::agent::{Heard, Ports as ReplicaPorts, Told};
 use crate::replica::{ReplicaAgent, Shard, seat, shard};
@@ -46,7 +45,7 @@ use crate::wire::hop::{
 };
 use crate::wire::pbft::Charter;
 use crate::wire::roster::{Roll, Roster};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -251,7 +250,7 @@ pub fn wire(
         digests: rings.digested.0,
         keeps: rings.store_keeps.0,
         keeper: bell,
-        vouching: vouching(config, rings.vouched.0, &told, &numbers, &roster.latest()),
+        vouching: vouching(config, rings.vouched.0, &told, &numbers),
     };
     let (open, seal, tx, events) =
         (rings.incoming.0, rings.seal_links.0, rings.send_links.0, rings.link_events.0);
@@ -287,7 +286,6 @@ fn vouching(
     out: Producer<Outgoing>,
     told: &Told,
     numbers: &BTreeMap<NodeId, PeerNumbers>,
-    roll: &Roll,
 ) -> Option<Vouching> {
     let verify = config.group.verify;
     let may_be_member = |node: NodeId| usize::from(node.0) <= NODES_MAX;
@@ -296,17 +294,9 @@ fn vouching(
     let clients = config.cluster.clients.iter().map(|client| client.id);
     let any = verify || !config.cluster.clients.is_empty();
     any.then(|| {
-        // Who has left is asked by nobody.
-        let place = roll.membership.nodes().iter().position(|node| node == config.node.id);
-        let place = (place.unwrap_or(0), roll.membership.members.len());
-        Vouching::new(GROUP_ONE, out, told.leader.clone(), place, nodes, clients)
+        let who = (config.node.id, config.cluster.nodes());
+        Vouching::new(GROUP_ONE, out, told.leader.clone(), who, nodes, clients)
     })
-}
-
-/// How many of the members must agree.
-pub(super) fn quorum(config: &Resolved) -> Quorum {
-    let members = config.cluster.members.len();
-    Quorum::new(members, config.group.faulty).expect("checked when resolved")
 }
 
 /// What clients' answers wait for, where the group compares them.
@@ -431,7 +421,7 @@ pub(super) fn make_rx(
         fingerprint: config.fingerprint(),
         secret: secrets.own,
         other: secrets.next,
-        other_for: NodeSet::default(),
+        other_for: BTreeSet::new(),
         encrypt: config.peer.encrypt,
         peers: others.iter().map(|(id, key, _)| (*id, *key)).collect(),
     };

@@ -170,6 +170,13 @@ pub struct StoreAgent {
     apply: Histogram<u64>,
 }
 
+/// Where others are told of replies: in the epoch that the store is in.
+fn heeding<'a>(ports: &'a mut Ports, store: &Store) -> Option<&'a mut Vouching> {
+    let vouching = ports.vouching.as_mut()?;
+    vouching.heed(store.sessions().members());
+    Some(vouching)
+}
+
 impl StoreAgent {
     /// `own` is the origin whose clients wait for replies at this node.
     pub fn new(store: Store, own: Origin, ports: Ports, told: Told, triggers: Triggers) -> StoreAgent {
@@ -269,7 +276,8 @@ impl StoreAgent {
                 Some(Decided::Again { origin, sequence, .. }) => {
                     count += 1;
                     let kept = self.store.sessions().reply(origin, sequence);
-                    self.ports.vouching.iter_mut().for_each(|v| v.again(origin, sequence, kept));
+                    let vouching = heeding(&mut self.ports, &self.store);
+                    vouching.into_iter().for_each(|v| v.again(origin, sequence, kept));
                 }
                 Some(Decided::Digest { slot, keep, .. }) => self.asked = Some((slot, keep)),
                 Some(Decided::Read { id, slot, body, .. }) => {
@@ -295,7 +303,9 @@ impl StoreAgent {
             return bytes;
         }
         let owed = entry.origin == self.own;
-        let vouched = !owed && self.ports.vouching.as_mut().is_some_and(|v| v.is_owed(entry.origin.node));
+        // The last entry of an epoch is still of it.
+        let vouching = heeding(&mut self.ports, &self.store);
+        let vouched = !owed && vouching.is_some_and(|v| v.is_owed(entry.origin.node));
         let mut replies = (owed || vouched).then(|| {
             let (bytes, commands) = self.replies_hint;
             Replies { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(commands) }
@@ -388,7 +398,7 @@ impl StoreAgent {
 
     /// Answers a native client from the present state: what is applied is decided, nothing else is shown.
     fn ask(&mut self, origin: Origin, id: u64, commands: &[u8]) {
-        let Some(vouching) = &mut self.ports.vouching else { return };
+        let Some(vouching) = heeding(&mut self.ports, &self.store) else { return };
         let mut replies = Replies::default();
         self.store.read(commands, &mut replies);
         self.counts.reads += 1;

@@ -6,9 +6,10 @@
 
 use super::last_replies::{Kept, WINDOW, is_kept};
 use crate::base::ring::Producer;
-use crate::base::{Body, Digest, GroupId, NodeId, Number, Origin};
+use crate::base::{Body, Digest, GroupId, NodeId, NodeSet, Number, Origin};
 use crate::wire::forward::{Message, Reply};
 use crate::wire::hop::Outgoing;
+use crate::wire::members::Members;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -69,8 +70,12 @@ pub struct Vouching {
     out: Producer<Outgoing>,
     /// Who leads, as the replica publishes it.
     leader: Number,
-    /// This replica's place among the members, and how many there are.
-    place: (usize, usize),
+    me: NodeId,
+    /// With whom the group began.
+    first: NodeSet,
+    /// The epoch of what the store has applied, and its members.
+    epoch: u64,
+    members: NodeSet,
     /// By id.
     listeners: Vec<Listener>,
     /// By id.
@@ -78,13 +83,13 @@ pub struct Vouching {
 }
 
 impl Vouching {
-    /// For these nodes, each with the number that rises when something said to it may be lost, and these clients. `place` is this
-    /// replica's place among so many members.
+    /// For these nodes, each with the number that rises when something said to it may be lost, and these clients. The group of `me` began
+    /// with `first`.
     pub fn new(
         group: GroupId,
         out: Producer<Outgoing>,
         leader: Number,
-        place: (usize, usize),
+        (me, first): (NodeId, NodeSet),
         listeners: impl Iterator<Item = (NodeId, Number)>,
         clients: impl Iterator<Item = NodeId>,
     ) -> Vouching {
@@ -97,7 +102,19 @@ impl Vouching {
         let guest = |id| Guest { id, last: BTreeMap::new(), pending: VecDeque::new() };
         let mut guests: Vec<Guest> = clients.map(guest).collect();
         guests.sort_by_key(|guest| guest.id);
-        Vouching { group, out, leader, place, listeners, guests }
+        Vouching { group, out, leader, me, first, epoch: 0, members: first, listeners, guests }
+    }
+    /// What the store has applied says of the members. What is said from now on is said in their epoch.
+    pub fn heed(&mut self, members: &Members) {
+        if self.epoch != members.epoch() {
+            self.epoch = members.epoch();
+            self.members = members.now().map_or(self.first, |(_, membership)| membership.nodes());
+        }
+    }
+    /// Whether this replica is the one that sends a long reply: the members take turns. All that apply a batch do so in one epoch.
+    fn is_mine(&self, lane: u8, sequence: u64) -> bool {
+        let turn = sequence.wrapping_add(lane.into()) % self.members.len().max(1) as u64;
+        self.members.iter().position(|member| member == self.me) == Some(turn as usize)
     }
     fn guest(&mut self, client: NodeId) -> Option<&mut Guest> {
         let at = self.guests.binary_search_by_key(&client, |guest| guest.id).ok()?;
@@ -115,15 +132,14 @@ impl Vouching {
     pub fn replied(&mut self, origin: Origin, sequence: u64, replies: Bytes) {
         let leader = NodeId(self.leader.get() as u8);
         let Origin { boot, lane, .. } = origin;
-        let (place, members) = self.place;
+        let (epoch, is_mine) = (self.epoch, self.is_mine(lane, sequence));
         if let Some(guest) = self.guest(origin.node) {
             let body = Body::new(replies);
             let digest = Digest::of(body.bytes());
-            let mut reply = Reply { boot, lane, sequence, leader, digest, body };
+            let mut reply = Reply { boot, lane, sequence, leader, epoch, digest, body };
             if is_kept(origin) {
                 guest.keep(&reply);
             }
-            let is_mine = (sequence.wrapping_add(lane.into()) % members as u64) as usize == place;
             if WHOLE_BYTES_MAX < reply.body.len() && !is_mine {
                 reply.body = Body::EMPTY;
             }
@@ -135,33 +151,33 @@ impl Vouching {
             listener.kept.pop_front();
             listener.said = listener.said.saturating_sub(1);
         }
-        listener.kept.push_back(Reply { boot, lane, sequence, leader, digest, body: Body::EMPTY });
+        listener.kept.push_back(Reply { boot, lane, sequence, leader, epoch, digest, body: Body::EMPTY });
     }
     /// The replies to what a native client asked beside the log. They are not kept: it may ask anew.
     pub fn answered(&mut self, origin: Origin, id: u64, replies: Bytes) {
-        let (leader, (place, members)) = (NodeId(self.leader.get() as u8), self.place);
+        let (leader, epoch) = (NodeId(self.leader.get() as u8), self.epoch);
         let Origin { boot, lane, .. } = origin;
+        let is_mine = self.is_mine(lane, id);
         let Some(guest) = self.guest(origin.node) else { return };
         let digest = Digest::of(&replies);
-        let is_mine = (id.wrapping_add(lane.into()) % members as u64) as usize == place;
         let whole = replies.len() <= WHOLE_BYTES_MAX || is_mine;
         let body = if whole { Body::new(replies) } else { Body::EMPTY };
-        guest.tell(Reply { boot, lane, sequence: id, leader, digest, body });
+        guest.tell(Reply { boot, lane, sequence: id, leader, epoch, digest, body });
     }
     /// A native client has sent a batch again: the reply goes again, whole, if there was one. `kept` is what the replicated state knows of
     /// it, which is all there is when the state came whole from others.
     pub fn again(&mut self, origin: Origin, sequence: u64, kept: Option<&Kept>) {
-        let leader = NodeId(self.leader.get() as u8);
+        let (leader, epoch) = (NodeId(self.leader.get() as u8), self.epoch);
         let Some(guest) = self.guest(origin.node) else { return };
         let Origin { boot, lane, .. } = origin;
         let last = guest.last.get(&lane).into_iter().flatten();
         let found = last.rev().find(|reply| (reply.boot, reply.sequence) == (boot, sequence)).cloned();
         let of_state = |kept: &Kept| {
             let body = Body::new(kept.replies.clone().unwrap_or_default());
-            Reply { boot, lane, sequence, leader, digest: kept.digest, body }
+            Reply { boot, lane, sequence, leader, epoch, digest: kept.digest, body }
         };
         if let Some(reply) = found.or_else(|| kept.map(of_state)) {
-            guest.tell(Reply { leader, ..reply });
+            guest.tell(Reply { leader, epoch, ..reply });
         }
     }
     /// Says what is not said yet, as far as there is room.
@@ -206,6 +222,10 @@ mod tests {
 
     const CLIENT: NodeId = NodeId(64);
 
+    /// A replica of four.
+    fn first(me: u8) -> (NodeId, NodeSet) {
+        (NodeId(me), (1..=4).map(NodeId).collect())
+    }
     fn ok() -> Bytes {
         Bytes::from_static(b"+OK\r\n")
     }
@@ -230,7 +250,7 @@ mod tests {
             GROUP_ONE,
             to_seal,
             Number::new(3),
-            (0, 4),
+            first(1),
             [(PEER, lost.clone())].into_iter(),
             [].into_iter(),
         );
@@ -252,7 +272,7 @@ mod tests {
             GROUP_ONE,
             to_seal,
             Number::default(),
-            (0, 4),
+            first(1),
             [(PEER, Number::default())].into_iter(),
             [].into_iter(),
         );
@@ -276,7 +296,7 @@ mod tests {
     fn a_client_that_asks_for_more_than_it_hears_costs_a_bounded_memory() {
         let (to_seal, _out) = ring(1);
         let mut vouching =
-            Vouching::new(GROUP_ONE, to_seal, Number::new(2), (1, 4), [].into_iter(), [CLIENT].into_iter());
+            Vouching::new(GROUP_ONE, to_seal, Number::new(2), first(2), [].into_iter(), [CLIENT].into_iter());
         let long = || Bytes::from(vec![b'x'; LANE_BYTES_MAX / 2]);
         for sequence in 1..=20 {
             for lane in 0..=u8::MAX {
@@ -294,7 +314,7 @@ mod tests {
     fn a_client_gets_short_replies_from_all_long_ones_from_one_and_each_again_when_it_asks() {
         let (to_seal, mut out) = ring(64);
         let mut vouching =
-            Vouching::new(GROUP_ONE, to_seal, Number::new(2), (1, 4), [].into_iter(), [CLIENT].into_iter());
+            Vouching::new(GROUP_ONE, to_seal, Number::new(2), first(2), [].into_iter(), [CLIENT].into_iter());
         let long = || Bytes::from(vec![b'x'; WHOLE_BYTES_MAX + 1]);
         vouching.replied(origin(CLIENT), 1, ok());
         (4..=6).for_each(|sequence| vouching.replied(origin(CLIENT), sequence, long()));
@@ -317,5 +337,49 @@ mod tests {
         vouching.again(origin(CLIENT), 7, Some(&Kept { replies: None, ..kept }));
         vouching.say();
         assert_eq!(told(&mut out), [(6, 5), (7, 0)], "the state knows it");
+    }
+
+    #[test]
+    fn who_sends_a_long_reply_whole_follows_the_members_and_each_word_names_its_epoch() {
+        use crate::crypto::{ClusterId, PublicKey, VerifyingKey};
+        use crate::wire::members::{Amendment, Member, Membership};
+        let members = [2, 5, 6].map(|id| Member {
+            id: NodeId(id),
+            key: PublicKey([id; 32]),
+            signing_key: VerifyingKey([id; 32]),
+            peer: String::new(),
+            client: String::new(),
+            admin: String::new(),
+        });
+        let membership = Membership {
+            epoch: 1,
+            faulty: 0,
+            retired: [1, 3, 4].map(NodeId).into_iter().collect(),
+            members: members.into(),
+        };
+        let amendment =
+            Amendment { cluster: ClusterId([7; 16]), window: 4, checkpoint_every: 4, membership };
+        let (to_seal, mut out) = ring(64);
+        let mut vouching =
+            Vouching::new(GROUP_ONE, to_seal, Number::new(2), first(2), [].into_iter(), [CLIENT].into_iter());
+        let mut state = Members::default();
+        let mut said = |vouching: &mut Vouching, state: &Members, sequences: std::ops::Range<u64>| {
+            vouching.heed(state);
+            let long = || Bytes::from(vec![b'x'; WHOLE_BYTES_MAX + 1]);
+            sequences.for_each(|sequence| vouching.replied(origin(CLIENT), sequence, long()));
+            vouching.say();
+            let one = |outgoing: Outgoing| match outgoing.message {
+                wire::Message::Forward(Message::Replied(reply)) => (reply.epoch, !reply.body.is_empty()),
+                other => panic!("only words about replies: {other:?}"),
+            };
+            std::iter::from_fn(|| out.pop()).map(one).collect::<Vec<_>>()
+        };
+        assert_eq!(said(&mut vouching, &state, 4..8), [false, true, false, false].map(|whole| (0, whole)));
+        assert!(state.amend(crate::base::Slot(1), &amendment.encode()));
+        assert_eq!(said(&mut vouching, &state, 8..9), [(0, false)], "it is not in force yet");
+        state.reach(crate::base::Slot(8));
+        assert_eq!(said(&mut vouching, &state, 9..12), [true, false, false].map(|whole| (1, whole)));
+        vouching.again(origin(CLIENT), 5, None);
+        assert_eq!(said(&mut vouching, &state, 0..0), [(1, true)], "its state is of this epoch");
     }
 }

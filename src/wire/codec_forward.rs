@@ -54,6 +54,7 @@ struct ReadHead {
 struct RepliedHead {
     boot: u64,
     sequence: u64,
+    epoch: u64,
     digest: [u8; 32],
     lane: u8,
     leader: u8,
@@ -147,10 +148,10 @@ pub(super) fn encode(out: &mut Heads, message: &Message) -> u8 {
             put(out, &ReadHead { boot, id, lane, has_body: !body.is_empty(), zero: [0; 6] });
             READ
         }
-        Message::Replied(Reply { boot, lane, sequence, leader, digest, body }) => {
+        Message::Replied(Reply { boot, lane, sequence, leader, epoch, digest, body }) => {
             let (boot, sequence, digest, lane, leader) = (*boot, *sequence, digest.0, *lane, leader.0);
-            let has_body = !body.is_empty();
-            put(out, &RepliedHead { boot, sequence, digest, lane, leader, has_body, zero: [0; 5] });
+            let (epoch, has_body) = (*epoch, !body.is_empty());
+            put(out, &RepliedHead { boot, sequence, epoch, digest, lane, leader, has_body, zero: [0; 5] });
             REPLIED
         }
     }
@@ -187,12 +188,12 @@ pub(super) fn decode(
             Ok(Message::Refused { boot, lane, sequence, attempt, why })
         }
         REPLIED => {
-            let RepliedHead { boot, sequence, digest, lane, leader, has_body, zero } = take(bytes)?;
+            let RepliedHead { boot, sequence, epoch, digest, lane, leader, has_body, zero } = take(bytes)?;
             let (digest, body) = (Digest(digest), body_of(has_body, bodies)?);
             if zero != [0; 5] || (has_body && body.digest() != digest) {
                 return Err(CodecError::Malformed);
             }
-            Ok(Message::Replied(Reply { boot, lane, sequence, leader: NodeId(leader), digest, body }))
+            Ok(Message::Replied(Reply { boot, lane, sequence, leader: NodeId(leader), epoch, digest, body }))
         }
         READ => {
             let ReadHead { boot, id, lane, has_body, zero } = take(bytes)?;

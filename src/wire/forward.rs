@@ -53,6 +53,9 @@ pub struct Reply {
     pub sequence: u64,
     /// Who leads, as the sender sees it; none is known at zero. A hint: whom to ask next.
     pub leader: NodeId,
+    /// In which epoch the sender's store was when it said so. Words of two epochs are not counted together: a quorum of one need not meet
+    /// a quorum of the other.
+    pub epoch: u64,
     /// Of all replies to the batch, one after another (`Digest::of`).
     pub digest: Digest,
     /// The replies themselves, where the sender is the one to say them. Invariant: empty, or its digest is `digest`.

@@ -163,12 +163,13 @@ fn forward_message() -> impl Strategy<Value = forward::Message> {
             id: n[1],
             body
         }),
-        (any::<([u64; 2], u8, u8, [u8; 32])>(), body()).prop_map(|((n, lane, leader, digest), body)| {
+        (any::<([u64; 3], u8, u8, [u8; 32])>(), body()).prop_map(|((n, lane, leader, digest), body)| {
             forward::Message::Replied(forward::Reply {
                 boot: n[0],
                 lane,
                 sequence: n[1],
                 leader: NodeId(leader),
+                epoch: n[2],
                 digest: if body.is_empty() { Digest(digest) } else { body.digest() },
                 body,
             })

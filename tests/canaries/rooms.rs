@@ -232,6 +232,37 @@ pub fn equal_states_have_equal_digests() {
     assert_eq!(up.store.digest(), down.store.digest(), "equal states, different digests");
 }
 
+/// One that has left, one that is slow and a liar may say of an epoch that is over what a quorum of the next has acknowledged since. What
+/// makes it a stale read is that the words of two epochs are counted together.
+pub fn a_client_counts_replies_of_one_epoch_only() {
+    use quorate::client::{Auth, Core, Settings};
+    use quorate::crypto::{PublicKey, SigningKey};
+    use quorate::protocol::pbft::Lineage;
+    use quorate::wire::forward::{Message, Reply};
+    use quorate::wire::hop::Demand;
+    use quorate::wire::members::{Member, Membership};
+    let (me, within) = (NodeId(64), std::time::Duration::from_secs(1));
+    let (fast_reads, auth, retry_after) = (true, Auth::Sign, within);
+    let settings =
+        Settings { group: GROUP_ONE, me, boot: 1, fast_reads, auth, retry_after, answer_within: within };
+    let key = |id: u8| SigningKey::from_entropy([id; 32]);
+    let address = String::new;
+    let member = |id: u8| {
+        let (key, signing_key) = (PublicKey([id; 32]), key(id).public());
+        Member { id: NodeId(id), key, signing_key, peer: address(), client: address(), admin: address() }
+    };
+    let members = (1..=4).map(member).collect();
+    let first = Membership { epoch: 0, faulty: 1, retired: Default::default(), members };
+    let mut core = Core::new(settings, Lineage::new(GROUP_ONE, first), key(64));
+    core.demand(Instant::ZERO, Demand::Read { id: 1, body: Bytes::new() });
+    for (from, epoch) in [(1, 0), (2, 0), (3, 1)] {
+        let (leader, body) = (NodeId(1), Body::EMPTY);
+        let reply = Reply { boot: 1, lane: 2, sequence: 1, leader, epoch, digest: body.digest(), body };
+        core.receive(Instant::ZERO, NodeId(from), Message::Replied(reply));
+    }
+    assert!(core.answers.is_empty(), "two of one epoch and one of the next are no quorum of either");
+}
+
 /// A client that reads beside the log sees what was acknowledged before, in every run of the world of clients.
 pub fn fast_reads_are_never_stale() {
     for seed in 1..=40 {

@@ -62,6 +62,7 @@ pub const FINDERS: &[(Canary, Finder)] = &[
     (Canary::ShortReadIsTheEnd, Nodes { typical: 1, property: "sound nodes start", harsher: stutters }),
     (Canary::FrameReplayed, room!(rooms::a_frame_opens_once)),
     (Canary::FastReadWeakQuorum, room!(rooms::fast_reads_are_never_stale)),
+    (Canary::ClientCountsOtherEpochs, room!(rooms::a_client_counts_replies_of_one_epoch_only)),
     (Canary::CountRepeatedVotes, Liars { typical: 2, property: "pbft-certificates" }),
     (Canary::MixedCertificate, Liars { typical: 20, property: "no-correct-node-is-accused" }),
     (Canary::VotesOutliveTheirView, Liars { typical: 2, property: "pbft-certificates" }),

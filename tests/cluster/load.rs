@@ -5,6 +5,7 @@
 
 use super::harness::{Client, Cluster, Reply, await_some};
 use quorate::base::Prng;
+use quorate::config::limits::NODES_MAX;
 use quorate::sim::history::{
     self, Limits, Model, Outcome, Pen, Record, Recorder, Told, Verb, Verdict, formats,
 };
@@ -48,8 +49,8 @@ pub struct Load {
     recorder: Recorder,
     history: Shelf,
     clients: Vec<JoinHandle<()>>,
-    /// The nodes that take it.
-    nodes: Vec<usize>,
+    /// Who takes it, and where.
+    places: Vec<(usize, String)>,
 }
 
 /// A history in memory.
@@ -73,7 +74,12 @@ impl Load {
 
     /// The same through some nodes only.
     pub fn through(cluster: &Cluster, nodes: Vec<usize>) -> Load {
-        let addresses: Vec<String> = nodes.iter().map(|node| cluster.clients[node - 1].clone()).collect();
+        Load::at(nodes.iter().map(|node| (*node, cluster.clients[node - 1].clone())).collect())
+    }
+
+    /// The same through some nodes, or native clients, that are there.
+    pub fn at(places: Vec<(usize, String)>) -> Load {
+        let addresses: Vec<String> = places.iter().map(|(_, address)| address.clone()).collect();
         let history = Shelf::default();
         let recorder = Recorder::new(history.clone(), Some(Model::Any)).expect("memory takes everything");
         let shared = Arc::new(Shared {
@@ -96,7 +102,7 @@ impl Load {
             std::thread::spawn(move || worker.run())
         };
         let clients = (0..CLIENTS * addresses.len()).map(spawn).collect();
-        Load { shared, recorder, history, clients, nodes }
+        Load { shared, recorder, history, clients, places }
     }
 
     /// Waits until so many further writes are acknowledged.
@@ -117,7 +123,7 @@ impl Load {
         Fault { load: self, name: name.to_string(), since: Instant::now() }
     }
 
-    /// Ends the load, reads every key through every node that took it and runs, and checks the history of all of it.
+    /// Ends the load, reads every key through everybody who took it and runs, and checks the history of all of it.
     pub fn finish(self, cluster: &Cluster) {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.clients.into_iter().for_each(|client| client.join().expect("a client that ends"));
@@ -125,8 +131,10 @@ impl Load {
         let epochs = self.shared.operations.load(Ordering::Relaxed) / OPERATIONS;
         let keys: Vec<String> =
             (0..=epochs).flat_map(|epoch| (0..KEYS).map(move |key| name(epoch, key))).collect();
-        for node in cluster.running().into_iter().filter(|node| self.nodes.contains(node)) {
-            read_all(cluster, node, &keys, begun, self.recorder.pen());
+        let running = cluster.running();
+        let is_there = |id: &usize| NODES_MAX < *id || running.contains(id);
+        for (id, address) in self.places.iter().filter(|(id, _)| is_there(id)) {
+            read_all((*id, address), &keys, begun, self.recorder.pen());
         }
         self.recorder.finish().expect("memory takes everything");
         judge(&self.history.0.lock().expect("nobody panics in it"));
@@ -249,25 +257,25 @@ fn refused_or_unknown(text: &str) -> Outcome {
     }
 }
 
-/// Reads all keys through a node, asking again what was refused.
-fn read_all(cluster: &Cluster, node: usize, keys: &[String], begun: Instant, mut pen: Pen) {
+/// Reads all keys through one of those who take load, asking again what was refused.
+fn read_all((id, address): (usize, &str), keys: &[String], begun: Instant, mut pen: Pen) {
     for chunk in keys.chunks(200) {
         let read = || {
-            let mut client = cluster.client(node);
+            let mut client = Client::connect(address).ok()?;
             let start = begun.elapsed().as_nanos() as u64;
             chunk.iter().try_for_each(|key| client.send(&["GET", key])).ok()?;
             let replies: Vec<Reply> = chunk.iter().map(|_| client.reply()).collect::<Result<_, _>>().ok()?;
             let bulk = replies.iter().all(|reply| matches!(reply, Reply::Bulk(_)));
             bulk.then(|| (start, begun.elapsed().as_nanos() as u64, replies))
         };
-        let (start, end, replies) = await_some(read, || format!("node {node} reads"));
+        let (start, end, replies) = await_some(read, || format!("{id} reads"));
         for (key, reply) in chunk.iter().zip(&replies) {
             let result = match reply {
                 Reply::Bulk(Some(value)) => Told::Text(value),
                 _ => Told::Nil,
             };
             pen.record(&Record {
-                client: 1_000 + node as u64,
+                client: 1_000 + id as u64,
                 key: key.as_bytes(),
                 verb: Verb::Read,
                 args: &[],

@@ -1,6 +1,6 @@
 //! A PBFT group whose members and keys an operator changes while clients write, by the commands that an operator has.
 
-use super::harness::{Cluster, await_some, http_get, quorate};
+use super::harness::{Cluster, Outside, await_some, http_get, quorate};
 use super::load::Load;
 use quorate::admin::Token;
 use quorate::admin::client::{Client as Plane, ClientError};
@@ -14,11 +14,17 @@ use std::time::Duration;
 const ENOUGH: usize = 200;
 const WAIT: Duration = Duration::from_secs(20);
 
-/// Runs `quorate ctl`, as whoever has the first node's configuration and the operator's key does.
+/// Runs `quorate ctl`, as whoever has the first node's configuration and the operator's key does. Where the first members are gone, others
+/// are named.
 fn ctl(cluster: &Cluster, words: &[&str]) -> (Option<i32>, Value, String) {
+    let others: Vec<&str> = match cluster.running()[..] {
+        [1 | 2, ..] | [] => Vec::new(),
+        ref running => running.iter().map(|node| cluster.admins[node - 1].as_str()).collect(),
+    };
     let out = quorate()
         .args(["-o", "json", "ctl", "--config"])
         .arg(cluster.config_path(1))
+        .args(others.iter().flat_map(|address| ["--endpoints", *address]))
         .args(words)
         .output()
         .expect("quorate runs");
@@ -237,4 +243,83 @@ fn members_of_a_raft_group_stay_as_they_are() {
     let cluster = Cluster::init("members-raft", 3);
     let why = refusal(&cluster, &["members", "remove", "--id", "3"]);
     assert!(why.contains("the members of a raft group are those of `init`"), "{why}");
+}
+
+/// The native clients of a cluster, and where they take load.
+fn native(cluster: &Cluster, ids: &[u8]) -> (Vec<Outside>, Vec<(usize, String)>) {
+    let clients: Vec<Outside> = ids.iter().map(|id| cluster.start_client(*id)).collect();
+    let places = ids.iter().zip(&clients).map(|(id, client)| (usize::from(*id), client.address.clone()));
+    let places = places.collect();
+    (clients, places)
+}
+
+#[test]
+fn native_clients_go_on_while_the_first_members_are_replaced_to_the_last() {
+    let mut cluster = Cluster::init_pbft("members-native", 4, 2);
+    (1..=4).for_each(|node| cluster.start_node(node));
+    cluster.await_leader();
+    let (_clients, places) = native(&cluster, &[64, 65]);
+    let load = Load::at(places);
+    load.await_more(ENOUGH);
+    for (leaves, comes) in [(1, 5), (2, 6), (3, 7), (4, 8)] {
+        let newcomer = join(&mut cluster, comes);
+        let fault = load.fault(&format!("native clients: first member {leaves} is replaced by {comes}"));
+        let words = ["members", "replace", "--id", &leaves.to_string(), "--member", &newcomer];
+        let now = change(&cluster, &words);
+        assert!(now.contains(&(comes as u64)) && !now.contains(&(leaves as u64)), "{now:?}");
+        cluster.start_node(comes);
+        assert_eq!(cluster.stop(leaves), Some(0));
+        cluster.await_all();
+        fault.recovered(ENOUGH);
+    }
+    let fault = load.fault("native clients: the keys of a later member are changed");
+    assert_eq!(change(&cluster, &["keys", "rotate", "--id", "6"]), [5, 6, 7, 8]);
+    fault.recovered(ENOUGH);
+    // Of four that they never heard of at their start, one may fail.
+    let fault = load.fault("native clients: kill -9 of a later member");
+    cluster.kill(8);
+    fault.recovered(ENOUGH);
+    load.finish(&cluster);
+}
+
+#[test]
+fn verified_answers_and_fast_reads_follow_how_many_may_lie() {
+    let mut cluster = Cluster::init_pbft("members-verify", 4, 1);
+    for node in 1..=4 {
+        for (key, value) in [("verify", true.into()), ("fast_reads", true.into()), ("client_auth", "mac".into())]
+        {
+            cluster.set(node, "group", key, toml::Value::clone(&value));
+        }
+    }
+    (1..=4).for_each(|node| cluster.start_node(node));
+    cluster.await_leader();
+    let (_clients, mut places) = native(&cluster, &[64]);
+    places.extend([1, 2].map(|node| (node, cluster.clients[node - 1].clone())));
+    let load = Load::at(places);
+    load.await_more(ENOUGH);
+    for id in 5..=7 {
+        let newcomer = join(&mut cluster, id);
+        let faulty = if id == 7 { "2" } else { "1" };
+        let fault = load.fault(&format!("verified: node {id} is let in, {faulty} may lie"));
+        change(&cluster, &["members", "add", "--member", &newcomer, "--f", faulty]);
+        cluster.start_node(id);
+        cluster.await_all();
+        fault.recovered(ENOUGH);
+    }
+    let f = |node| members(&cluster, node)["f"].as_u64();
+    assert_eq!([1, 2, 7].map(f), [Some(2); 3]);
+    let fault = load.fault("verified: kill -9 of two of seven of which two may lie");
+    [3, 4].into_iter().for_each(|node| cluster.kill(node));
+    fault.recovered(ENOUGH);
+    // Five of seven had to agree; of the four that are left, three.
+    for id in ["3", "4", "5"] {
+        let fault = load.fault(&format!("verified: node {id} is removed, 1 may lie"));
+        change(&cluster, &["members", "remove", "--id", id, "--f", "1"]);
+        fault.recovered(ENOUGH);
+    }
+    assert_eq!(cluster.stop(5), Some(0));
+    cluster.kill(7);
+    let fault = load.fault("verified: three of four are left");
+    fault.recovered(ENOUGH);
+    load.finish(&cluster);
 }

@@ -47,12 +47,13 @@ impl Rx {
         if let Some(own) = own {
             self.identity.take_up(own);
         }
-        // Whoever is no member has nobody to talk to.
+        // A node that is no member has nobody to talk to.
+        let is_heard = own.is_some() || NODES_MAX < usize::from(self.identity.node.0);
         let others: BTreeMap<NodeId, (PublicKey, String)> = roll
             .membership
             .members
             .iter()
-            .filter(|member| own.is_some() && member.id != self.identity.node)
+            .filter(|member| is_heard && member.id != self.identity.node)
             .map(|member| (member.id, (member.key, member.peer.clone())))
             .collect();
         self.hang_up(&others, &roll, driver);

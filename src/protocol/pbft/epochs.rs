@@ -13,7 +13,7 @@
 //! 5. The charter certifies the state at the boundary, of which everybody makes a snapshot: a newcomer needs one honest source.
 
 use super::quorum::Quorum;
-use super::{NUMBER_MAX, Pbft, set};
+use super::{NUMBER_MAX, Pbft, lineage, set};
 use crate::base::canary::{self, Canary};
 use crate::base::{Body, Instant, NodeId, NodeSet, Slot, View};
 use crate::crypto::{Signature, SigningKey};
@@ -112,6 +112,10 @@ impl Pbft {
     /// Whether an amendment is under way, as far as this replica knows.
     pub fn is_amended(&self) -> bool {
         self.boundary().is_some() || self.requests.hears(OPERATOR)
+    }
+    /// How the epochs began of which this replica can show it; rising.
+    pub fn charters(&self) -> impl Iterator<Item = &Charter> {
+        self.epochs.charters.values()
     }
     /// What the executed log says of members.
     pub fn members_state(&self) -> &Members {
@@ -271,12 +275,7 @@ impl Pbft {
         if charter.membership.epoch != self.epochs.number + 1 || !is_checkpoint || slot < self.slots.low() {
             return;
         }
-        let signed = charter.signed(self.group);
-        let is_voice = |(node, signature): &(NodeId, Signature)| {
-            self.members.contains(node) && self.keys.verify(*node, &signed, signature)
-        };
-        // The first that is none ends it: a correct replica shows nothing that it has not checked.
-        if charter.signatures.len() < self.quorum.strong() || !charter.signatures.iter().all(is_voice) {
+        if !lineage::is_signed(&charter, self.group, (self.member_set(), self.quorum), &self.keys) {
             return;
         }
         if self.checkpoints.own(slot).is_some_and(|own| own != charter.vote.digest) {
@@ -300,13 +299,20 @@ impl Pbft {
     }
 
     /// The log's floor is about to pass the record that says which epoch this is. It is written once more above: a snapshot at the next
-    /// boundary says who is next, and no longer who is in the group until then.
+    /// boundary says who is next, and no longer who is in the group until then. So are those of earlier ones, for whoever begins with the
+    /// first members.
     pub(super) fn note_epoch_above(&mut self, floor: Slot, out: &mut Outbox) {
         let membership = self.epochs.membership.clone().filter(|_| !canary::on(Canary::EpochLeavesTheLog));
         let Some(membership) = membership else { return };
-        let (vote, kept) = (self.epochs.base, self.epochs.charters.get(&membership.epoch).cloned());
-        let charter = kept.unwrap_or(Charter { vote, membership, signatures: Vec::new() });
-        self.note(Note::Epoch { since: floor, charter: charter.body() }, out);
+        let (vote, epoch) = (self.epochs.base, membership.epoch);
+        let kept = self.epochs.charters.get(&epoch).cloned();
+        let present = kept.unwrap_or(Charter { vote, membership, signatures: Vec::new() });
+        // A start believes to be in the epoch of the last of them.
+        let earlier = self.epochs.charters.range(..epoch).map(|(_, charter)| charter);
+        let bodies: Vec<Body> = earlier.chain([&present]).map(Charter::body).collect();
+        for charter in bodies {
+            self.note(Note::Epoch { since: floor, charter }, out);
+        }
     }
 
     /// The members change, and with them the quorums, the primaries and the keys. What only the last epoch's words stood for is over.

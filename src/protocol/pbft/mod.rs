@@ -12,7 +12,7 @@
 //! - `checkpoint`: equal states become stable, and what lies below is forgotten (4.2, 4.3).
 //! - `view_change`, `choose`: another primary, and what its view begins with (4.5, figure 4).
 //! - `past`, `catch_up`, `transfer`: what a replica has missed, from any other, believed only with `f + 1` voices or a certificate (4.6, 6.2).
-//! - `epochs`: members come and go, keys change.
+//! - `epochs`: members come and go, keys change. `lineage`: the same for whoever is no member.
 //! - `evidence`: signed words that contradict each other. `liars`: what a replica that lies would say, for tests.
 //! - `recover`: a start from what was stored. `status`: what others see of a replica. `outline`: what a model checker compares.
 //!
@@ -27,6 +27,7 @@ pub mod choose;
 mod epochs;
 pub mod evidence;
 pub mod liars;
+pub mod lineage;
 mod normal;
 pub mod options;
 mod outline;
@@ -44,6 +45,7 @@ mod view_change;
 
 pub use epochs::Anchor;
 pub use evidence::Rules;
+pub use lineage::Lineage;
 pub use options::Options;
 pub use quorum::Quorum;
 pub use recover::{Replay, Setup};
