@@ -254,9 +254,11 @@ pub fn a_client_counts_replies_of_one_epoch_only() {
     let members = (1..=4).map(member).collect();
     let first = Membership { epoch: 0, faulty: 1, retired: Default::default(), members };
     let mut core = Core::new(settings, Lineage::new(GROUP_ONE, first), key(64));
-    core.demand(Instant::ZERO, Demand::Read { id: 1, body: Bytes::new() });
+    let mut commands = Vec::new();
+    batch::write(&mut commands, Op::Get, 0, [&b"key"[..]].into_iter());
+    core.demand(Instant::ZERO, Demand::Read { id: 1, body: commands.into() });
     for (from, epoch) in [(1, 0), (2, 0), (3, 1)] {
-        let (leader, body) = (NodeId(1), Body::EMPTY);
+        let (leader, body) = (NodeId(1), Body::new(Bytes::from_static(b"$-1\r\n")));
         let reply = Reply { boot: 1, lane: 2, sequence: 1, leader, epoch, digest: body.digest(), body };
         core.receive(Instant::ZERO, NodeId(from), Message::Replied(reply));
     }
