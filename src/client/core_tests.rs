@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::crypto::PublicKey;
+use crate::resp::{Op, batch};
 use crate::wire::members::{Member, Membership};
 use crate::wire::pbft::Vote;
-use crate::resp::{Op, batch};
 
 const REPLICAS: usize = 4;
 const CLIENT: NodeId = NodeId(64);
@@ -228,8 +228,15 @@ fn a_long_reply_comes_from_one_and_counts_when_others_say_its_digest() {
     write(&mut core, Instant::ZERO, 1);
     let digest = Digest::of(RIGHT);
     for from in [1, 2] {
-        let reply =
-            Reply { boot: 7, lane: WRITES, sequence: 1, leader: NodeId(1), epoch: 0, digest, body: Body::EMPTY };
+        let reply = Reply {
+            boot: 7,
+            lane: WRITES,
+            sequence: 1,
+            leader: NodeId(1),
+            epoch: 0,
+            digest,
+            body: Body::EMPTY,
+        };
         core.receive(Instant::ZERO, NodeId(from), Message::Replied(reply));
     }
     assert_eq!(answers(&mut core), [], "enough agree, but nobody has said it");

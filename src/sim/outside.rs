@@ -132,8 +132,7 @@ fn replica(id: NodeId, first: NodeSet, prng: &mut Prng) -> Replica {
     let options = store::Options { group: GROUP_ONE, key: HashKey::derive(&[1]), bucket_bits: 4 };
     let (to_clients, out) = ring(1024);
     let clients = [WRITER, READER].into_iter();
-    let vouching =
-        Vouching::new(GROUP_ONE, to_clients, Number::new(1), (id, first), [].into_iter(), clients);
+    let vouching = Vouching::new(GROUP_ONE, to_clients, Number::new(1), (id, first), [].into_iter(), clients);
     Replica { id, store: Store::new(options), vouching, out, is_liar: false, is_slow: prng.chance(1, 3) }
 }
 

@@ -357,8 +357,7 @@ mod tests {
             retired: [1, 3, 4].map(NodeId).into_iter().collect(),
             members: members.into(),
         };
-        let amendment =
-            Amendment { cluster: ClusterId([7; 16]), window: 4, checkpoint_every: 4, membership };
+        let amendment = Amendment { cluster: ClusterId([7; 16]), window: 4, checkpoint_every: 4, membership };
         let (to_seal, mut out) = ring(64);
         let mut vouching =
             Vouching::new(GROUP_ONE, to_seal, Number::new(2), first(2), [].into_iter(), [CLIENT].into_iter());

@@ -286,7 +286,8 @@ fn native_clients_go_on_while_the_first_members_are_replaced_to_the_last() {
 fn verified_answers_and_fast_reads_follow_how_many_may_lie() {
     let mut cluster = Cluster::init_pbft("members-verify", 4, 1);
     for node in 1..=4 {
-        for (key, value) in [("verify", true.into()), ("fast_reads", true.into()), ("client_auth", "mac".into())]
+        for (key, value) in
+            [("verify", true.into()), ("fast_reads", true.into()), ("client_auth", "mac".into())]
         {
             cluster.set(node, "group", key, toml::Value::clone(&value));
         }
