@@ -190,6 +190,8 @@ canaries! {
     FastReadWeakQuorum = "client-fast-read-weak-quorum", "Berger, Reiser and Bessani, SRDS 2021; TOCS 2002, 5.1.3";
     /// A native client counts replies of two epochs together.
     ClientCountsOtherEpochs = "client-counts-other-epochs", "Lamport, Malkhi and Zhou 2010, Reconfiguring a State Machine; SRDS 2021";
+    /// B10: what a view begins above is stable at once, although one correct replica may be the only one that has come to it.
+    StartIsStable = "pbft-start-is-stable", "TOCS 2002, 4.3 and figure 4: f + 1 vouch for a start, a quorum for what is stable";
     /// As many as were a quorum in the last epoch are one in the next.
     EpochKeepsQuorum = "pbft-epoch-keeps-quorum", "Lamport, Malkhi and Zhou 2010, Reconfiguring a State Machine, 2";
     /// What a key of the last epoch has signed is believed in the next.

@@ -2,7 +2,7 @@
 
 use super::Finder::{self, Liars, Nodes, Room, Scenario, Seeds};
 use super::{disk, rooms};
-use crate::pbft::{members, stories};
+use crate::pbft::{members, starts, stories};
 use quorate::base::canary::Canary;
 use quorate::sim::full::Swarm;
 
@@ -86,6 +86,7 @@ pub const FINDERS: &[(Canary, Finder)] = &[
     (Canary::KeepFutureViews, room!(stories::votes_of_later_views_leave_no_trace)),
     (Canary::EpochKeepsQuorum, room!(members::a_quorum_of_an_earlier_epoch_decides_nothing)),
     (Canary::EpochKeepsKeys, room!(members::a_key_of_an_earlier_epoch_signs_nothing)),
+    (Canary::StartIsStable, room!(starts::what_a_view_begins_above_is_not_stable_for_that)),
     (Canary::EpochLeavesTheLog, room!(members::a_crash_at_a_later_boundary_forgets_no_epoch)),
     (Canary::LostSnapshotStaysLost, room!(members::a_crash_ends_the_snapshot_that_newcomers_begin_with)),
     (Canary::AmendmentOfAnyCluster, room!(members::a_forged_or_repeated_amendment_changes_nothing)),

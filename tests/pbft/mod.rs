@@ -8,6 +8,7 @@ mod handover;
 pub mod members;
 mod mutations;
 mod primary;
+pub mod starts;
 pub mod stories;
 mod tags;
 mod twins;

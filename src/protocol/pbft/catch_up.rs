@@ -46,6 +46,8 @@ pub(super) struct Peers {
     pause: Duration,
     /// Up to where each had executed when a view was left because of it: it may have lied.
     disbelieved: BTreeMap<NodeId, Slot>,
+    /// When that was.
+    disbelieved_at: Instant,
     /// Whom bodies are asked of: each in turn, so that one that keeps them back costs a round.
     rotor: usize,
 }
@@ -54,7 +56,18 @@ impl Peers {
     /// Nobody has been heard.
     pub fn new(now: Instant, pause: Duration) -> Peers {
         let (words, answered, disbelieved) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Peers { words, answered, disbelieved, beat_at: now, moved_at: now, executed_at: now, pause, rotor: 0 }
+        let (beat_at, moved_at, executed_at, disbelieved_at) = (now, now, now, now);
+        Peers {
+            words,
+            answered,
+            disbelieved,
+            disbelieved_at,
+            beat_at,
+            moved_at,
+            executed_at,
+            pause,
+            rotor: 0,
+        }
     }
     /// The highest slot that at least one correct replica calls stable.
     pub fn vouched_stable(&self, weak: usize) -> Slot {
@@ -69,13 +82,17 @@ impl Peers {
         said.sort_unstable_by(|a, b| b.cmp(a));
         said.get(weak - 1).copied().unwrap_or(Slot::ZERO)
     }
-    /// Whether somebody says that it has executed more than `executed`.
-    pub fn is_ahead(&self, executed: Slot) -> bool {
-        let before = |node| self.disbelieved.get(node).copied().unwrap_or(Slot::ZERO).max(executed);
+    /// Whether somebody says that it has executed more than `executed`, who was not disbelieved within this time.
+    pub fn is_ahead(&self, now: Instant, pause: Duration, executed: Slot) -> bool {
+        let is_over = pause <= now.since(self.disbelieved_at);
+        let known = |node| self.disbelieved.get(node).copied().filter(|_| !is_over).unwrap_or(Slot::ZERO);
+        let before = |node| known(node).max(executed);
         self.words.iter().any(|(node, word)| before(node) < word.executed)
     }
-    /// A view is left because of what they say: the same claim shall not end the next one as well, nor one that has shrunk meanwhile.
-    pub fn disbelieve(&mut self) {
+    /// A view is left because of what they say: for a while the same claim shall not end the next ones as well, nor one that has shrunk
+    /// meanwhile. Not for ever: if it was true, and a liar led the next view astray, this replica would stay behind.
+    pub fn disbelieve(&mut self, now: Instant) {
+        self.disbelieved_at = now;
         for (node, word) in &self.words {
             let before = self.disbelieved.entry(*node).or_default();
             *before = word.executed.max(*before);
@@ -359,7 +376,7 @@ impl Pbft {
         out: &mut Outbox,
     ) {
         let ahead = vote.slot.0.saturating_sub(self.executed.0);
-        let high = self.slots.low().0.saturating_add(2 * self.options.window);
+        let high = self.slots.base().0.saturating_add(2 * self.options.window);
         if ahead == 0 || self.options.window < ahead || high < vote.slot.0 || !self.slots.is_before(vote.slot)
         {
             return;
@@ -416,7 +433,7 @@ impl Pbft {
             }
             learned |= !place.knows(vote.digest);
             place.keep(vote.digest, Proposal { entry, signature: Default::default() }, true);
-            if is_awaited && self.active {
+            if is_awaited && self.active && self.slots.contains(vote.slot) {
                 self.accept(now, vote, None, out);
             }
             self.note_decision(now, vote, out);

@@ -20,8 +20,8 @@ const KEPT_MAX: usize = 16;
 pub(super) struct Checkpoints {
     /// The newest that is stable and that this replica has itself. Its state is on the own disk.
     pub stable: Vote,
-    /// The one that the window begins above: `stable`, or a later one that began the view. Invariant: at the low water mark.
-    pub base: Vote,
+    /// The one at the low water mark: `stable`, or a later one that is known to be certified and whose state is not here.
+    pub low: Vote,
     /// Own states from `stable` on: digest and stamp.
     own: BTreeMap<Slot, (Digest, Stamp)>,
     /// Digests that the store was asked for: the stamps of their slots.
@@ -46,7 +46,7 @@ impl Checkpoints {
     pub fn new(stable: Vote, floor: Slot) -> Checkpoints {
         Checkpoints {
             stable,
-            base: stable,
+            low: stable,
             own: BTreeMap::new(),
             asked: BTreeMap::new(),
             votes: BTreeMap::new(),
@@ -60,7 +60,7 @@ impl Checkpoints {
     /// See `Pbft::outline`.
     pub fn outline(&self, to: &mut impl Hasher) {
         let vote = |vote: &Vote| (vote.slot, vote.digest);
-        (vote(&self.stable), vote(&self.base), self.snapshot, self.floor).hash(to);
+        (vote(&self.stable), vote(&self.low), self.snapshot, self.floor).hash(to);
         self.own.iter().for_each(|(slot, (digest, _))| (slot, digest).hash(to));
         self.asked.keys().for_each(|slot| slot.hash(to));
         for (slot, tally) in &self.votes {
@@ -72,7 +72,7 @@ impl Checkpoints {
     pub fn all(&self) -> Vec<Vote> {
         let mut all: Vec<Vote> =
             self.own.iter().map(|(slot, (digest, _))| Vote { slot: *slot, digest: *digest }).collect();
-        all.extend([self.stable, self.base]);
+        all.extend([self.stable, self.low]);
         all.sort_unstable();
         all.dedup_by_key(|vote| vote.slot);
         all
@@ -185,7 +185,7 @@ impl Pbft {
             return;
         }
         let snapshot_every = self.options.snapshot_every;
-        let is_within = self.slots.contains(vote.slot) || vote.slot == self.checkpoints.stable.slot;
+        let is_within = self.slots.is_open(vote.slot) || vote.slot == self.checkpoints.stable.slot;
         let is_kept = is_within || vote.slot.0.is_multiple_of(snapshot_every);
         if !is_kept {
             return;
@@ -294,16 +294,21 @@ impl Pbft {
         }
     }
 
+    /// A checkpoint is known to be certified.
+    pub(super) fn raise_low(&mut self, vote: Vote) {
+        if self.slots.low() < vote.slot {
+            self.checkpoints.low = vote;
+            self.slots.raise(vote.slot);
+        }
+    }
+
     /// "It discards all pre-prepare, prepare and commit messages with sequence numbers less than or equal to n, and all earlier
     /// checkpoints" (4.3).
     pub(super) fn stabilize(&mut self, vote: Vote, out: &mut Outbox) {
         assert!(self.checkpoints.stable.slot < vote.slot && vote.slot <= self.executed);
         self.checkpoints.stable = vote;
-        if self.checkpoints.base.slot < vote.slot {
-            self.checkpoints.base = vote;
-        }
         self.note(Note::Checkpoint { vote, stable: true }, out);
-        self.slots.raise(vote.slot);
+        self.raise_low(vote);
         self.slots.collect(self.executed);
         self.checkpoints.trim();
         self.checkpoints.votes = self.checkpoints.votes.split_off(&vote.slot.next());

@@ -29,6 +29,18 @@ pub fn choose(changes: &[&Change], quorum: Quorum, window: u64) -> Option<Choice
     checkpoints(changes, quorum).into_iter().find_map(|checkpoint| above(checkpoint, changes, quorum, window))
 }
 
+/// The oldest checkpoint that a view could begin above if every slot behind it were decided.
+pub fn oldest(changes: &[&Change], quorum: Quorum) -> Option<Slot> {
+    checkpoints(changes, quorum).first().map(|vote| vote.slot)
+}
+
+/// Whether a quorum is known to have been at this checkpoint: among `f + 1` that have forgotten what lies below it one is correct. That a
+/// view begins above it says less: there one correct replica has reached it, and with liars nobody else.
+pub fn is_certified(checkpoint: Slot, changes: &[&Change], quorum: Quorum) -> bool {
+    let beyond = changes.iter().filter(|change| checkpoint <= change.stable).count();
+    quorum.weak() <= beyond || canary::on(Canary::StartIsStable)
+}
+
 /// What a view that starts from `checkpoint` assigns.
 fn above(checkpoint: Vote, changes: &[&Change], quorum: Quorum, window: u64) -> Option<Choice> {
     let high = checkpoint.slot.0.saturating_add(window);
@@ -196,6 +208,25 @@ mod tests {
     fn an_older_prepared_value_must_not_win() {
         let chosen = canary::with(Canary::OlderPreparedWins, || values(&replaced()));
         assert_eq!(chosen, Some(vec![5]), "which may not be what was decided");
+    }
+
+    /// The liar, last, contradicts what prepared and vouches for what only one correct replica has come to.
+    #[test]
+    fn a_fourth_view_change_may_allow_an_older_start_which_alone_makes_nothing_stable() {
+        let all = [1, 2, 3, 4].map(|slot| (slot, 5, 1));
+        let lies = [1, 2, 3, 4].map(|slot| (slot, 9, 1));
+        let [mut ahead, one, other, mut liar] =
+            [(1, all), (2, all), (3, all), (4, lies)].map(|(node, said)| change(node, 0, &said, &said));
+        ahead.checkpoints.push(vote(4, 4));
+        liar.checkpoints.push(vote(4, 4));
+        let mut changes = vec![ahead, one, liar];
+        assert_eq!(chosen(&changes).map(|c| (c.checkpoint, c.values)), Some((vote(4, 4), vec![])));
+        let three: Vec<&Change> = changes.iter().collect();
+        assert_eq!(oldest(&three, Quorum::most(4)), Some(Slot(0)));
+        assert!(!is_certified(Slot(4), &three, Quorum::most(4)));
+        changes.push(other);
+        assert_eq!(chosen(&changes).map(|c| c.checkpoint), Some(vote(0, 0)));
+        assert_eq!(values(&changes), Some(vec![5; 4]));
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl Pbft {
     /// The primary fills the way to the boundary, else a group in which nobody writes would never come there.
     pub(super) fn pad(&mut self) {
         let Some(boundary) = self.boundary().filter(|_| self.is_primary()) else { return };
-        while self.assigned.max(self.executed).max(self.slots.low()) < boundary {
+        while self.assigned.max(self.executed).max(self.slots.base()) < boundary {
             let assigned = self.assign(Batch::default());
             assert!(assigned.is_ok(), "what carries a stamp alone is never refused");
         }
@@ -330,10 +330,8 @@ impl Pbft {
         self.epochs.keep(charter);
         self.fence();
         self.forget(left);
-        if self.slots.low() < vote.slot {
-            self.slots.raise(vote.slot);
-            self.checkpoints.base = vote;
-        }
+        self.raise_low(vote);
+        self.slots.begin(vote.slot);
         if self.checkpoints.stable.slot < vote.slot && self.checkpoints.own(vote.slot) == Some(vote.digest) {
             self.stabilize(vote, out);
         }

@@ -249,7 +249,7 @@ impl Pbft {
             Proof::Changes(one, _) => of_view(one.view),
             Proof::NewView(view) => of_view(view.view),
             Proof::Checkpoints((vote, _), _) | Proof::Checkpoint { word: (vote, _), .. } => {
-                self.epochs.base.slot < vote.slot && self.slots.contains(vote.slot)
+                self.epochs.base.slot < vote.slot && self.slots.is_open(vote.slot)
             }
         }
     }

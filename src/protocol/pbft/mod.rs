@@ -114,6 +114,8 @@ pub struct Pbft {
 
     /// The last slot that the present view's own beginning assigned.
     begun: Slot,
+    /// Up to here, the high water mark at most, what the view began with was accepted.
+    bound: Slot,
     /// While primary: the last slot assigned.
     assigned: Slot,
     /// While primary: the last stamp assigned.
@@ -194,6 +196,7 @@ impl Protocol for Pbft {
         }
         self.shun(now, out);
         self.resign(now, out);
+        self.accept_risen(now, out);
         self.pad();
         self.pump(now, out);
         self.execute(now, out);
@@ -203,13 +206,15 @@ impl Protocol for Pbft {
 
     fn deadline(&self) -> Option<Instant> {
         let status = Some(self.status_at()).filter(|_| self.is_member());
-        [status, self.late_at(), self.suspicion_at(), self.changing.deadline].into_iter().flatten().min()
+        let hope = self.changing.hopes_until.filter(|_| self.primary() == self.me);
+        let changing = self.changing.deadline;
+        [status, self.late_at(), self.suspicion_at(), changing, hope].into_iter().flatten().min()
     }
 
     fn check(&self) {
         self.slots.check(self.executed);
         assert!(self.checkpoints.stable.slot <= self.slots.low());
-        assert_eq!(self.checkpoints.base.slot, self.slots.low());
+        assert_eq!(self.checkpoints.low.slot, self.slots.low());
         assert!(self.boundary().is_none_or(|boundary| self.slots.low() <= boundary));
         assert_eq!((self.slots.fence, self.view.epoch()), (self.boundary(), self.epochs.number));
         self.past.check(self.executed);
@@ -333,6 +338,10 @@ impl Pbft {
             || self.changing.deadline.is_some_and(|at| at <= now)
         {
             self.leave(now, self.view.next(), out);
+        }
+        if self.changing.hopes_until.is_some_and(|at| at <= now) {
+            self.changing.hopes_until = None;
+            self.try_begin(now, Target::Others, out);
         }
         if self.status_at() <= now {
             self.look_after_requests(now, out);

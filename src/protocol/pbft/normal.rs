@@ -38,7 +38,7 @@ impl Pbft {
             return Err(RefusalKind::Overloaded);
         }
         self.requests.admit(&batch, self.options.origin_batches_max)?;
-        let slot = self.assigned.max(self.executed).max(self.slots.low()).next();
+        let slot = self.assigned.max(self.executed).max(self.slots.base()).next();
         let stamp = self.assigned_stamp.max(self.stamp).max(self.clock);
         let kind = if is_empty { EntryKind::Empty } else { EntryKind::Batch };
         let Batch { origin, sequence, floor, body, signature, .. } = batch;

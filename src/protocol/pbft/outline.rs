@@ -22,12 +22,12 @@ impl Pbft {
         (self.assigned, self.assigned_stamp, self.draining, self.unspoken.len()).hash(to);
         self.waiting.iter().for_each(|proposal| digest(&proposal.entry).hash(to));
         self.past.from(Slot::ZERO).for_each(|(_, digest, _)| digest.hash(to));
-        (self.slots.low(), self.slots.count()).hash(to);
+        (self.slots.low(), self.slots.base(), self.slots.count(), self.bound).hash(to);
         for (slot, place) in self.slots.iter() {
             slot.hash(to);
             place.outline(to);
         }
-        (self.suspicion_at().is_some(), self.changing.deadline.is_some(), self.complains()).hash(to);
+        (self.suspicion_at().is_some(), self.changing.waits(), self.complains()).hash(to);
         self.changing.outline(to);
         self.new_view.as_ref().map(|view| view.signature.0).hash(to);
         self.checkpoints.outline(to);

@@ -23,6 +23,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const SLOW_PERIODS: u32 = 2;
 /// Fewer waits say nothing.
 const WAITS_MIN: u64 = 2;
+/// What `f + 1` have executed comes from one of them in less than so many times the patience with a view.
+const STUCK_FACTOR: u32 = 4;
 
 /// What happened while somebody waited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,7 +137,8 @@ impl Pbft {
     /// find so too.
     pub(super) fn complains(&self) -> bool {
         if !self.active || self.is_primary() {
-            return false;
+            // A primary has nothing to hold against itself, but it may be one of those that cannot follow.
+            return self.active && self.falls_behind;
         }
         self.pace.complains() || self.requests.is_passed_over(self.passed_max()) || self.falls_behind
     }
@@ -144,15 +147,24 @@ impl Pbft {
         2 * self.options.window
     }
 
+    /// For how long a claim that has ended a view ends no other.
+    fn disbelief(&self) -> Duration {
+        2 * self.options.request_timeout_max
+    }
+
     /// Looks after those that wait: others hear of what has waited for long here, so that a primary that serves all but one node is not
     /// only that node's trouble.
     pub(super) fn look_after_requests(&mut self, now: Instant, out: &mut Outbox) {
         self.pace.judge(now, self.options.request_timeout);
         // A decision that one correct replica alone can tell of is believed only when a view has agreed on it anew. That takes its time:
         // a view that is left before would be followed by one that is left as well.
-        let is_still = self.changing.patience <= now.since(self.peers.executed_at.max(self.changing.entered));
+        let still = now.since(self.peers.executed_at.max(self.changing.entered));
         let is_alone = self.peers.vouched_executed(self.quorum.weak()) <= self.executed;
-        self.falls_behind = is_still && is_alone && self.peers.is_ahead(self.executed);
+        let is_ahead = self.peers.is_ahead(now, self.disbelief(), self.executed);
+        // Where `f + 1` are ahead they tell of it, or give a state, unless all but one of them lie.
+        let is_kept_waiting = STUCK_FACTOR * self.changing.patience <= still && !self.transfer.is_coming();
+        self.falls_behind =
+            (self.changing.patience <= still && is_alone && is_ahead) || (is_kept_waiting && !is_alone);
         // Also while this replica has left the view alone: the others have a reason to follow only if they hear who waits.
         if !self.is_primary() {
             let (me, after, most) = (self.me, self.changing.patience / 4, self.passed_max());
@@ -179,7 +191,7 @@ impl Pbft {
         };
         let others = self.peers.words().filter(voices).count();
         if self.complains() && self.quorum.weak() <= others + 1 {
-            self.peers.disbelieve();
+            self.peers.disbelieve(now);
             self.leave(now, self.view.next(), out);
         }
     }

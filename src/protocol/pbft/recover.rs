@@ -3,7 +3,7 @@
 
 use super::catch_up::Peers;
 use super::checkpoint::{Checkpoints, EMPTY};
-use super::choose::choose;
+use super::choose::{choose, is_certified};
 use super::epochs::{Anchor, Epochs};
 use super::evidence::Evidence;
 use super::options::Options;
@@ -187,7 +187,10 @@ impl Pbft {
             let new_view = NewView::decode(proof.bytes()).ok_or(hole)?;
             let changes: Vec<&Change> = new_view.changes.iter().collect();
             let choice = choose(&changes, pbft.quorum, pbft.options.window).ok_or(hole)?;
-            pbft.rebase(choice.checkpoint);
+            if is_certified(choice.checkpoint.slot, &changes, pbft.quorum) {
+                pbft.rebase(choice.checkpoint);
+            }
+            pbft.slots.begin(choice.checkpoint.slot);
             pbft.new_view = Some(new_view);
             begun = choice.values;
         } else if !active {
@@ -222,11 +225,8 @@ impl Pbft {
     /// The window begins where it did before the restart. Lower down it would end before slots that prepared here, and the next view-change
     /// would not speak of them.
     fn rebase(&mut self, base: Vote) {
-        if self.slots.low() < base.slot {
-            self.slots.raise(base.slot);
-            self.checkpoints.base = base;
-            self.slots.collect(self.executed);
-        }
+        self.raise_low(base);
+        self.slots.collect(self.executed);
     }
 
     fn start(setup: Setup, now: Instant, (slot, stamp): (Slot, Stamp), mut replay: Replay) -> Pbft {
@@ -271,6 +271,7 @@ impl Pbft {
             reading: BTreeMap::new(),
             replayed: Some(replayed),
             begun: Slot::ZERO,
+            bound: Slot::ZERO,
             assigned: Slot::ZERO,
             assigned_stamp: stamp,
             waiting: VecDeque::new(),
@@ -313,15 +314,15 @@ impl Pbft {
             self.assigned = self.assigned.max(slot);
             self.assigned_stamp = self.assigned_stamp.max(stamp);
         }
-        self.assigned = self.assigned.max(self.slots.low());
+        self.assigned = self.assigned.max(self.slots.base());
     }
 
     /// The view was entered, durably, but perhaps not all that it began with was written: its new-view binds all the same. Without this
     /// a primary that comes back would assign those slots a second time, and a backup would let it.
     fn bind(&mut self, begun: &[Vote]) {
-        let low = self.slots.low();
-        self.begun = begun.last().map_or(low, |vote| vote.slot);
-        for vote in begun.iter().filter(|vote| low < vote.slot) {
+        let base = self.slots.base();
+        self.begun = begun.last().map_or(base, |vote| vote.slot);
+        for vote in begun.iter().filter(|vote| base < vote.slot) {
             let place = self.slots.at(vote.slot);
             if place.committed.is_none_or(|digest| digest == vote.digest) {
                 assert!(
@@ -336,10 +337,11 @@ impl Pbft {
         }
     }
 
-    /// What the view began with and the last life did not come to write is accepted now, as far as it is known.
-    fn accept_the_rest(&mut self, now: Instant, out: &mut Outbox) {
+    /// What the view began with and was not accepted yet is accepted now, as far as it is known and within the water marks.
+    pub(super) fn accept_the_rest(&mut self, now: Instant, out: &mut Outbox) {
         let rest = |(slot, place): (Slot, &Place)| {
-            let digest = place.assigned.filter(|digest| !place.accepted && place.knows(*digest))?;
+            let is_open = !place.accepted && !place.doubted && self.slots.contains(slot);
+            let digest = place.assigned.filter(|digest| is_open && place.knows(*digest))?;
             Some(Vote { slot, digest })
         };
         let votes: Vec<Vote> = self.slots.iter().filter_map(rest).collect();

@@ -171,12 +171,15 @@ impl Place {
 /// The places above the low water mark.
 #[derive(Clone, Debug)]
 pub struct Slots {
-    /// Agreement goes on above it: the newest stable checkpoint known, here or in the new-view that began the view.
+    /// The low water mark (h): the newest checkpoint that is known to be certified, by a quorum here or by words of a correct replica in the
+    /// new-view that began the view. What was said at and below it is forgotten, and nothing else is. Rises.
     low: Slot,
+    /// The view agrees on slots above it: the low water mark, or a later checkpoint that the view began with.
+    base: Slot,
     window: u64,
     /// The last slot of this epoch, once that is known: nothing beyond it is agreed on here.
     pub fence: Option<Slot>,
-    /// Invariant: above the executed slot or `low`, whichever is lower, and at most three windows of them above `low`: two for what others
+    /// Invariant: above the executed slot or `low`, whichever is lower, and at most three windows of them above `base`: two for what others
     /// call decided, one for a view that is about to begin above it.
     places: BTreeMap<Slot, Place>,
 }
@@ -184,7 +187,7 @@ pub struct Slots {
 impl Slots {
     /// No place yet.
     pub fn new(low: Slot, window: u64) -> Slots {
-        Slots { low, window, fence: None, places: BTreeMap::new() }
+        Slots { low, base: low, window, fence: None, places: BTreeMap::new() }
     }
     /// The low water mark (h).
     pub fn low(&self) -> Slot {
@@ -194,9 +197,17 @@ impl Slots {
     pub fn high(&self) -> Slot {
         Slot(self.low.0 + self.window)
     }
+    /// What the view began above, or the low water mark if that is higher.
+    pub fn base(&self) -> Slot {
+        self.base
+    }
     /// "n is between a low water mark h and a high water mark H" (TOCS 2002, 4.2).
-    pub fn contains(&self, slot: Slot) -> bool {
+    pub fn is_open(&self, slot: Slot) -> bool {
         canary::on(Canary::NoWaterMarks) || (self.low < slot && slot <= self.high() && self.is_before(slot))
+    }
+    /// Whether this view agrees on it.
+    pub fn contains(&self, slot: Slot) -> bool {
+        canary::on(Canary::NoWaterMarks) || (self.base < slot && self.is_open(slot))
     }
     /// Whether the slot belongs to this epoch or an earlier one, as far as is known.
     pub fn is_before(&self, slot: Slot) -> bool {
@@ -229,18 +240,23 @@ impl Slots {
     /// Raises the low water mark.
     pub fn raise(&mut self, low: Slot) {
         self.low = self.low.max(low);
+        self.base = self.base.max(self.low);
+    }
+    /// A view begins above a checkpoint.
+    pub fn begin(&mut self, checkpoint: Slot) {
+        self.base = self.low.max(checkpoint);
     }
     /// Drops what is executed and stable.
     pub fn collect(&mut self, executed: Slot) {
         self.places = self.places.split_off(&self.low.min(executed).next());
     }
-    /// Drops what is stable and farther ahead than a window: whoever is behind by so much is given a state, or asks again.
+    /// Drops what nobody agrees on any more and is farther ahead than a window: whoever is behind by so much is given a state, or asks again.
     pub fn drop_far(&mut self, executed: Slot) {
-        let near = Slot(executed.0 + self.window);
-        if near < self.low {
-            let mut above = self.places.split_off(&self.low.next());
-            self.places.split_off(&near.next());
-            self.places.append(&mut above);
+        let (near, low, high, base) = (Slot(executed.0 + self.window), self.low, self.high(), self.base);
+        if near < base {
+            // What was said within the water marks a view-change still has to tell.
+            let stays = |slot: Slot| slot <= near || (low < slot && slot <= high) || base < slot;
+            self.places.retain(|slot, _| stays(*slot));
         }
     }
     /// Drops what lies at and below `slot`.
@@ -256,12 +272,12 @@ impl Slots {
         let one = |(slot, place): (Slot, &Place)| {
             place.p.map(|(digest, view)| Prepared { vote: Vote { slot, digest }, view })
         };
-        self.above(stable).filter(|(slot, _)| self.contains(*slot)).filter_map(one).collect()
+        self.above(stable).filter(|(slot, _)| self.is_open(*slot)).filter_map(one).collect()
     }
     /// Q: what was accepted above `stable`.
     pub fn accepted(&self, stable: Slot) -> Vec<Accepted> {
         let mut all = Vec::new();
-        for (slot, place) in self.above(stable).filter(|(slot, _)| self.contains(*slot)) {
+        for (slot, place) in self.above(stable).filter(|(slot, _)| self.is_open(*slot)) {
             let one = |(digest, view): &(Digest, View)| Accepted {
                 vote: Vote { slot, digest: *digest },
                 view: *view,
@@ -275,7 +291,8 @@ impl Slots {
     pub fn check(&self, executed: Slot) {
         let first = self.places.keys().next().copied();
         assert!(first.is_none_or(|first| self.low.min(executed) < first));
-        let within = self.above(self.low).count() as u64;
+        assert!(self.low <= self.base);
+        let within = self.above(self.base).count() as u64;
         assert!(canary::on(Canary::NoWaterMarks) || within <= 3 * self.window);
         for place in self.places.values() {
             assert!(!place.prepared || place.accepted);
@@ -322,5 +339,26 @@ mod tests {
         assert_eq!(slots.count(), 1, "not executed yet");
         slots.collect(Slot(6));
         assert_eq!(slots.count(), 0);
+    }
+
+    #[test]
+    fn a_view_that_begins_higher_makes_nobody_forget_what_lies_below() {
+        let mut slots = Slots::new(Slot(4), 8);
+        (5..=12).for_each(|slot| slots.at(Slot(slot)).accept(digest(1), View(0)));
+        slots.begin(Slot(8));
+        assert!(!slots.contains(Slot(8)) && slots.contains(Slot(9)) && slots.is_open(Slot(8)));
+        assert!(!slots.contains(Slot(13)), "the high water mark stays where the low one is");
+        slots.collect(Slot(10));
+        slots.drop_far(Slot(10));
+        assert_eq!(slots.accepted(slots.low()).len(), 8);
+        slots.begin(Slot(20));
+        slots.drop_far(Slot(3));
+        slots.at(Slot(24)).accept(digest(1), View(1));
+        assert_eq!((slots.count(), slots.accepted(slots.low()).len()), (9, 8));
+        slots.begin(Slot(0));
+        assert_eq!(slots.base(), Slot(4), "another view may begin lower, but not below the mark");
+        slots.raise(Slot(20));
+        slots.drop_far(Slot(3));
+        assert_eq!((slots.base(), slots.count()), (Slot(20), 8), "what is near, and what is open");
     }
 }

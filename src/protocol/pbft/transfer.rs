@@ -5,7 +5,7 @@
 //! newest snapshot differs, each checked by its digest in the outline. What has been checked stays whoever sent it, so a transfer goes
 //! on with another source where it stood. Checking, comparing and writing are the keeper's; here it is decided whom to ask.
 
-use super::{NUMBER_MAX, Pbft};
+use super::{NUMBER_MAX, Pbft, Spoken};
 use crate::base::{Body, Instant, JobId, NodeId, Slot, Stamp, Term};
 use crate::config::limits::RANGES_MAX;
 use crate::protocol::{FaultKind, Fetch, Fetched, Outbox, Target};
@@ -74,18 +74,12 @@ impl Transfer {
 }
 
 impl Pbft {
-    /// States above the executed slot that `f + 1` have signed and a correct replica calls stable, and who can be asked for them: the
-    /// newest first. A state that only a few have come to must not be stable here: their view-changes could not vouch for it, and this
-    /// replica's would vouch for no earlier one.
+    /// States above the executed slot that `f + 1` have signed, a correct one among them, and who can be asked for them: the newest first.
     fn certified(&self) -> Vec<(Vote, NodeId)> {
         let said: Vec<(Vote, NodeId)> = self.checkpoints.said_above(self.executed).collect();
-        let stable = self.peers.vouched_stable(self.quorum.weak());
         let voices = |vote: &Vote| said.iter().filter(|(other, _)| other == vote).count();
-        let mut certified: Vec<(Vote, NodeId)> = said
-            .iter()
-            .filter(|(vote, _)| vote.slot <= stable && self.quorum.weak() <= voices(vote))
-            .copied()
-            .collect();
+        let mut certified: Vec<(Vote, NodeId)> =
+            said.iter().filter(|(vote, _)| self.quorum.weak() <= voices(vote)).copied().collect();
         // The charter of the epoch certifies the state that it begins above, whoever has it.
         let base = self.epochs.base;
         if self.executed < base.slot {
@@ -224,7 +218,9 @@ impl Pbft {
         coming.ask(out);
     }
 
-    /// The certified state is this replica's.
+    /// The certified state is this replica's. Stable it is only if a quorum has been there, as a correct replica says or a charter: were a
+    /// state stable here that `f + 1` have come to, the next view-changes of these would perhaps not do to begin above it, and this
+    /// replica's would no more allow an earlier start. Else its own word is one more towards a quorum.
     pub(super) fn installed(
         &mut self,
         now: Instant,
@@ -245,12 +241,19 @@ impl Pbft {
         self.checkpoints.know(vote, stamp, self.options.snapshot_every);
         self.learn_members(now, vote, members, out);
         self.checkpoints.snapshot = slot;
-        self.checkpoints.floor = slot;
-        let floor = Record::Floor { group: self.group, slot, term: Term::ZERO, stamp, reset: false };
-        self.note(Note::Checkpoint { vote, stable: true }, out);
-        out.append(floor);
-        if self.checkpoints.stable.slot < slot {
-            self.stabilize(vote, out);
+        let vouched = self.peers.vouched_stable(self.quorum.weak());
+        let stable = slot <= vouched.max(self.epochs.base.slot).max(self.checkpoints.stable.slot);
+        let ticket = self.note(Note::Checkpoint { vote, stable }, out);
+        if stable {
+            self.checkpoints.floor = slot;
+            let floor = Record::Floor { group: self.group, slot, term: Term::ZERO, stamp, reset: false };
+            out.append(floor);
+            if self.checkpoints.stable.slot < slot {
+                self.stabilize(vote, out);
+            }
+        } else {
+            self.unspoken.push_back((ticket, Spoken::Checkpoint { vote }));
+            self.say_checkpoint(Target::Others, vote, out);
         }
         self.slots.collect(self.executed);
         self.say_status(now, out);

@@ -1,6 +1,6 @@
 //! View changes: a primary that does not do its work is replaced, and what may have been decided is carried over (TOCS 2002, 4.5).
 
-use super::choose::{Choice, choose};
+use super::choose::{self, Choice, choose, is_certified};
 use super::options::{change_bytes_max, checkpoints_max};
 use super::slots::VALUES_MAX;
 use super::{Admitted, NUMBER_MAX, Options, Pbft};
@@ -20,6 +20,8 @@ pub(super) struct Changing {
     changes: BTreeMap<NodeId, Change>,
     /// Running while a quorum wants the view and it has not begun.
     pub deadline: Option<Instant>,
+    /// Till then the primary of a view that could begin waits for view-changes that let it begin lower.
+    pub hopes_until: Option<Instant>,
     /// How long requests and new views are waited for now.
     pub patience: Duration,
     /// Something was executed since the last view began.
@@ -36,6 +38,7 @@ impl Changing {
         Changing {
             changes: BTreeMap::new(),
             deadline: None,
+            hopes_until: None,
             patience,
             fruitful: true,
             entered: now,
@@ -48,7 +51,7 @@ impl Changing {
     }
     /// The first view of an epoch has nothing to be impatient about yet.
     pub fn begin_epoch(&mut self, now: Instant, patience: Duration) {
-        (self.entered, self.deadline) = (now, None);
+        (self.entered, self.deadline, self.hopes_until) = (now, None, None);
         self.succeeded(patience);
     }
     /// A view-change known from before a restart.
@@ -59,6 +62,10 @@ impl Changing {
     pub fn own(&self, me: NodeId) -> Option<&Change> {
         self.changes.get(&me)
     }
+    /// Whether a quorum wants the view, and whether its primary may hope for more.
+    pub fn waits(&self) -> (bool, bool) {
+        (self.deadline.is_some(), self.hopes_until.is_some())
+    }
     /// See `Pbft::outline`.
     pub fn outline(&self, to: &mut impl Hasher) {
         self.changes.values().for_each(|change| (change.node, change.view, change.signature.0).hash(to));
@@ -66,7 +73,7 @@ impl Changing {
     /// Panics when an invariant does not hold.
     pub fn check(&self, view: View, active: bool) {
         assert!(self.changes.values().all(|change| view < change.view || (view == change.view && !active)));
-        assert!(self.deadline.is_none() || !active);
+        assert!((self.deadline.is_none() && self.hopes_until.is_none()) || !active);
     }
 }
 
@@ -81,7 +88,7 @@ impl Pbft {
         }
         self.changing.fruitful = false;
         self.changing.count += 1;
-        self.changing.deadline = None;
+        (self.changing.deadline, self.changing.hopes_until) = (None, None);
         self.quit_view(now, to);
         let (prepared, accepted) = match canary::on(Canary::OmitPrepared) {
             true => (Vec::new(), Vec::new()),
@@ -193,6 +200,7 @@ impl Pbft {
         }
         if self.changing.deadline.is_none() {
             self.changing.deadline = Some(now.after(self.changing.patience));
+            self.changing.hopes_until = Some(now.after(self.changing.patience / 2));
         }
         self.try_begin(now, Target::Others, out);
     }
@@ -203,6 +211,9 @@ impl Pbft {
             return;
         }
         let Some((changes, choice)) = self.beginning() else { return };
+        if self.hopes_for_more(&changes, &choice) {
+            return;
+        }
         let missing: Vec<Vote> = self.missing(&choice);
         if !missing.is_empty() {
             self.say(ask, Message::Want { votes: missing }, out);
@@ -258,6 +269,14 @@ impl Pbft {
         is_short(&changes).then_some((changes, choice))
     }
 
+    /// Whether a view-change that has yet to come may let the view begin lower. Correct replicas that have not gone beyond a checkpoint
+    /// decide all that follows it, so what keeps a view from there is a lie that their other words outweigh. Above a later checkpoint, which
+    /// perhaps one correct replica alone has reached, the others could not follow. Nobody need come, so hope has its time.
+    fn hopes_for_more(&self, changes: &[&Change], choice: &Choice) -> bool {
+        let is_oldest = choose::oldest(changes, self.quorum) == Some(choice.checkpoint.slot);
+        self.changing.hopes_until.is_some() && !is_oldest && changes.len() < self.members.len()
+    }
+
     /// Values of a choice that are not known here.
     fn missing(&self, choice: &Choice) -> Vec<Vote> {
         let unknown = |vote: &&Vote| {
@@ -310,30 +329,30 @@ impl Pbft {
 
     /// The view begins: its window, and what it assigns to the slots that earlier views may have decided.
     fn begin(&mut self, now: Instant, new_view: NewView, choice: Choice, out: &mut Outbox) {
+        let changes: Vec<&Change> = new_view.changes.iter().collect();
+        let is_certified = is_certified(choice.checkpoint.slot, &changes, self.quorum);
         (self.active, self.new_view) = (true, Some(new_view));
-        self.changing.deadline = None;
+        (self.changing.deadline, self.changing.hopes_until) = (None, None);
         self.changing.entered = now;
         self.falls_behind = false;
         self.pace.begin(now, self.members.len());
         let view = self.view;
         self.changing.changes.retain(|_, change| view < change.view);
         let Choice { checkpoint, values } = choice;
-        if self.slots.low() < checkpoint.slot {
-            self.slots.raise(checkpoint.slot);
-            self.checkpoints.base = checkpoint;
-            let is_here = self.checkpoints.own(checkpoint.slot) == Some(checkpoint.digest);
-            if is_here && self.boundary() != Some(checkpoint.slot) {
-                self.stabilize(checkpoint, out);
-            }
-            self.slots.collect(self.executed);
-            self.slots.drop_far(self.executed);
-        }
+        self.begin_above(checkpoint, is_certified, out);
         self.begun = values.last().map_or(checkpoint.slot, |vote| vote.slot);
-        self.assigned = self.begun.max(self.slots.low());
+        self.bound = self.begun.min(self.slots.high());
+        self.assigned = self.begun.max(self.slots.base());
         self.assigned_stamp = self.stamp;
+        self.assign_begun(now, values, out);
+        self.say_status(now, out);
+    }
+
+    /// What the view begins with stands at its slots; of that so much is accepted as is known and within the water marks.
+    fn assign_begun(&mut self, now: Instant, values: Vec<Vote>, out: &mut Outbox) {
         let mut missing = Vec::new();
         for vote in values {
-            if vote.slot <= self.slots.low() {
+            if vote.slot <= self.slots.base() {
                 continue;
             }
             let place = self.slots.at(vote.slot);
@@ -356,12 +375,37 @@ impl Pbft {
                 }
                 self.assigned_stamp = self.assigned_stamp.max(proposal.entry.stamp);
             }
-            self.accept(now, vote, None, out);
+            if self.slots.contains(vote.slot) {
+                self.accept(now, vote, None, out);
+            }
         }
         if !missing.is_empty() {
             self.say(Target::Others, Message::Want { votes: missing }, out);
         }
-        self.say_status(now, out);
+    }
+
+    /// The view agrees on slots above a checkpoint. What lies below may be forgotten only if a quorum has been there: else what this replica
+    /// has said of it is perhaps what those need that have not.
+    fn begin_above(&mut self, checkpoint: Vote, is_certified: bool, out: &mut Outbox) {
+        if is_certified && self.slots.low() < checkpoint.slot {
+            self.raise_low(checkpoint);
+            let is_here = self.checkpoints.own(checkpoint.slot) == Some(checkpoint.digest);
+            if is_here && self.boundary() != Some(checkpoint.slot) {
+                self.stabilize(checkpoint, out);
+            }
+        }
+        self.slots.begin(checkpoint.slot);
+        self.slots.collect(self.executed);
+        self.slots.drop_far(self.executed);
+    }
+
+    /// What the view began with above the high water mark is accepted when that has risen.
+    pub(super) fn accept_risen(&mut self, now: Instant, out: &mut Outbox) {
+        let reach = self.begun.min(self.slots.high());
+        if self.active && self.bound < reach {
+            self.bound = reach;
+            self.accept_the_rest(now, out);
+        }
     }
 
     fn is_change_sane(&self, change: &Change) -> bool {

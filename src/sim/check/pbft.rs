@@ -29,8 +29,8 @@ pub struct PbftChecks {
     prepared: BTreeMap<(View, Slot), Digest>,
     /// The state at each checkpoint, and who has said so.
     states: BTreeMap<Slot, (Digest, NodeSet)>,
-    /// Views that have begun, and the checkpoints that they began with: a weak quorum's word is enough there (TOCS 2002, figure 4),
-    /// since all who enter the view vouch for it from then on.
+    /// Views that have begun, and the checkpoints that they began with, where `f + 1` had forgotten what lies below: whoever enters such a
+    /// view knows that a quorum has been there, and vouches for it from then on.
     begun: BTreeMap<View, Slot>,
     /// The newest stable checkpoint of each that was looked at.
     stable: BTreeMap<NodeId, Slot>,
@@ -146,8 +146,10 @@ impl PbftChecks {
     fn begins(&mut self, core: &Pbft) {
         if let Some(new_view) = core.new_view().filter(|_| !self.begun.contains_key(&core.view())) {
             let changes: Vec<&Change> = new_view.changes.iter().collect();
-            let slot = choose(&changes, core.quorum(), core.options().window).map(|c| c.checkpoint.slot);
-            self.begun.insert(core.view(), slot.unwrap_or_default());
+            let choice = choose(&changes, core.quorum(), core.options().window);
+            let slot = choice.map(|choice| choice.checkpoint.slot).unwrap_or_default();
+            let beyond = changes.iter().filter(|change| slot <= change.stable).count();
+            self.begun.insert(core.view(), if core.quorum().weak() <= beyond { slot } else { Slot::ZERO });
         }
     }
 
