@@ -1,5 +1,6 @@
 //! What happens in a node, as values: [`Event`]. Agents hand them to an [`EventSink`], which never blocks; `log_lines` writes them.
 
+use crate::base::Reign;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -41,8 +42,8 @@ pub enum Event {
     },
     /// This node stands for election, or asks for another view: not one that only votes.
     ElectionStarted {
-        /// Raft's term.
-        term: u64,
+        /// Of which term.
+        reign: Reign,
         /// What moved it.
         cause: Cow<'static, str>,
     },
@@ -51,16 +52,25 @@ pub enum Event {
         /// Who.
         leader: u8,
         /// Its term.
-        term: u64,
+        reign: Reign,
     },
     /// There is no leader any more, as far as this node knows.
     LeaderLost {
         /// The term.
-        term: u64,
+        reign: Reign,
         /// Why.
         cause: Cow<'static, str>,
         /// It lets another lead of its own accord: nothing is wrong.
         in_order: bool,
+    },
+    /// Other members, or others of their keys, are in force.
+    MembersChanged {
+        /// From now on.
+        epoch: u64,
+        /// Who they are.
+        nodes: String,
+        /// How many of them may lie.
+        faulty: u8,
     },
     /// A link is up.
     PeerUp {
@@ -190,6 +200,13 @@ impl<'e> From<&'e str> for Field<'e> {
     }
 }
 
+/// The epoch stands in a line once there is another than the first.
+fn reign_fields<'e>(reign: &Reign) -> impl Iterator<Item = (&'static str, Field<'e>)> + use<'e> {
+    let Reign { epoch, term } = *reign;
+    let epoch = (epoch != 0).then_some(("epoch", epoch.into()));
+    std::iter::once(("term", term.into())).chain(epoch)
+}
+
 impl Event {
     /// The event's name in a line; the rate of lines is limited by it.
     pub fn kind(&self) -> &'static str {
@@ -200,6 +217,7 @@ impl Event {
             Event::ElectionStarted { .. } => "election_started",
             Event::LeaderElected { .. } => "leader_elected",
             Event::LeaderLost { .. } => "leader_lost",
+            Event::MembersChanged { .. } => "members_changed",
             Event::PeerUp { .. } => "peer_up",
             Event::PeerDown { .. } => "peer_down",
             Event::Snapshotted { .. } => "snapshotted",
@@ -240,11 +258,14 @@ impl Event {
                 let torn = torn.iter().map(|flaw| ("torn", flaw.as_str().into()));
                 [("last", (*last).into()), ("ms", (*took).into())].into_iter().chain(torn).collect()
             }
-            Event::ElectionStarted { term, cause } | Event::LeaderLost { term, cause, .. } => {
-                vec![("term", (*term).into()), ("cause", cause.as_ref().into())]
+            Event::ElectionStarted { reign, cause } | Event::LeaderLost { reign, cause, .. } => {
+                reign_fields(reign).chain([("cause", cause.as_ref().into())]).collect()
             }
-            Event::LeaderElected { leader, term } => {
-                vec![("leader", (*leader).into()), ("term", (*term).into())]
+            Event::LeaderElected { leader, reign } => {
+                std::iter::once(("leader", (*leader).into())).chain(reign_fields(reign)).collect()
+            }
+            Event::MembersChanged { epoch, nodes, faulty } => {
+                vec![("epoch", (*epoch).into()), ("nodes", nodes.as_str().into()), ("f", (*faulty).into())]
             }
             Event::PeerUp { peer, address } => {
                 vec![("peer", (*peer).into()), ("address", address.as_str().into())]
@@ -317,10 +338,11 @@ mod tests {
     #[test]
     fn a_full_sink_drops_and_counts_and_never_blocks() {
         let (sink, receiver) = EventSink::new();
-        (0..WAITING_MAX as u64 + 3).for_each(|term| sink.emit(Event::LeaderElected { leader: 1, term }));
+        let elected = |term| Event::LeaderElected { leader: 1, reign: Reign::of(term) };
+        (0..WAITING_MAX as u64 + 3).for_each(|term| sink.emit(elected(term)));
         assert_eq!(sink.dropped(), 3);
         let last = receiver.try_iter().last().unwrap();
         let newest = WAITING_MAX as u64 - 1;
-        assert_eq!(last.event, Event::LeaderElected { leader: 1, term: newest });
+        assert_eq!(last.event, elected(newest));
     }
 }

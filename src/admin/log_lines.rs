@@ -217,6 +217,7 @@ pub(crate) fn rfc3339(at: SystemTime) -> String {
 mod tests {
     use super::*;
     use crate::admin::events::Event;
+    use crate::base::Reign;
 
     fn at(millis: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(1_795_235_696_789 + millis)
@@ -258,8 +259,11 @@ mod tests {
         let mut writer = Writer::new(LogFormat::Text, 1);
         let lines = (0..100).filter(|_| !writer.line(&refused(0)).is_empty()).count() as u64;
         assert_eq!(lines, BURST);
-        let other = Stamped { at: at(0), event: Event::LeaderElected { leader: 2, term: 9 } };
+        let other = Stamped { at: at(0), event: Event::LeaderElected { leader: 2, reign: Reign::of(9) } };
         assert!(writer.line(&other).ends_with("leader_elected node=1 leader=2 term=9\n"));
+        let reign = Reign { epoch: 3, term: 1 };
+        let later = Stamped { at: at(0), event: Event::LeaderElected { leader: 2, reign } };
+        assert!(writer.line(&later).ends_with("leader_elected node=1 leader=2 term=1 epoch=3\n"));
         assert!(writer.line(&refused(500)).ends_with(" held_back=80\n"));
         assert_eq!(writer.line(&refused(600)), "");
         assert_eq!(writer.summary(at(700), PAUSE), "");

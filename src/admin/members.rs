@@ -36,6 +36,14 @@ pub(super) fn show(context: &Context) -> Response {
     Response::json(200, &answer)
 }
 
+/// How the members came about, as far as this node can show it. Whoever knows the first members need not believe it.
+pub(super) fn charters(context: &Context) -> Response {
+    let (roll, facts) = (context.roster.latest(), context.status.facts());
+    let charters = roll.charters.iter().map(|charter| to_hex(charter.body().bytes()));
+    let charters: Vec<String> = charters.collect();
+    Response::json(200, &json!({ "node": facts.node, "cluster": facts.cluster, "charters": charters }))
+}
+
 /// Hands an operator's amendment to the replica.
 pub(super) async fn amend(context: &Context, request: &Request) -> Response {
     let Some(batch) = Signed::decode(&request.body) else {

@@ -20,6 +20,7 @@ GET  /readyz                can clients be served (?verbose: each check)
 GET  /statusz               where this node stands
 GET  /evidence              proof that replicas lie, whole
 GET  /members               who is in the group, and since which slot
+GET  /charters              how the members came about, signed
 POST /leader/transfer?to=N  hand leadership over (bearer token)
 POST /members               an operator's amendment (bearer token)
 POST /keys/next             make this node's next keys (bearer token)
@@ -37,14 +38,17 @@ pub async fn answer(context: &Context, request: &Request) -> Response {
         ("/statusz", false) => Response::json(200, &standing(&context.status)),
         ("/evidence", false) => Response::json(200, &evidence(&context.status)),
         ("/members", false) => members::show(context),
+        ("/charters", false) => members::charters(context),
         ("/leader/transfer" | "/members" | "/keys/next", true) => match allowed(context, request) {
             Ok(()) => change(context, request).await,
             Err(refusal) => refusal,
         },
         ("/leader/transfer" | "/keys/next", false) => Response::text(405, "use POST\n"),
-        ("/" | "/metrics" | "/metrics.json" | "/livez" | "/readyz" | "/statusz" | "/evidence", true) => {
-            Response::text(405, "use GET\n")
-        }
+        (
+            "/" | "/metrics" | "/metrics.json" | "/livez" | "/readyz" | "/statusz" | "/evidence"
+            | "/charters",
+            true,
+        ) => Response::text(405, "use GET\n"),
         _ => Response::text(404, format!("there is no such path; these are:\n{INDEX}")),
     }
 }
@@ -111,9 +115,9 @@ type Check = (&'static str, Result<String, String>);
 
 fn leader_known(facts: &Facts) -> Check {
     let outcome = match facts.leader {
-        Some(leader) => Ok(format!("node {leader} leads term {}", facts.term)),
+        Some(leader) => Ok(format!("node {leader} leads {}", facts.reign())),
         None if facts.role.is_empty() => Err("the log is being read back".to_string()),
-        None => Err(format!("no leader is known in term {}", facts.term)),
+        None => Err(format!("no leader is known in {}", facts.reign())),
     };
     ("leader", outcome)
 }

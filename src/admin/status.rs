@@ -1,6 +1,7 @@
 //! What the node says of itself: [`Facts`], refreshed by the cores about once a second or on change, and the heartbeats of their
 //! event loops.
 
+use crate::base::Reign;
 use bytes::Bytes;
 use crossbeam::utils::CachePadded;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,9 @@ pub struct Facts {
     pub protocol: String,
     /// `leader`, `follower`, `candidate`; empty while the log is recovered.
     pub role: String,
-    /// Raft's term.
+    /// Which membership of the group is in force; 0 for the first, and in Raft.
+    pub epoch: u64,
+    /// Raft's term, or the view within its epoch.
     pub term: u64,
     /// Who leads, as far as this node knows.
     pub leader: Option<u8>,
@@ -57,6 +60,13 @@ pub struct Facts {
     pub wire_version: u32,
     /// This node's starts, counted in its superblock.
     pub boot: u64,
+}
+
+impl Facts {
+    /// The term and its epoch.
+    pub fn reign(&self) -> Reign {
+        Reign { epoch: self.epoch, term: self.term }
+    }
 }
 
 /// A follower as its leader sees it.

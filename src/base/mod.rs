@@ -48,6 +48,15 @@ pub struct Term(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct View(pub u64);
 
+/// A term as operators are told of it: Raft's, or a view within its epoch. Cores and figures number it through (`View`), so that it rises.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Reign {
+    /// Which membership; 0 while the first members are in force, and in Raft.
+    pub epoch: u64,
+    /// Its number in that.
+    pub term: u64,
+}
+
 /// Bits of a view's number within its epoch.
 const EPOCH_SHIFT: u32 = 32;
 
@@ -98,6 +107,20 @@ impl View {
     /// Its number within its epoch, from 0.
     pub fn number(self) -> u64 {
         self.0 & ((1 << EPOCH_SHIFT) - 1)
+    }
+}
+impl Reign {
+    /// What stands behind a core's number.
+    pub fn of(number: u64) -> Reign {
+        Reign { epoch: View(number).epoch(), term: View(number).number() }
+    }
+}
+impl fmt::Display for Reign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Reign { epoch: 0, term } => write!(f, "term {term}"),
+            Reign { epoch, term } => write!(f, "term {term} of epoch {epoch}"),
+        }
     }
 }
 impl Ticket {

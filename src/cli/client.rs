@@ -6,6 +6,7 @@ use super::settings::Settings;
 use super::start::stop_with_stdin;
 use crate::base::NodeId;
 use crate::crypto::SecretKey;
+use crate::node::members;
 use crate::node::outside::Outside;
 use clap::Args;
 use serde_json::json;
@@ -19,6 +20,9 @@ pub struct ClientArgs {
     /// The client's private key, as `quorate init --clients` wrote it
     #[arg(long, value_name = "FILE")]
     key_file: PathBuf,
+    /// How the members came about, as `quorate ctl members charter` wrote it: for when too few of the first members are left
+    #[arg(long, value_name = "FILE")]
+    charter: Option<PathBuf>,
     /// Where Redis clients connect: host:port, or a path
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:6379")]
     listen: String,
@@ -41,6 +45,13 @@ pub fn run(args: &ClientArgs, output: Output) -> Result<(), Failure> {
         );
         return Err(Failure::new(Exit::Usage, message));
     }
+    let lineage = members::lineage(&config, args.charter.as_deref()).map_err(|why| {
+        let path = args.charter.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        Failure::new(
+            Exit::Usage,
+            format!("{path}: {why}; `quorate ctl members charter` writes what the nodes can show"),
+        )
+    })?;
     if args.stop_with_stdin {
         stop_with_stdin()?;
     }
@@ -51,7 +62,7 @@ pub fn run(args: &ClientArgs, output: Output) -> Result<(), Failure> {
             || json!({"ready": true, "client": id.0, "clients": clients}),
         );
     };
-    Ok(Outside { config, secret, listen: args.listen.clone() }.run(announce)?)
+    Ok(Outside { config, secret, lineage, listen: args.listen.clone() }.run(announce)?)
 }
 
 impl ClientArgs {

@@ -7,7 +7,6 @@ use super::output::{Output, columns};
 use super::settings::read;
 use crate::admin::client::{Client, ClientError};
 use crate::admin::{Facts, Token};
-use crate::base::View;
 use crate::config::Resolved;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -221,12 +220,11 @@ fn table(answers: &[Answered]) -> String {
     text
 }
 
-/// The term; of a pbft group whose members have changed, epoch and view, which are one number to the nodes.
+/// The term; of a pbft group whose members have changed, epoch and view.
 fn reign(facts: &Facts) -> String {
-    let view = View(facts.term);
-    match (facts.protocol.as_str(), view.epoch()) {
-        ("pbft", epoch) if epoch != 0 => format!("{epoch}.{}", view.number()),
-        _ => facts.term.to_string(),
+    match facts.epoch {
+        0 => facts.term.to_string(),
+        epoch => format!("{epoch}.{}", facts.term),
     }
 }
 
@@ -273,10 +271,10 @@ fn members(facts: &Facts, answer: &str, output: Output) -> Result<(), Failure> {
 fn leader(answers: &[Answered], output: Output) -> Result<(), Failure> {
     let leader = agreed(answers).ok_or_else(|| no_leader(answers))?;
     let named = answers.iter().filter_map(|(_, a)| a.as_ref().ok()).filter(|f| f.leader == Some(leader));
-    let newest = named.max_by_key(|f| f.term);
+    let newest = named.map(Facts::reign).max();
     output.print(
-        || format!("node {leader} leads term {}", newest.map(reign).unwrap_or_default()),
-        || json!({"leader": leader, "term": newest.map(|f| f.term)}),
+        || format!("node {leader} leads {}", newest.unwrap_or_default()),
+        || json!({"leader": leader, "term": newest.map(|r| r.term), "epoch": newest.map(|r| r.epoch)}),
     );
     Ok(())
 }
@@ -331,10 +329,8 @@ mod tests {
 
     #[test]
     fn an_epoch_is_told_apart_from_its_views() {
-        let facts = |protocol: &str, term| Facts { term, protocol: protocol.into(), ..Facts::default() };
-        let view = View(View::first_of(3).0 + 2).0;
-        assert_eq!([reign(&facts("pbft", view)), reign(&facts("pbft", 7))], ["3.2", "7"]);
-        assert_eq!(reign(&facts("raft", view)), view.to_string());
+        let facts = |epoch, term| Facts { epoch, term, ..Facts::default() };
+        assert_eq!([reign(&facts(3, 2)), reign(&facts(0, 7))], ["3.2", "7"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! when more nodes say the same than may lie. Every node is handed it; then this waits until enough of them are in the next epoch.
 
 use super::exit::{Exit, Failure};
+use super::lineage::{self, CharterArgs};
 use super::output::Output;
 use crate::admin::Token;
 use crate::admin::client::{Client, ClientError};
@@ -31,6 +32,8 @@ pub enum MembersAsk {
     Remove(RemoveArgs),
     /// Take a node out for good and let another one in, in one step
     Replace(ReplaceArgs),
+    /// Write how the members came about, for a native client that starts when the first members are gone
+    Charter(CharterArgs),
 }
 
 /// What to change of the keys.
@@ -135,6 +138,7 @@ pub fn change(
     let group = |how| Group::new(nodes, config, file, how);
     match ask {
         MembersAsk::List => unreachable!("the caller lists"),
+        MembersAsk::Charter(args) => lineage::write(args, nodes, config, output),
         MembersAsk::Add(args) => {
             let newcomer = Newcomer::read(args)?;
             group(&args.how)?.admit(Change::Add(newcomer.member.clone()), &newcomer, output)
@@ -277,8 +281,8 @@ impl<'a> Group<'a> {
         let is_there = now.membership.members.contains(&newcomer.member);
         let (membership, base) =
             if is_there { (now.membership, now.base) } else { self.amend(|_| Ok(change))? };
-        let charter = Charter { vote: base, membership: membership.clone(), signatures: Vec::new() };
-        members::write(&charter, &newcomer.charter)
+        let charters = self.charters(&membership, base);
+        members::write(&charters, &newcomer.charter)
             .map_err(|error| Failure::io(&newcomer.charter, "write it", &error))?;
         let id = newcomer.member.id;
         tell(
@@ -287,6 +291,18 @@ impl<'a> Group<'a> {
             output,
         );
         Ok(())
+    }
+
+    /// What a newcomer begins with: how its epoch came about from the first members on, or where nobody can show that any more, what more
+    /// nodes say than may lie.
+    fn charters(&self, membership: &Membership, base: Vote) -> Vec<Charter> {
+        let lineage = lineage::shown(self.config, &self.all(membership));
+        let upto = |charter: &&Charter| charter.membership.epoch <= membership.epoch;
+        let charters: Vec<Charter> = lineage.charters().iter().take_while(upto).cloned().collect();
+        match charters.last() {
+            Some(last) if (&last.membership, last.vote) == (membership, base) => charters,
+            _ => vec![Charter { vote: base, membership: membership.clone(), signatures: Vec::new() }],
+        }
     }
 
     /// Has a change ordered, and waits for it. Gives back who is in the group then, and the state above which that is so.

@@ -15,6 +15,7 @@ pub mod exit;
 pub mod init;
 pub mod inspect;
 pub mod join;
+pub mod lineage;
 pub mod members;
 pub mod output;
 pub mod panic;

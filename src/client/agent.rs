@@ -33,6 +33,8 @@ pub struct Ports {
     pub drained: Number,
     /// Published: who is in the group, as far as this client knows.
     pub roster: Roster,
+    /// Published: how many they are.
+    pub replicas: Number,
 }
 
 /// See the module.
@@ -48,6 +50,7 @@ pub struct ClientAgent {
 impl ClientAgent {
     /// Around a core that has begun nothing.
     pub fn new(core: Core, ports: Ports) -> ClientAgent {
+        ports.replicas.set(core.lineage().latest().members.len() as u64);
         ClientAgent { core, ports, answers_waiting: VecDeque::new(), dropped: 0, blocked_at: None }
     }
 
@@ -89,6 +92,7 @@ impl ClientAgent {
     fn tell_members(&mut self) {
         let (lineage, known) = (self.core.lineage(), self.ports.roster.latest());
         if known.membership.epoch != lineage.latest().epoch {
+            self.ports.replicas.set(lineage.latest().members.len() as u64);
             self.ports.roster.put(roll(&known, lineage));
         }
     }

@@ -35,6 +35,13 @@ impl Lingering {
         linger_few: Duration::from_millis(1),
         open_max: usize::MAX,
     };
+    /// For a group as its front is told of it (`front::Facts::replicas`).
+    pub fn of(replicas: u64) -> Lingering {
+        match replicas {
+            0 => Lingering::LEADER,
+            replicas => Lingering::all_to_all(replicas as usize),
+        }
+    }
     /// For a group of so many replicas in which each speaks to each other about a batch, and checks signatures: of 20 replicas on one
     /// machine, 22 ms of processors' time a batch. Without that small ones would be all that they are busy with. The share of
     /// each replica in a batch rises with their number, so what is few does too: with 256 commands instead of 128 at 16 replicas, half
@@ -190,7 +197,8 @@ impl Mark {
 /// Both roads.
 #[derive(Debug)]
 pub(super) struct Gather {
-    lingering: Lingering,
+    /// Moves with the members.
+    pub lingering: Lingering,
     pub writes: Road,
     pub reads: Road,
     /// When the gathered writes were first found waiting; none while there are none.

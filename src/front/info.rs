@@ -3,7 +3,7 @@
 use super::local::{compose, other_subcommand};
 use super::session::{Args, Desk, Session, wrong_number};
 use super::view::REDIS_VERSION;
-use crate::base::NodeId;
+use crate::base::{NodeId, Reign};
 use std::fmt::Write;
 
 type Section = (&'static str, fn(&Desk) -> String);
@@ -120,12 +120,14 @@ fn replication(desk: &Desk) -> String {
             ("connected_slaves", "0".to_string()),
         ]));
     }
+    let reign = Reign::of(view.facts.term.get());
     // All members share one history, so one name.
     text.push_str(&lines(&[
         ("master_replid", view.name_of(NodeId(0))),
         ("master_repl_offset", if view.leads() { committed } else { applied }.to_string()),
         ("quorate_node", view.node.to_string()),
-        ("quorate_term", view.facts.term.get().to_string()),
+        ("quorate_epoch", reign.epoch.to_string()),
+        ("quorate_term", reign.term.to_string()),
     ]));
     text
 }

@@ -93,8 +93,6 @@ pub struct Options {
     pub stall_max: Duration,
     /// Reads go the way of writes, so that every replica answers them: no node's own word is enough.
     pub reads_in_log: bool,
-    /// How long writes are gathered into a batch.
-    pub lingering: Lingering,
 }
 
 impl Options {
@@ -114,7 +112,6 @@ impl Options {
             unsent_bytes_total_max: 128 << 20,
             stall_max: Duration::from_secs(30),
             reads_in_log: false,
-            lingering: Lingering::LEADER,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! No socket and no ring is named here: [`Session::run`] is given bytes and the [`Desk`], on which it leaves what is to be handed on.
 
 use super::bound::Largest;
-use super::gather::{Cost, Gather, Mark};
+use super::gather::{Cost, Gather, Lingering, Mark};
 use super::plan::{Flow, Plan, Range};
 use super::{Options, View, local};
 use crate::base::{Instant, Stamp};
@@ -90,7 +90,7 @@ impl Desk {
         let largest = Largest::of(&view.facts.extent);
         Desk {
             secret: options.password.as_ref().map(|p| blake3::hash(p.as_bytes())),
-            gather: Gather::new(options.lingering),
+            gather: Gather::new(Lingering::of(view.facts.replicas.get())),
             options,
             view,
             directory: Vec::new(),

@@ -49,6 +49,7 @@ fn who_is_shown_follows_the_members() {
     let roll = |members| Roll {
         membership: Membership { epoch: 1, faulty: 0, retired: Default::default(), members },
         base: Default::default(),
+        charters: Vec::new(),
         boundary: None,
         window: 1,
         checkpoint_every: 1,

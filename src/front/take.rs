@@ -3,6 +3,7 @@
 //! A receive buffer is parsed in place; only what is cut or cannot go on yet is copied. A connection that cannot go on is looked at
 //! once a turn (`watched`); one that can costs nothing but its own bytes.
 
+use super::gather::Lingering;
 use super::plan::{Flow, Plan, Planned, Settled};
 use super::seat::{Hold, Seat};
 use super::session::{Desk, Identity, Session, Stop};
@@ -106,6 +107,7 @@ impl Take {
         desk.now = driver.now();
         desk.clock = driver.clock();
         let writes = settled.writes.get();
+        desk.gather.lingering = Lingering::of(desk.view.facts.replicas.get());
         desk.gather.settled(writes, settled.reads.get());
         desk.unsent = settled.unsent.get();
         let extent = &desk.view.facts.extent;

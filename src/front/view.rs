@@ -24,6 +24,8 @@ pub struct Facts {
     pub leader: Number,
     /// The term.
     pub term: Number,
+    /// So many replicas speak to each other about each batch; 0 where only a leader speaks to the others. Moves with the members.
+    pub replicas: Number,
     /// The newest committed slot.
     pub committed: Number,
     /// The newest applied slot.

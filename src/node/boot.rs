@@ -6,14 +6,14 @@ use super::members;
 use super::sizes::{PbftSizes, Sizes};
 use crate::admin::keeper::files::{self, Found};
 use crate::admin::keeper::proofs;
-use crate::base::{Body, GROUP_ONE, Instant, Origin, Slot};
+use crate::base::{Body, GROUP_ONE, Instant, Origin, Slot, View};
 use crate::config::{ClientAuth, Durability, ProtocolKind, Resolved};
 use crate::crypto::{Keyring, SigningKey};
 use crate::io::{Driver, Entropy};
 use crate::log::superblock::Superblock;
 use crate::log::{self, Identity, Log};
 use crate::protocol::pbft::lineage::quorum_of;
-use crate::protocol::pbft::{self, Pbft, Quorum};
+use crate::protocol::pbft::{self, Lineage, Pbft};
 use crate::protocol::raft::{self, Mark, Raft, Replay, Setup};
 use crate::protocol::{Engine, Hole, Lead};
 use crate::store::{self, HashKey, Store};
@@ -167,10 +167,13 @@ pub fn boot(
         }
         Replayed::Pbft(replay) => {
             let state = store.sessions().members().clone();
-            let charter = members::charter(config)?;
-            let setup = pbft::Setup { state, ..pbft_setup(config, sizes, secrets, origin.boot, &charter) };
-            let pbft = Pbft::recover(setup, now, (mark.slot, mark.stamp), *replay);
-            pbft.map(|pbft| Engine::Pbft(Box::new(pbft)))
+            let charters = members::charters(config)?;
+            let charter = charters.last().expect("one at least");
+            let setup = pbft::Setup { state, ..pbft_setup(config, sizes, secrets, origin.boot, charter) };
+            Pbft::recover(setup, now, (mark.slot, mark.stamp), *replay).map(|mut pbft| {
+                charters.into_iter().for_each(|charter| pbft.remember(charter));
+                Engine::Pbft(Box::new(pbft))
+            })
         }
     };
     let mut engine = match engine {
@@ -196,19 +199,36 @@ fn body_max(config: &Resolved, sizes: &Sizes) -> usize {
     }
 }
 
-/// Whether an accusation holds by the keys that a configuration lists.
-pub fn judge(config: &Resolved, accusation: &Accusation) -> bool {
+/// What came of judging an accusation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It holds by the keys of that epoch.
+    Convicts(u64),
+    /// It does not.
+    Fails(u64),
+    /// It is about an epoch of which nobody has shown how it began.
+    Unknown,
+}
+
+/// Whether an accusation holds by the keys of the members of its time.
+pub fn judge(config: &Resolved, lineage: &Lineage, accusation: &Accusation) -> Verdict {
+    let (proof, latest) = (&accusation.proof, lineage.latest());
+    // A view names its epoch. A slot does not, and may be of one that begins after all that are known.
+    let epoch = proof.view().map_or_else(|| lineage.epoch_of(proof.slot()), View::epoch);
+    let Some(members) = lineage.members_of(epoch) else { return Verdict::Unknown };
     let options = pbft_options(config, &Sizes::NODE);
-    let members = config.cluster.members.len();
     let rules = pbft::Rules {
         group: GROUP_ONE,
-        // Whoever only checks signs nothing.
-        keys: &keyring(config, SigningKey::from_entropy([0; 32])),
-        quorum: options.faulty_max.and_then(|f| Quorum::new(members, f)).unwrap_or(Quorum::most(members)),
+        keys: &Keyring::checking(members.signing_keys()),
+        quorum: quorum_of(members),
         window: options.window,
         checkpoint_every: options.checkpoint_every,
     };
-    rules.convict(accusation)
+    match rules.convict(accusation) {
+        true => Verdict::Convicts(epoch),
+        false if epoch == latest.epoch && !latest.nodes().contains(accusation.accused) => Verdict::Unknown,
+        false => Verdict::Fails(epoch),
+    }
 }
 
 /// Lets the core know what it has had proof of.

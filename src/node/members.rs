@@ -3,9 +3,11 @@
 use super::RunError;
 use super::boot::pbft_options;
 use super::sizes::Sizes;
+use crate::base::GROUP_ONE;
 use crate::base::hex::{from_hex, to_hex};
 use crate::config::{self, Resolved};
 use crate::crypto::VerifyingKey;
+use crate::protocol::pbft::Lineage;
 use crate::wire::members::{Member, Membership};
 use crate::wire::pbft::{Charter, Vote};
 use crate::wire::roster::Roll;
@@ -36,26 +38,61 @@ pub fn first(config: &Resolved) -> Charter {
 
 /// What a node begins with: its group's first members, or for one that came later its charter.
 pub fn charter(config: &Resolved) -> Result<Charter, RunError> {
+    Ok(charters(config)?.pop().expect("one at least"))
+}
+
+/// The same, after what came before it, as far as the charter's file says it.
+pub fn charters(config: &Resolved) -> Result<Vec<Charter>, RunError> {
     if config.cluster.joined.is_none() {
-        return Ok(first(config));
+        return Ok(vec![first(config)]);
     }
     let path = &config.node.charter_file;
     let wrong = |why: String| RunError::Charter { node: config.node.id, path: path.clone(), why };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let charter = read(&text).ok_or_else(|| wrong("it is no charter".into()))?;
-    if !charter.membership.nodes().contains(config.node.id) {
+    let charters = read(config, path).map_err(wrong)?;
+    let begins = charters.last().expect("one at least");
+    if !begins.membership.nodes().contains(config.node.id) {
         return Err(wrong(format!("node {} is not among its members", config.node.id)));
     }
-    Ok(charter)
+    Ok(charters)
 }
 
-/// Writes a charter for a newcomer.
-pub fn write(charter: &Charter, path: &Path) -> std::io::Result<()> {
-    std::fs::write(path, to_hex(charter.body().bytes()) + "\n")
+/// How the members came about, as whoever knows the first ones and has such a file may believe it.
+pub fn lineage(config: &Resolved, path: Option<&Path>) -> Result<Lineage, String> {
+    let mut lineage = Lineage::new(GROUP_ONE, genesis(config));
+    if let Some(path) = path {
+        let charters = read(config, path)?;
+        lineage.follow_all(charters.iter());
+        let begins = charters.last().expect("one at least").membership.epoch;
+        if lineage.latest().epoch != begins {
+            return Err(format!("nobody has signed there how epoch {begins} began"));
+        }
+    }
+    Ok(lineage)
 }
 
-fn read(text: &str) -> Option<Charter> {
-    Charter::decode(&from_hex(text.trim())?)
+/// Writes charters, rising, a line each.
+pub fn write(charters: &[Charter], path: &Path) -> std::io::Result<()> {
+    let line = |charter: &Charter| to_hex(charter.body().bytes()) + "\n";
+    std::fs::write(path, charters.iter().map(line).collect::<String>())
+}
+
+/// Reads them; one at least. What is signed must follow from the first members. What is not is what a newcomer begins with: whoever wrote it has
+/// it from more nodes than may lie.
+fn read(config: &Resolved, path: &Path) -> Result<Vec<Charter>, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let read = |line: &str| Charter::decode(&from_hex(line.trim())?);
+    let charters: Option<Vec<Charter>> = text.lines().map(read).collect();
+    let charters = charters.filter(|charters| !charters.is_empty()).ok_or("it is no charter")?;
+    let mut lineage = Lineage::new(GROUP_ONE, genesis(config));
+    lineage.follow_all(charters.iter());
+    let foreign = charters.iter().find(|one| !one.signatures.is_empty() && !lineage.charters().contains(one));
+    match foreign {
+        Some(one) => Err(format!(
+            "how epoch {} began is signed there by others than the members before it",
+            one.membership.epoch
+        )),
+        None => Ok(charters),
+    }
 }
 
 /// Where a group stands before its replica says so.
@@ -64,6 +101,7 @@ pub fn roll(config: &Resolved, sizes: &Sizes, charter: &Charter) -> Roll {
     Roll {
         membership: charter.membership.clone(),
         base: charter.vote,
+        charters: Vec::new(),
         boundary: None,
         window: options.window,
         checkpoint_every: options.checkpoint_every,

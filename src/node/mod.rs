@@ -50,7 +50,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use threads::Threads;
-use watch::{Sights, Watch};
+use watch::{MembersSight, Sights, Watch};
 use wiring::{Begun, Ending, Surroundings, begin, wire};
 
 /// A core whose loop does not turn for this long is stalled.
@@ -290,6 +290,7 @@ fn assemble(
         let agents: Vec<Box<dyn NodeAgent>> = roles.iter().filter_map(&mut take).collect();
         let sights = Sights {
             links: links.take_if(|_| roles.contains(&Role::Rx)),
+            members: roles.contains(&Role::Replica).then(|| MembersSight::new(wired.roster.clone())),
             replica: sight.take_if(|_| roles.contains(&Role::Replica)),
         };
         let names: Vec<&'static str> = roles.iter().map(|role| role.agent()).collect();

@@ -11,10 +11,10 @@ use super::agent::NodeAgent;
 use super::members;
 use super::run::{self, Core as Agents};
 use super::threads::DRAIN_PAUSE;
-use super::watch::{Sights, Watch};
+use super::watch::{MembersSight, Sights, Watch};
 use super::wiring::{self, Identified};
 use super::{RunError, STALL_AFTER, machine, signals};
-use crate::admin::status::{Facts as StatusFacts, PeerFacts};
+use crate::admin::status::Facts as StatusFacts;
 use crate::admin::{Event, EventSink, LogFormat, LogLines, Status};
 use crate::auth::Open;
 use crate::base::bounds::Bounds;
@@ -52,17 +52,21 @@ pub struct Outside {
     pub config: Resolved,
     /// The client's private key.
     pub secret: SecretKey,
+    /// Who is in the group, as far as is known beforehand.
+    pub lineage: Lineage,
     /// Where Redis clients connect.
     pub listen: String,
 }
 
-/// The numbers of an orderly end.
+/// The numbers that agents, and the thread of the orderly end, tell each other.
 #[derive(Clone, Default)]
-struct Ends {
+struct Shared {
     drain: Number,
     core: Number,
     clients: Number,
     stop: Number,
+    /// How many members there are.
+    replicas: Number,
 }
 
 impl Outside {
@@ -91,16 +95,18 @@ impl Outside {
     }
 
     fn live(&self, id: NodeId, events: &EventSink, announce: impl FnOnce(NodeId)) -> Result<(), RunError> {
-        let (signals, ends) = (signals()?, Ends::default());
+        let (signals, shared) = (signals()?, Shared::default());
         let spin = self.config.placement.spin;
         let mut driver = Uring::new(UringOptions { spin, ..UringOptions::NODE })?;
-        let (agents, links) = self.wire(id, clock::wall(), &ends);
-        let watch = self.watch(id, events, &agents, links);
+        let known = self.lineage.charters().last().cloned().unwrap_or(members::first(&self.config));
+        let roster = Roster::new(members::roll(&self.config, &Sizes::NODE, &known));
+        let (agents, links) = self.wire(id, clock::wall(), &roster, &shared);
+        let watch = self.watch(id, events, &agents, links, roster);
         let core =
-            Agents { agents, begun: Vec::new(), neighbours: Vec::new(), watch, stop: ends.stop.clone() };
+            Agents { agents, begun: Vec::new(), neighbours: Vec::new(), watch, stop: shared.stop.clone() };
         let doorbell = crate::io::Driver::doorbell(&driver);
         let within = self.config.times.drain_within;
-        let end = move || end_in_order(&signals, &ends, doorbell.as_ref(), within);
+        let end = move || end_in_order(&signals, &shared, doorbell.as_ref(), within);
         std::thread::Builder::new()
             .name("ending".into())
             .spawn(end)
@@ -116,25 +122,24 @@ impl Outside {
         events: &EventSink,
         agents: &[Box<dyn NodeAgent>],
         links: Consumer<LinkEvent>,
+        roster: Roster,
     ) -> Watch {
-        let peer = |m: &crate::config::Member| PeerFacts {
-            node: m.id.0,
-            address: m.peer.clone(),
-            ..PeerFacts::default()
-        };
-        let facts = StatusFacts {
-            node: id.0,
-            peers: self.config.cluster.members.iter().map(peer).collect(),
-            ..StatusFacts::default()
-        };
+        let facts = StatusFacts { node: id.0, ..StatusFacts::default() };
         let (status, board) = (Arc::new(Status::new(1, STALL_AFTER, facts)), Arc::new(Board::new(1)));
         let names: Vec<&'static str> = agents.iter().map(|agent| agent.name()).collect();
-        let sights = Sights { links: Some(links), replica: None };
+        let members = Some(MembersSight::new(roster));
+        let sights = Sights { links: Some(links), replica: None, members };
         Watch::new(0, status, board, events.clone(), &names, &[("client", &id.to_string())], sights)
     }
 
     /// Makes all agents and connects them.
-    fn wire(&self, id: NodeId, clock: Stamp, ends: &Ends) -> (Vec<Box<dyn NodeAgent>>, Consumer<LinkEvent>) {
+    fn wire(
+        &self,
+        id: NodeId,
+        clock: Stamp,
+        roster: &Roster,
+        shared: &Shared,
+    ) -> (Vec<Box<dyn NodeAgent>>, Consumer<LinkEvent>) {
         let (config, sizes) = (&self.config, Sizes::NODE);
         let origin = Origin { node: id, lane: 0, boot: clock.0 };
         // Members come and go.
@@ -148,8 +153,6 @@ impl Outside {
         let rings = RxRings { open: incoming.0, seal: seal_links.0, tx: send_links.0, events: events.0 };
         let identified =
             Identified { secrets: self.secret.clone().into(), origin, entropy: Box::new(SystemEntropy) };
-        let first = members::first(config);
-        let roster = Roster::new(members::roll(config, &sizes, &first));
         let mut seen = 0;
         let roll = roster.news(&mut seen).expect("nobody has looked before");
         let following = Following { roster: roster.clone(), numbers: numbers.clone(), keys: never(), seen };
@@ -158,12 +161,12 @@ impl Outside {
             opened: opened.1,
             outgoing: outgoing.0,
             answers: answers.0,
-            drain: ends.drain.clone(),
-            drained: ends.core.clone(),
-            roster,
+            drain: shared.drain.clone(),
+            drained: shared.core.clone(),
+            roster: roster.clone(),
+            replicas: shared.replicas.clone(),
         };
-        let lineage = Lineage::new(GROUP_ONE, first.membership);
-        let core = Core::new(self.settings(id, origin.boot), lineage, self.secret.signing());
+        let core = Core::new(self.settings(id, origin.boot), self.lineage.clone(), self.secret.signing());
         let take_ports = TakePorts { plans: planned.0, demands: demands.0, settled: settled.clone() };
         let options = front::Options {
             address: self.listen.clone(),
@@ -174,7 +177,7 @@ impl Outside {
         let agents: Vec<Box<dyn NodeAgent>> = vec![
             Box::new(wiring::make_rx(config, identified, &numbers, rings, &roll).following(following)),
             Box::new(Open::new(incoming.1, opened.0, numbers.clone())),
-            Box::new(Take::new(options, self.view(id, origin.boot, ends), take_ports)),
+            Box::new(Take::new(options, self.view(id, origin.boot, shared), take_ports)),
             Box::new(ClientAgent::new(core, ports)),
             Box::new(wiring::make_seal(config, id, outgoing, seal_links.1, sealed.0, &numbers)),
             Box::new(Tx::new(wiring::SEND_STALL_MAX, sealed.1, send_links.1, numbers)),
@@ -201,7 +204,7 @@ impl Outside {
     }
 
     /// What Redis clients are told of this process: it is alone, and takes everything.
-    fn view(&self, me: NodeId, boot: u64, ends: &Ends) -> View {
+    fn view(&self, me: NodeId, boot: u64, shared: &Shared) -> View {
         View {
             node: me,
             cluster: u128::from_be_bytes(self.config.cluster.id.0),
@@ -220,8 +223,9 @@ impl Outside {
                     bounds: Bounds::default(),
                 },
                 loaded: Number::new(1),
-                drain: ends.drain.clone(),
-                drained: ends.clients.clone(),
+                replicas: shared.replicas.clone(),
+                drain: shared.drain.clone(),
+                drained: shared.clients.clone(),
                 ..Facts::default()
             },
         }
@@ -229,17 +233,22 @@ impl Outside {
 }
 
 /// Waits for a signal; then everything that was asked is answered, for so long at most.
-fn end_in_order(signals: &Receiver<i32>, ends: &Ends, doorbell: &dyn Doorbell, within: std::time::Duration) {
+fn end_in_order(
+    signals: &Receiver<i32>,
+    shared: &Shared,
+    doorbell: &dyn Doorbell,
+    within: std::time::Duration,
+) {
     // No signal comes any more when the process has ended otherwise.
     if signals.recv().is_err() {
         return;
     }
-    ends.drain.set(1);
+    shared.drain.set(1);
     let until = clock::monotonic().after(within);
-    while (ends.core.get() == 0 || ends.clients.get() == 0) && clock::monotonic() < until {
+    while (shared.core.get() == 0 || shared.clients.get() == 0) && clock::monotonic() < until {
         doorbell.ring();
         std::thread::sleep(DRAIN_PAUSE);
     }
-    ends.stop.set(1);
+    shared.stop.set(1);
     doorbell.ring();
 }

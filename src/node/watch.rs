@@ -4,7 +4,7 @@ use super::agent::NodeAgent;
 use crate::admin::status::{Facts, FollowerFacts, PeerFacts};
 use crate::admin::{Event, EventSink, Status};
 use crate::base::ring::Consumer;
-use crate::base::{NodeId, Number};
+use crate::base::{NodeId, Number, Reign};
 use crate::config::limits::NODES_MAX;
 use crate::front::View;
 use crate::io::Driver;
@@ -16,6 +16,7 @@ use crate::replica::agent::Told;
 use crate::replica::seat::ROOM_MIN;
 use crate::store::agent::Told as StoreTold;
 use crate::wire::hop::LinkEvent;
+use crate::wire::members::Membership;
 use crate::wire::roster::Roster;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,15 @@ pub struct Sights {
     pub links: Option<Consumer<LinkEvent>>,
     /// Who leads (the core of the replica).
     pub replica: Option<ReplicaSight>,
+    /// Who is in the group (the core of whoever says so).
+    pub members: Option<MembersSight>,
+}
+
+/// Who is in the group, as it is told when that changes.
+pub struct MembersSight {
+    roster: Roster,
+    seen: u64,
+    epoch: u64,
 }
 
 /// What the replica's core shows.
@@ -109,6 +119,9 @@ impl Watch {
                 tell_link(&self.status, &self.events, event);
             }
         }
+        if let Some(members) = &mut self.sights.members {
+            members.look(&self.events);
+        }
         if let Some(sight) = &mut self.sights.replica
             && sight.look(&self.events)
         {
@@ -132,6 +145,24 @@ impl Watch {
         if let Some(sight) = &mut self.sights.replica {
             sight.look(&self.events);
             self.status.update(|facts| sight.fill(facts));
+        }
+    }
+}
+
+impl MembersSight {
+    /// Who is in it now need not be told.
+    pub fn new(roster: Roster) -> MembersSight {
+        let epoch = roster.latest().membership.epoch;
+        MembersSight { roster, seen: 0, epoch }
+    }
+    fn look(&mut self, events: &EventSink) {
+        let Some(roll) = self.roster.news(&mut self.seen) else { return };
+        let Membership { epoch, faulty, members, .. } = &roll.membership;
+        if *epoch != self.epoch {
+            let ids: Vec<String> = members.iter().map(|member| member.id.to_string()).collect();
+            let (epoch, faulty) = (*epoch, *faulty);
+            events.emit(Event::MembersChanged { epoch, nodes: ids.join(","), faulty });
+            self.epoch = epoch;
         }
     }
 }
@@ -167,20 +198,20 @@ impl ReplicaSight {
     fn look(&mut self, events: &EventSink) -> bool {
         self.look_at_state(events);
         let (leader, term) = (self.told.leader.get(), self.told.term.get());
-        let elections = self.told.elections.get();
+        let (elections, reign) = (self.told.elections.get(), Reign::of(term));
         if (leader, term, elections) == (self.leader, self.term, self.elections) {
             return false;
         }
         let cause = Cause::ALL[self.told.cause.get() as usize];
         if leader == 0 && self.leader != 0 {
             let in_order = cause == Cause::HandedOver;
-            events.emit(Event::LeaderLost { term, cause: cause.words().into(), in_order });
+            events.emit(Event::LeaderLost { reign, cause: cause.words().into(), in_order });
         }
         if self.elections < elections {
-            events.emit(Event::ElectionStarted { term, cause: cause.words().into() });
+            events.emit(Event::ElectionStarted { reign, cause: cause.words().into() });
         }
         if leader != 0 && (leader, term) != (self.leader, self.term) {
-            events.emit(Event::LeaderElected { leader: leader as u8, term });
+            events.emit(Event::LeaderElected { leader: leader as u8, reign });
         }
         (self.leader, self.term, self.elections) = (leader, term, elections);
         true
@@ -235,7 +266,7 @@ impl ReplicaSight {
             _ => "follower",
         }
         .to_string();
-        facts.term = self.told.term.get();
+        Reign { epoch: facts.epoch, term: facts.term } = Reign::of(self.told.term.get());
         facts.commit = self.told.commit.get();
         facts.last = self.told.last.get();
         facts.elections = self.told.elections.get();
@@ -293,7 +324,6 @@ fn resident_bytes() -> u64 {
 mod tests {
     use super::*;
     use crate::admin::events::Level;
-    use crate::wire::members::Membership;
     use crate::wire::roster::Roll;
 
     fn sight() -> ReplicaSight {
@@ -311,6 +341,7 @@ mod tests {
                     members: Vec::new(),
                 },
                 base: Default::default(),
+                charters: Vec::new(),
                 boundary: None,
                 window: 1,
                 checkpoint_every: 1,
@@ -352,6 +383,26 @@ mod tests {
         assert_eq!(told(&mut sight, (0, 4, 1, orderly)), [("leader_lost", Level::Info)]);
         let both = [("election_started", Level::Info), ("leader_elected", Level::Info)];
         assert_eq!(told(&mut sight, (1, 5, 2, silence)), both);
+    }
+
+    #[test]
+    fn members_are_told_when_they_change_and_terms_by_their_epoch() {
+        let ((sink, events), mut sight) = (EventSink::new(), sight());
+        let mut members = MembersSight::new(sight.roster.clone());
+        members.look(&sink);
+        assert!(events.try_iter().next().is_none(), "who is in the group at the start is known");
+        let mut roll = (*sight.roster.latest()).clone();
+        (roll.membership.epoch, roll.membership.faulty) = (2, 1);
+        sight.roster.put(roll);
+        members.look(&sink);
+        members.look(&sink);
+        let told: Vec<Event> = events.try_iter().map(|stamped| stamped.event).collect();
+        assert_eq!(told, [Event::MembersChanged { epoch: 2, nodes: String::new(), faulty: 1 }]);
+        let view = crate::base::View::first_of(2).next();
+        sight.told.term.set(view.0);
+        let mut facts = Facts::default();
+        sight.fill(&mut facts);
+        assert_eq!((facts.epoch, facts.term, facts.reign().to_string()), (2, 1, "term 1 of epoch 2".into()));
     }
 
     #[test]

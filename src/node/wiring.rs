@@ -477,10 +477,6 @@ pub(super) fn client_options(config: &Resolved) -> front::Options {
         pending_bytes_max: client.pending_bytes_max as u64,
         unsent_bytes_max: client.output_bytes_max as u64,
         reads_in_log: config.group.verify,
-        lingering: match config.group.protocol {
-            ProtocolKind::Raft => front::Lingering::LEADER,
-            ProtocolKind::Pbft => front::Lingering::all_to_all(config.cluster.members.len()),
-        },
         ..front::Options::at(&client.listen)
     }
 }
@@ -505,6 +501,10 @@ fn client_view(
         facts: Facts {
             leader: told.leader.clone(),
             term: told.term.clone(),
+            replicas: match config.group.protocol {
+                ProtocolKind::Raft => Number::default(),
+                ProtocolKind::Pbft => told.replicas.clone(),
+            },
             committed: told.commit.clone(),
             applied: store.applied.clone(),
             extent: front::Extent {

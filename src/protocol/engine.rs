@@ -7,7 +7,7 @@ use super::{FaultKind, FollowerStanding, Input, Lead, Outbox, Protocol, Room, St
 use crate::base::{Instant, NodeId, NodeSet, Slot};
 use crate::crypto::SigningKey;
 use crate::wire::members::Membership;
-use crate::wire::pbft::Vote;
+use crate::wire::pbft::{Charter, Vote};
 use crate::wire::{Batch, Message};
 
 /// The closed set of cores.
@@ -117,6 +117,12 @@ impl Lead for Engine {
         match self {
             Engine::Raft(_) => None,
             Engine::Pbft(pbft) => pbft.membership().map(|membership| (membership, pbft.epoch_base())),
+        }
+    }
+    fn charters(&self) -> Vec<Charter> {
+        match self {
+            Engine::Raft(_) => Vec::new(),
+            Engine::Pbft(pbft) => pbft.charters().cloned().collect(),
         }
     }
     fn judge(&self, amendment: &Batch) -> Result<(), Unfit> {

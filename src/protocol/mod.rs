@@ -28,7 +28,7 @@ pub use outbox::{
 use crate::base::{Body, Digest, Instant, JobId, NodeId, NodeSet, Slot, Stamp, Term, Ticket};
 use crate::crypto::SigningKey;
 use crate::wire::members::Membership;
-use crate::wire::pbft::Vote;
+use crate::wire::pbft::{Charter, Vote};
 use crate::wire::{Batch, Entry};
 
 /// What the outside tells a core.
@@ -211,6 +211,10 @@ pub trait Lead: Protocol<Message = crate::wire::Message> {
     /// Who is in the group in that epoch, and the state above which it began; `None` for the members with which this replica was set up.
     fn membership(&self) -> Option<(&Membership, Vote)> {
         None
+    }
+    /// How the epochs began of which this replica can show it; rising.
+    fn charters(&self) -> Vec<Charter> {
+        Vec::new()
     }
     /// Why an operator's batch cannot be ordered, if it cannot.
     fn judge(&self, _amendment: &Batch) -> Result<(), Unfit> {

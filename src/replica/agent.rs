@@ -9,7 +9,7 @@ mod tests;
 use super::catch_up::CatchUp;
 use super::shard::{Effects, Shard};
 use crate::base::ring::{Consumer, Producer};
-use crate::base::{Body, GROUP_ONE, GroupId, Instant, NodeId, Number, Slot, Stamp, Ticket};
+use crate::base::{Body, GROUP_ONE, GroupId, Instant, NodeId, Number, Reign, Slot, Stamp, Ticket};
 use crate::crypto::SigningKey;
 use crate::io::driver::Doorbell;
 use crate::io::{Agent, Driver};
@@ -147,6 +147,8 @@ pub struct Told {
     pub members: Vec<(NodeId, FollowerNumbers)>,
     /// 0 while a node that has just started brings its store up to its log (`catch_up`).
     pub loaded: Number,
+    /// How many members there are.
+    pub replicas: Number,
     /// So many members that one of them is correct.
     pub weak: Number,
     /// So many that any two such sets have a correct one in common.
@@ -161,8 +163,9 @@ impl Told {
         let members = others.map(|other| (other, FollowerNumbers::default())).collect();
         Told { members, ..Told::default() }
     }
-    /// How many of these members must agree.
+    /// How many these members are, and how many of them must agree.
     pub fn tell_quorum(&self, membership: &Membership) {
+        self.replicas.set(membership.members.len() as u64);
         if let Some(quorum) = Quorum::new(membership.members.len(), membership.faulty.into()) {
             self.weak.set(quorum.weak() as u64);
             self.strong.set(quorum.strong() as u64);
@@ -364,6 +367,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
         if let Some((membership, base)) = seat.engine.membership() {
             (roll.membership, roll.base) = (membership.clone(), base);
         }
+        roll.charters = seat.engine.charters();
         let lost = self.heard.lost.iter().enumerate();
         self.near = lost.filter(|(_, (id, _))| roll.contains(*id)).map(|(place, _)| place).collect();
         self.told.tell_quorum(&roll.membership);
@@ -403,7 +407,7 @@ impl<E: Lead + Send> ReplicaAgent<E> {
         // Between two leaders nothing can be said yet.
         let Some(leader) = standing.leader else { return };
         if let Some((to, answer)) = self.transfer.take() {
-            let leads = format!("node {leader} leads term {}", standing.term);
+            let leads = format!("node {leader} leads {}", Reign::of(standing.term));
             let wished =
                 to.map_or("no other node took over".to_string(), |to| format!("node {to} did not take over"));
             answer(match to {
@@ -691,7 +695,9 @@ fn report_group<E: Lead>(to: &mut dyn Report, group: GroupId, seat: &super::seat
     let labels: &[(&str, &str)] = &[("group", &group)];
     let leads = f64::from(u8::from(seat.engine.is_leader()));
     to.gauge("quorate_is_leader", "1 when this replica leads the group.", labels, leads);
-    to.gauge("quorate_term", "The group's term.", labels, standing.term as f64);
+    let Reign { epoch, term } = Reign::of(standing.term);
+    to.gauge("quorate_epoch", "Which membership of the group is in force.", labels, epoch as f64);
+    to.gauge("quorate_term", "The group's term, or its view within the epoch.", labels, term as f64);
     to.gauge("quorate_commit_slot", "The newest committed slot.", labels, standing.commit.0 as f64);
     to.gauge("quorate_last_slot", "The newest slot of the own log.", labels, standing.last.0 as f64);
     to.counter(

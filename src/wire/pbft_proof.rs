@@ -114,6 +114,22 @@ impl Proof {
             Proof::Checkpoint { .. } => 5,
         }
     }
+    /// The view that it is about, where it is about one.
+    pub fn view(&self) -> Option<View> {
+        match self {
+            Proof::Proposals(words, _) => Some(words.view),
+            Proof::Changes(change, _) => Some(change.view),
+            Proof::NewView(view) => Some(view.view),
+            Proof::Checkpoints(..) | Proof::Checkpoint { .. } => None,
+        }
+    }
+    /// A slot that it is about; zero where it is about a view.
+    pub fn slot(&self) -> Slot {
+        match self {
+            Proof::Checkpoints((vote, _), _) | Proof::Checkpoint { word: (vote, _), .. } => vote.slot,
+            Proof::Proposals(..) | Proof::Changes(..) | Proof::NewView(_) => Slot::ZERO,
+        }
+    }
     /// What it is, in a word.
     pub fn name(&self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 //! amendment is under way.
 
 use super::members::Membership;
-use super::pbft::Vote;
+use super::pbft::{Charter, Vote};
 use crate::base::{Latest, NodeId, Slot};
 
 /// The latest roll, shared by the agents of a node.
@@ -15,6 +15,8 @@ pub struct Roll {
     pub membership: Membership,
     /// The state above which the epoch began, as far as this replica knows it.
     pub base: Vote,
+    /// How the epochs began of which this replica can show it, for whoever begins with the first members; rising.
+    pub charters: Vec<Charter>,
     /// The last slot before other members, when an amendment waits for it.
     pub boundary: Option<Slot>,
     /// The group's window, which an amendment names.

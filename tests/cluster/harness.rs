@@ -222,16 +222,30 @@ impl Cluster {
 
     /// Starts a native client and waits for its ready line.
     pub fn start_client(&self, id: u8) -> Outside {
+        self.start_client_with(id, &[])
+    }
+    /// Where a native client listens: between the ports of clients and those of peers.
+    fn client_address(&self, id: u8) -> String {
         let (_, port) = self.clients[0].rsplit_once(':').expect("a port");
-        // Between the ports of clients and those of peers.
-        let port = port.parse::<u16>().expect("a number") + 50 + u16::from(id - 64);
-        let address = format!("127.0.0.1:{port}");
-        let mut process = quorate()
+        format!("127.0.0.1:{}", port.parse::<u16>().expect("a number") + 50 + u16::from(id - 64))
+    }
+    /// What starts a native client.
+    pub fn client_command(&self, id: u8, flags: &[&str]) -> Command {
+        let mut command = quorate();
+        command
             .args(["client", "--config"])
             .arg(self.config_path(1))
             .arg("--key-file")
             .arg(self.dir.join(format!("client-{id}.key")))
-            .args(["--listen", &address])
+            .args(["--listen", &self.client_address(id)])
+            .args(flags);
+        command
+    }
+    /// The same with flags of its own.
+    pub fn start_client_with(&self, id: u8, flags: &[&str]) -> Outside {
+        let address = self.client_address(id);
+        let mut process = self
+            .client_command(id, flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

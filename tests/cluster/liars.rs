@@ -3,6 +3,7 @@
 
 use super::harness::{Cluster, await_some, http_get, quorate};
 use super::load::Load;
+use super::members::{change, ctl};
 use quorate::protocol::pbft::liars::Attack;
 use std::collections::BTreeSet;
 
@@ -219,4 +220,29 @@ fn a_bench_says_what_a_group_still_does_while_one_lies() {
     for figure in ["lies", "calm_per_s", "attacked_per_s"] {
         assert!(endured[figure].as_f64().is_some_and(|value| 0.0 < value), "{figure} of {endured}");
     }
+}
+
+/// What it signs then names an epoch of which no configuration knows.
+#[test]
+fn a_primary_that_lies_after_the_members_have_changed_is_convicted_by_what_follows_from_the_first() {
+    let cluster = start("equivocating-later", 4, &[1], &[Attack::Equivocating], 41);
+    change(&cluster, &["keys", "rotate", "--id", "3"]);
+    cluster.await_all();
+    let siege = Siege::begin(cluster, &[1]);
+    siege.endure(Attack::Equivocating, |_| ());
+    siege.is_convicted(1);
+    let cluster = &siege.cluster;
+    let from = cluster.data_dir(2).join("evidence").display().to_string();
+    let offline = ["evidence", "--verify", "--from", &from];
+    let (code, _, why) = ctl(cluster, &offline);
+    assert_eq!(code, Some(8), "{why}");
+    assert!(why.contains("the keys of node 1 are not known") && why.contains("beyond epoch 0"), "{why}");
+    let charter = cluster.dir.join("members.charter").display().to_string();
+    let (code, _, why) = ctl(cluster, &["members", "charter", "--to", &charter]);
+    assert_eq!(code, Some(0), "{why}");
+    let (code, told, why) = ctl(cluster, &[&offline[..], &["--charter", &charter]].concat());
+    assert_eq!(code, Some(0), "{why}");
+    let proofs = told["evidence"].as_array().expect("a list");
+    assert!(proofs.iter().any(|one| one["convicts"] == true && one["epoch"] == 1), "{told}");
+    siege.end();
 }

@@ -1,6 +1,6 @@
 //! A PBFT group whose members and keys an operator changes while clients write, by the commands that an operator has.
 
-use super::harness::{Cluster, Outside, await_some, http_get, quorate};
+use super::harness::{Cluster, Outside, Reply, await_some, http_get, quorate};
 use super::load::Load;
 use quorate::admin::Token;
 use quorate::admin::client::{Client as Plane, ClientError};
@@ -16,7 +16,7 @@ const WAIT: Duration = Duration::from_secs(20);
 
 /// Runs `quorate ctl`, as whoever has the first node's configuration and the operator's key does. Where the first members are gone, others
 /// are named.
-fn ctl(cluster: &Cluster, words: &[&str]) -> (Option<i32>, Value, String) {
+pub fn ctl(cluster: &Cluster, words: &[&str]) -> (Option<i32>, Value, String) {
     let others: Vec<&str> = match cluster.running()[..] {
         [1 | 2, ..] | [] => Vec::new(),
         ref running => running.iter().map(|node| cluster.admins[node - 1].as_str()).collect(),
@@ -33,7 +33,7 @@ fn ctl(cluster: &Cluster, words: &[&str]) -> (Option<i32>, Value, String) {
 }
 
 /// A change that comes into force: who is in the group then.
-fn change(cluster: &Cluster, words: &[&str]) -> Vec<u64> {
+pub fn change(cluster: &Cluster, words: &[&str]) -> Vec<u64> {
     let (code, told, why) = ctl(cluster, words);
     assert_eq!(code, Some(0), "{words:?}: {why}");
     told["members"].as_array().expect("members").iter().filter_map(Value::as_u64).collect()
@@ -258,7 +258,7 @@ fn native_clients_go_on_while_the_first_members_are_replaced_to_the_last() {
     let mut cluster = Cluster::init_pbft("members-native", 4, 2);
     (1..=4).for_each(|node| cluster.start_node(node));
     cluster.await_leader();
-    let (_clients, places) = native(&cluster, &[64, 65]);
+    let (clients, places) = native(&cluster, &[64, 65]);
     let load = Load::at(places);
     load.await_more(ENOUGH);
     for (leaves, comes) in [(1, 5), (2, 6), (3, 7), (4, 8)] {
@@ -280,6 +280,20 @@ fn native_clients_go_on_while_the_first_members_are_replaced_to_the_last() {
     cluster.kill(8);
     fault.recovered(ENOUGH);
     load.finish(&cluster);
+    drop(clients);
+
+    // Nobody is left whom a configuration names. Those who came later have handed on how they came about, and it needs no trust.
+    let charter = cluster.dir.join("members.charter").display().to_string();
+    let (code, told, why) = ctl(&cluster, &["members", "charter", "--to", &charter]);
+    assert_eq!((code, &told["epoch"]), (Some(0), &5.into()), "{why}");
+    let later = cluster.start_client_with(64, &["--charter", &charter]);
+    let written = || later.client().command(&["SET", "key", "value"]).ok().filter(|r| *r == Reply::ok());
+    await_some(written, || "a client that begins now".to_string());
+    let text = std::fs::read_to_string(&charter).expect("it was written");
+    std::fs::write(&charter, text.lines().skip(1).collect::<Vec<_>>().join("\n")).expect("it is ours");
+    let refused = cluster.client_command(65, &["--charter", &charter]).output().expect("quorate runs");
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.contains("signed there by others than the members before it"), "{refused}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod identity;
 mod liars;
 mod limits;
 pub mod load;
-mod members;
+pub mod members;
 mod memory;
 mod metrics;
 mod native;

@@ -113,6 +113,10 @@ impl Pbft {
     pub fn is_amended(&self) -> bool {
         self.boundary().is_some() || self.requests.hears(OPERATOR)
     }
+    /// Can show from now on how an epoch began.
+    pub fn remember(&mut self, charter: Charter) {
+        self.epochs.keep(charter);
+    }
     /// How the epochs began of which this replica can show it; rising.
     pub fn charters(&self) -> impl Iterator<Item = &Charter> {
         self.epochs.charters.values()

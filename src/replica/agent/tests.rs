@@ -54,6 +54,7 @@ fn the_keepers_answers_are_taken_although_its_errands_wait() {
         keeper: Arc::new(Silent),
         answers: ring(4).0,
         roster: Roster::new(Roll {
+            charters: Vec::new(),
             membership: Membership { epoch: 0, faulty: 0, retired: NodeSet::default(), members: Vec::new() },
             base: Vote::default(),
             boundary: None,
