@@ -2,6 +2,7 @@
 
 use super::evidence::{self, EvidenceArgs};
 use super::exit::{Exit, Failure};
+use super::lineage;
 use super::members::{self, KeysAsk, MembersAsk};
 use super::output::{Output, columns};
 use super::settings::read;
@@ -116,10 +117,10 @@ impl Nodes {
     fn of(args: &CtlArgs) -> Result<Nodes, Failure> {
         let mut addresses = args.endpoints.clone();
         let config = args.config.as_ref().map(|path| read(path)).transpose()?;
-        if let Some(config) = config.as_ref().filter(|_| addresses.is_empty()) {
-            addresses = config.cluster.members.iter().filter_map(|m| m.admin.clone()).collect();
-        }
         let is_offline = matches!(&args.what, Ask::Evidence(what) if what.is_offline());
+        if let Some(config) = config.as_ref().filter(|_| addresses.is_empty() && !is_offline) {
+            addresses = present(config);
+        }
         if addresses.is_empty() && !is_offline {
             let message = "no node is named; say --endpoints HOST:PORT or --config FILE";
             return Err(Failure::new(Exit::Usage, message));
@@ -144,6 +145,21 @@ impl Nodes {
         }
         Err(last.expect("at least one address is known").into())
     }
+}
+
+/// Whom to ask where only a configuration says so. It lists with whom the group began; who has come since is known by what follows from that,
+/// as long as one of those is there whom it names.
+fn present(config: &Resolved) -> Vec<String> {
+    let named = config.cluster.members.iter().chain(&config.cluster.joined);
+    let named: Vec<String> = named.filter_map(|member| member.admin.clone()).collect();
+    if config.cluster.operator.is_none() {
+        return named;
+    }
+    let lineage = lineage::shown(config, &named);
+    let now = lineage.latest().members.iter().map(|member| member.admin.clone());
+    // In the first epoch the configuration lists just these.
+    let now: Vec<String> = now.filter(|admin| !admin.is_empty()).collect();
+    if now.is_empty() { named } else { now }
 }
 
 /// Whom a majority of the nodes asked takes for the leader.

@@ -334,6 +334,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_few_follows_how_many_replicas_there_are() {
+        assert_eq!([0, 4].map(Lingering::of), [Lingering::LEADER, Lingering::all_to_all(4)]);
+        let mut gather = Gather::new(Lingering::of(4));
+        let now = Instant(1);
+        gather.writes.add(Op::Incr, 0, cost(0, 0), key("alone"));
+        assert!(gather.leave_due_writes(now).is_some(), "nothing is on its way");
+        let few = Lingering::of(4).few;
+        (0..few).for_each(|_| gather.writes.add(Op::Incr, 0, cost(0, 0), key("a")));
+        assert_eq!(gather.leave_due_writes(now), None);
+        assert_eq!(gather.due(), Some(now.after(Lingering::of(4).linger)));
+        gather.lingering = Lingering::of(7);
+        assert_eq!(gather.due(), Some(now.after(Lingering::of(7).linger_few)), "of seven it is few");
+    }
+
+    #[test]
     fn where_batches_are_dear_few_commands_wait_longer_and_no_more_leave_than_may_be_open() {
         let lingering = Lingering::all_to_all(4);
         let Lingering { linger, few, linger_few, open_max } = lingering;
