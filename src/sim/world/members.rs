@@ -5,6 +5,7 @@ use crate::base::{GROUP_ONE, NodeId};
 use crate::protocol::pbft::Pbft;
 use crate::sim::coverage::Reached;
 use crate::sim::host::{self, Host};
+use crate::wire::Batch;
 use crate::wire::members::{Member, Membership};
 
 /// Nodes that may come to a group beside those that it began with.
@@ -15,6 +16,8 @@ pub(super) const NEWCOMERS_MAX: usize = 3;
 pub(super) struct Operator {
     /// Amendments that were handed in.
     number: u64,
+    /// The newest of them, and the epoch that it would bring.
+    newest: Option<(u64, Batch)>,
     /// The newest epoch that somebody was seen in.
     seen: u64,
 }
@@ -73,17 +76,31 @@ impl World {
         let is_free = reference.members.next().is_none() && self.one_in(reference.members.epoch()).is_some();
         let Some(membership) = self.draw_membership().filter(|_| is_free) else { return };
         self.operator.number += 1;
+        let epoch = membership.epoch;
         let batch = host::amendment(&self.swarm.common.pbft, membership, self.operator.number);
+        self.operator.newest = Some((epoch, batch.clone()));
         self.checks.validity.asked(batch.origin, batch.body.digest());
         // To some of the nodes; whoever hears of it watches that it is ordered.
         let told = 1 + self.dice.harm.below(self.hosts.len() as u64) as usize;
         let (first, count) = (self.any_node(), self.hosts.len());
-        for node in (0..told).map(|at| (first + at) % count) {
-            if self.hosts[node].is_up && !self.outside[node].is_paused {
-                let (now, clock) = (self.local(node), self.outside[node].clock.stamp(self.now));
-                self.hosts[node].shard.amend(now, clock, GROUP_ONE, batch.clone());
-                self.touch(node);
-            }
+        (0..told).map(|at| (first + at) % count).for_each(|node| self.hand_in(node, &batch));
+    }
+
+    fn hand_in(&mut self, node: usize, batch: &Batch) {
+        if self.hosts[node].is_up && !self.outside[node].is_paused {
+            let (now, clock) = (self.local(node), self.outside[node].clock.stamp(self.now));
+            self.hosts[node].shard.amend(now, clock, GROUP_ONE, batch.clone());
+            self.touch(node);
+        }
+    }
+
+    /// What was asked for and not ordered is asked for again, of everybody: else a message that is late, or a liar that alone was told, would
+    /// bring other members at any time later, when it has been decided of whom what is demanded.
+    fn amend_again(&mut self) {
+        let members = &self.checks.state_machine_safety.reference().members;
+        let next = members.next().is_none().then(|| members.epoch() + 1);
+        if let Some((_, batch)) = self.operator.newest.clone().filter(|(epoch, _)| Some(*epoch) == next) {
+            (0..self.hosts.len()).for_each(|node| self.hand_in(node, &batch));
         }
     }
 
@@ -139,7 +156,12 @@ impl World {
     pub(super) fn until_settled(&mut self) {
         if self.is_amended() {
             let part = self.members() & !(self.corrupted.0 >> 1);
-            self.until(part, "members do not come to one epoch", |world| world.is_settled());
+            self.until(part, "members do not come to one epoch", |world| {
+                if world.is_settled() {
+                    world.amend_again();
+                }
+                world.is_settled()
+            });
         }
     }
 }
