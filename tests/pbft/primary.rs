@@ -170,11 +170,15 @@ fn a_primary_that_loses_its_core_for_a_tenth_of_a_second_keeps_its_view() {
     };
     let seeds: Vec<u64> = (1..3_000).filter(is_usual).take(8).collect();
     assert_eq!(seeds.len(), 8, "few worlds are so: {seeds:?}");
+    let mut replaced = 0;
     for seed in seeds {
         let ((unhappy, _), _) = run(seed, Duration::ZERO);
         assert_eq!(unhappy, 0, "seed {seed} without a pause");
         let ((unhappy, late), outcome) = run(seed, PAUSE);
         assert!(0 < late && 0 < outcome.acknowledged, "seed {seed}: {late} {outcome:?}");
         assert_eq!(unhappy, 0, "seed {seed}: {outcome:?}");
+        let ((unhappy, _), _) = run(seed, 2 * usual);
+        replaced += u64::from(0 < unhappy);
     }
+    assert!(0 < replaced, "nobody notices a primary that stands still for two time-outs");
 }
