@@ -311,7 +311,6 @@ impl Pbft {
         let (vote, epoch) = (self.epochs.base, membership.epoch);
         let kept = self.epochs.charters.get(&epoch).cloned();
         let present = kept.unwrap_or(Charter { vote, membership, signatures: Vec::new() });
-        // A start believes to be in the epoch of the last of them.
         let earlier = self.epochs.charters.range(..epoch).map(|(_, charter)| charter);
         let bodies: Vec<Body> = earlier.chain([&present]).map(Charter::body).collect();
         for charter in bodies {

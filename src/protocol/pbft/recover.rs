@@ -171,7 +171,9 @@ impl Pbft {
         let charters: Option<Vec<Charter>> =
             replay.charters.iter().map(|charter| Charter::decode(charter.bytes())).collect();
         let charters = charters.ok_or(hole)?;
-        let of_log = charters.last().map(|charter| (charter.vote, charter.membership.clone()));
+        // Not the last one: a crash may have ended the writing of those that a floor passed, of which the present epoch's comes last.
+        let newest = charters.iter().max_by_key(|charter| charter.membership.epoch);
+        let of_log = newest.map(|charter| (charter.vote, charter.membership.clone()));
         // Beyond its last slot only the next epoch goes on; and its charter leaves the log only when it lies below the window.
         let passed = setup.state.now().filter(|(since, _)| *since < snapshot.0);
         let of_state = passed.map(|(slot, members)| (Vote { slot: *slot, digest: NULL }, members.clone()));
