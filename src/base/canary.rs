@@ -194,6 +194,8 @@ canaries! {
     StartIsStable = "pbft-start-is-stable", "TOCS 2002, 4.3 and figure 4: f + 1 vouch for a start, a quorum for what is stable";
     /// As many as were a quorum in the last epoch are one in the next.
     EpochKeepsQuorum = "pbft-epoch-keeps-quorum", "Lamport, Malkhi and Zhou 2010, Reconfiguring a State Machine, 2";
+    /// Whoever has left still counts among the `f + 1` who say what is decided, and fewer are enough.
+    EpochKeepsVoices = "pbft-epoch-keeps-voices", "Lamport, Malkhi and Zhou 2010, Reconfiguring a State Machine, 2";
     /// What a key of the last epoch has signed is believed in the next.
     EpochKeepsKeys = "pbft-epoch-keeps-keys", "TOCS 2002, 3: keys are refreshed, lest a thief use them";
     /// Nothing says any more which epoch this is, once a snapshot lies above its beginning.

@@ -179,7 +179,8 @@ impl Rings {
             fetches: ring(errands_max),
             fetched: ring(errands_max),
             decided: ring(ring_values),
-            digested: ring(few),
+            // Each value that waits to be applied may be one after which a digest is asked for.
+            digested: ring(ring_values),
             vouched: ring(ring_values),
             store_keeps: ring(few),
             replica_keeps: ring(errands_max),

@@ -85,6 +85,7 @@ pub const FINDERS: &[(Canary, Finder)] = &[
     (Canary::AcceptSecondPrePrepare, room!(stories::of_two_pre_prepares_for_a_slot_the_first_counts)),
     (Canary::KeepFutureViews, room!(stories::votes_of_later_views_leave_no_trace)),
     (Canary::EpochKeepsQuorum, room!(members::a_quorum_of_an_earlier_epoch_decides_nothing)),
+    (Canary::EpochKeepsVoices, room!(members::what_was_said_in_an_earlier_epoch_decides_nothing)),
     (Canary::EpochKeepsKeys, room!(members::a_key_of_an_earlier_epoch_signs_nothing)),
     (Canary::StartIsStable, room!(starts::what_a_view_begins_above_is_not_stable_for_that)),
     (Canary::EpochLeavesTheLog, room!(members::a_crash_at_a_later_boundary_forgets_no_epoch)),

@@ -1,13 +1,14 @@
 //! Reconfiguration, told at a table: members come and go and keys change, in calm and in trouble (`protocol::pbft::epochs`).
 
 use super::stories::{everybody, options};
+use bytes::Bytes;
 use quorate::base::{Body, Digest, GROUP_ONE, GroupId, NodeId, NodeSet, Slot};
 use quorate::crypto::ClusterId;
 use quorate::sim::host::{amendment, keys, member};
 use quorate::sim::table::{Letter, Table};
 use quorate::wire::members::{Amendment, Membership, OPERATOR};
 use quorate::wire::pbft::{Charter, Message, Succession, Vote, signed_batch};
-use quorate::wire::{Batch, EntryKind};
+use quorate::wire::{Batch, Entry, EntryKind};
 use std::time::Duration;
 
 /// Long enough for whatever is asked again now and then.
@@ -163,6 +164,29 @@ pub fn a_quorum_of_an_earlier_epoch_decides_nothing() {
     assert!(table.seats[..3].iter().all(|seat| seat.core.executed() == executed), "three of seven decide");
     order(&mut table, 6, 1, &[0, 1, 2, 3, 4, 5, 6]);
     nobody_is_blamed(&table);
+}
+
+/// Of seven two may lie, of six one. A replica that has slept is told a lie by two, one of whom then leaves: in the next epoch two voices are
+/// enough, but not these.
+#[test]
+pub fn what_was_said_in_an_earlier_epoch_decides_nothing() {
+    const SLEEPER: usize = 4;
+    let mut table = Table::of(7, &options());
+    let awake = |from: usize, to: usize| from != SLEEPER && to != SLEEPER;
+    let batch = table.seats[1].batch(1, b"true");
+    table.ask(&batch, [0, 1, 2, 3]);
+    table.pass_for(LONG, awake);
+    let entry = Entry { slot: Slot(1), body: Body::new(Bytes::from_static(b"a lie")), ..Entry::default() };
+    let lie = Message::Decided { entries: vec![entry], votes: Vec::new() };
+    let now = table.now;
+    [6, 7].into_iter().for_each(|liar| table.seats[SLEEPER].hear(now, NodeId(liar), lie.clone()));
+    let next = membership(1, 1, &[(1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0)], &[7]);
+    table.ask(&amendment(&options(), next, 1), [0, 1, 2, 3]);
+    table.pass_for(LONG, awake);
+    assert_eq!((table.seats[0].core.epoch(), table.seats[SLEEPER].core.executed()), (1, Slot(0)));
+    table.pass_for(LONG, everybody);
+    assert!(Slot(1) < table.seats[SLEEPER].core.executed(), "nobody woke it");
+    table.agree(0..table.seats.len());
 }
 
 #[test]

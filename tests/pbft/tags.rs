@@ -100,7 +100,8 @@ fn views_of_a_big_mac_client() -> u64 {
         let honest = of_node(NodeId(3), sequence);
         group.hear(1..=REPLICAS, &honest);
         group.run();
-        group.wait(LONG);
+        // Patience doubles with each view that is lost so soon.
+        group.wait(4 * LONG);
         assert!(group.batches(4).contains(&(NodeId(3), sequence)), "round {sequence}");
         assert!(
             !group.batches(4).iter().any(|(node, _)| *node == CLIENT),

@@ -29,6 +29,19 @@ pub(super) struct Word {
     pub complains: bool,
     /// When it was said.
     pub heard: Instant,
+    /// Since when it has not executed more, or when it was told again what it may lack for that.
+    pub since: Instant,
+}
+
+/// Why a peer is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    /// It says where it stands. What is on its way to it need not go again, and what is long and known to many need not come from each.
+    Status,
+    /// It asks this replica for what is long, and others in turn.
+    Bodies,
+    /// What was said to it may be lost.
+    Lost,
 }
 
 /// What is known of the others.
@@ -127,9 +140,9 @@ impl Peers {
 impl Pbft {
     fn word(&self) -> Word {
         let stable = self.checkpoints.stable.slot;
-        let heard = self.peers.moved_at;
+        let (heard, since) = (self.peers.moved_at, self.peers.executed_at);
         let (view, active, executed, complains) = (self.view, self.active, self.executed, self.complains());
-        Word { view, active, stable, executed, complains, heard }
+        Word { view, active, stable, executed, complains, heard, since }
     }
 
     /// Something was executed: nobody needs to be asked for now.
@@ -153,11 +166,25 @@ impl Pbft {
         self.peers.beat_at = now.after(self.options.status_every);
         self.peers.moved_at = now;
         self.peers.pause = (2 * self.peers.pause).min(self.options.status_every);
-        self.peers.rotor += 1;
+        let asked = self.next_in_turn();
         let others: Vec<NodeId> = self.others().collect();
-        for (at, node) in others.iter().enumerate() {
-            let bodies = at == self.peers.rotor % others.len();
-            self.say_status_to(*node, bodies, out);
+        for node in others {
+            self.say_status_to(node, Some(node) == asked, out);
+        }
+    }
+
+    /// Who is asked for what is long: each in turn, so that one that keeps it back costs a round. `None` of a group of one.
+    fn next_in_turn(&mut self) -> Option<NodeId> {
+        self.peers.rotor += 1;
+        // Not all begin with the same.
+        let turn = self.peers.rotor + usize::from(self.me.0);
+        self.others().nth(turn % self.others().count().max(1))
+    }
+
+    /// Asks somebody for values, or this one. If that does not help, `ask_again` asks the next.
+    pub(super) fn want(&mut self, votes: Vec<Vote>, from: Option<NodeId>, out: &mut Outbox) {
+        if let Some(from) = from.or_else(|| self.next_in_turn()) {
+            self.say(Target::One(from), Message::Want { votes }, out);
         }
     }
 
@@ -169,29 +196,28 @@ impl Pbft {
 
     /// What was asked and not answered, and what others need for a view to begin.
     pub(super) fn ask_again(&mut self, now: Instant, out: &mut Outbox) {
-        if !self.active
-            && let Some(change) = self.changing.own(self.me)
-        {
-            self.say(Target::Others, Message::ViewChange(change.clone()), out);
+        if !self.active {
+            let others: Vec<NodeId> = self.others().collect();
+            others.into_iter().for_each(|to| self.say_change_again(now, to, Asked::Status, out));
         }
-        self.try_begin(now, Target::Others, out);
+        self.try_begin(now, None, out);
         let wanted = |(slot, place): (Slot, &Place)| {
             let digest = place.committed.or(place.assigned)?;
             (!place.knows(digest)).then_some(Vote { slot, digest })
         };
         let missing: Vec<Vote> = self.slots.iter().filter_map(wanted).take(ANSWER_MAX).collect();
         if !missing.is_empty() {
-            self.say(Target::Others, Message::Want { votes: missing }, out);
+            self.want(missing, None, out);
         }
         self.consider_transfer(now, out);
     }
 
     /// The link to a peer came up anew: asks what was missed, and says again what it may have missed.
-    pub(super) fn lost(&mut self, peer: NodeId, out: &mut Outbox) {
+    pub(super) fn lost(&mut self, now: Instant, peer: NodeId, out: &mut Outbox) {
         if self.members.contains(&peer) && peer != self.me {
             self.say_status_to(peer, true, out);
             if let Some(word) = self.peers.words.get(&peer).copied() {
-                self.answer(peer, word, false, out);
+                self.answer(now, peer, word, Asked::Lost, out);
             }
         }
     }
@@ -200,12 +226,15 @@ impl Pbft {
         &mut self,
         now: Instant,
         from: NodeId,
-        word: Word,
+        mut word: Word,
         bodies: bool,
         out: &mut Outbox,
     ) {
         if [word.view.0, word.stable.0, word.executed.0].iter().any(|number| NUMBER_MAX <= *number) {
             return;
+        }
+        if let Some(before) = self.peers.words.get(&from).filter(|before| before.executed == word.executed) {
+            word.since = before.since;
         }
         self.peers.words.insert(from, word);
         self.follow_checkpoints(out);
@@ -213,7 +242,7 @@ impl Pbft {
             self.consider_complaints(now, out);
         }
         if self.peers.may_answer(now, from) {
-            self.answer(from, word, bodies, out);
+            self.answer(now, from, word, if bodies { Asked::Bodies } else { Asked::Status }, out);
             if word.active {
                 self.warn(from, word.view, out);
             }
@@ -221,7 +250,7 @@ impl Pbft {
     }
 
     /// Tells a peer what it misses, as far as this replica knows.
-    fn answer(&mut self, to: NodeId, word: Word, bodies: bool, out: &mut Outbox) {
+    fn answer(&mut self, now: Instant, to: NodeId, word: Word, asked: Asked, out: &mut Outbox) {
         let is_behind = word.executed < self.executed || word.stable < self.checkpoints.stable.slot;
         if word.view.epoch() < self.epochs.number {
             self.say_charters(to, word.view.epoch(), out);
@@ -229,10 +258,10 @@ impl Pbft {
             self.succeed_again(to, out);
         }
         if word.view < self.view || (word.view == self.view && !word.active) {
-            self.answer_view(to, word, out);
+            self.answer_view(now, to, asked, out);
         }
         if word.executed < self.executed {
-            self.answer_decided(to, word.executed, bodies, out);
+            self.answer_decided(to, word.executed, asked == Asked::Bodies, out);
         }
         // Also those that are not stable yet: the words that would make them so may be lost.
         if word.stable < self.executed {
@@ -241,18 +270,29 @@ impl Pbft {
             }
         }
         if word.view == self.view && word.active && self.active {
-            self.answer_votes(to, word, out);
+            self.answer_votes(now, to, word, asked, out);
         }
         if is_behind {
             self.say_status_to(to, false, out);
         }
     }
 
-    fn answer_view(&self, to: NodeId, word: Word, out: &mut Outbox) {
-        if let Some(new_view) = &self.new_view {
-            self.say(Target::One(to), Message::NewView(new_view.clone()), out);
-        } else if let Some(change) = self.changing.own(self.me).filter(|change| word.view <= change.view) {
-            self.say(Target::One(to), Message::ViewChange(change.clone()), out);
+    fn answer_view(&mut self, now: Instant, to: NodeId, asked: Asked, out: &mut Outbox) {
+        match &self.new_view {
+            Some(new_view) if asked != Asked::Status => {
+                self.say(Target::One(to), Message::NewView(new_view.clone()), out);
+            }
+            Some(_) => (),
+            None => self.say_change_again(now, to, asked, out),
+        }
+    }
+
+    /// Unless something may be lost, nobody is told the own view-change more often than where this replica stands: it is long, each check
+    /// of it costs a signature, and while views change everybody asks everybody.
+    fn say_change_again(&mut self, now: Instant, to: NodeId, asked: Asked, out: &mut Outbox) {
+        let pause = if asked == Asked::Lost { Duration::ZERO } else { self.options.status_every };
+        if let Some(change) = self.changing.own_again(self.me, now, to, pause) {
+            self.say(Target::One(to), Message::ViewChange(change), out);
         }
     }
 
@@ -309,15 +349,17 @@ impl Pbft {
 
     /// Own votes of the view that a peer shares, on slots that one of the two has not executed: who has may lack prepares, and the other
     /// its commit.
-    fn answer_votes(&mut self, to: NodeId, word: Word, out: &mut Outbox) {
+    fn answer_votes(&mut self, now: Instant, to: NodeId, word: Word, asked: Asked, out: &mut Outbox) {
         let (mut proposals, mut prepares, mut commits) = (Vec::<Proposal>::new(), Vec::new(), Vec::new());
         let is_primary = self.is_primary();
+        let mut room = self.room_for_proposals(now, to, word, asked);
         for (slot, place) in self.slots.above(word.executed.min(self.executed).max(word.stable)) {
             let Some(digest) = place.assigned.filter(|_| place.accepted) else { continue };
             let vote = Vote { slot, digest };
             // The new view itself has assigned what is null or older than the view.
             match place.value(digest) {
-                Some(proposal) if is_primary && (place.tagged || pbft::is_whole(proposal)) => {
+                Some(proposal) if is_primary && 0 < room && (place.tagged || pbft::is_whole(proposal)) => {
+                    room = room.saturating_sub(proposal.entry.body.len());
                     proposals.push(proposal.clone());
                 }
                 _ => (),
@@ -340,6 +382,22 @@ impl Pbft {
         if !commits.is_empty() {
             self.say(Target::One(to), Message::Commit { view, votes: commits }, out);
         }
+    }
+
+    /// How many bytes of proposals a peer is told again, and one proposal more. It may have them, or they are still on their way: who says
+    /// where it stands while a slow group works would else be sent all that is under way, by a primary that is slow because of that.
+    fn room_for_proposals(&mut self, now: Instant, to: NodeId, word: Word, asked: Asked) -> usize {
+        if asked == Asked::Lost {
+            return usize::MAX;
+        }
+        let stands = self.changing.patience.span() / 8 <= now.since(word.since);
+        if !stands {
+            return 0;
+        }
+        if let Some(word) = self.peers.words.get_mut(&to) {
+            word.since = now;
+        }
+        self.options.message_bytes_max
     }
 
     pub(super) fn on_decided(
@@ -441,7 +499,7 @@ impl Pbft {
         // Only news is followed by a question, and only to whom it came from: else each answer would bring a question to all, and each
         // of those an answer.
         if learned {
-            self.try_begin(now, Target::One(from), out);
+            self.try_begin(now, Some(from), out);
         }
     }
 }

@@ -220,7 +220,7 @@ impl Pbft {
         let waits_since = self.epochs.waits_since.filter(|_| !self.is_primary())?;
         let is_ahead = self.boundary().is_some_and(|boundary| self.executed < boundary);
         let since = waits_since.max(self.changing.entered);
-        is_ahead.then(|| since.after(PATIENCE_FACTOR * self.changing.patience))
+        is_ahead.then(|| since.after(PATIENCE_FACTOR * self.changing.patience.span()))
     }
 
     /// The own state at a checkpoint is on the disk. At the boundary that is the time to say who is next.
@@ -342,7 +342,7 @@ impl Pbft {
         self.slots.drop_far(self.executed);
         self.note(Note::View { view: self.view, active: true, proof: Default::default() }, out);
         self.active = true;
-        self.changing.begin_epoch(now, self.options.request_timeout);
+        self.changing.begin_epoch(now);
         self.falls_behind = false;
         self.pace.begin(now, self.members.len());
         (self.begun, self.assigned, self.assigned_stamp) = (vote.slot, vote.slot, self.stamp);
@@ -374,6 +374,9 @@ impl Pbft {
         let members = set(&self.members);
         self.peers.retain(members);
         self.checkpoints.retain(members);
+        if !canary::on(Canary::EpochKeepsVoices) {
+            self.slots.forget_voices();
+        }
         self.evidence.forgive(left);
         self.requests.forget_nodes(|node| node == OPERATOR || left.contains(node));
     }

@@ -33,6 +33,7 @@ pub mod options;
 mod outline;
 mod pace;
 mod past;
+mod patience;
 pub mod quorum;
 pub mod recover;
 mod requests;
@@ -180,7 +181,7 @@ impl Protocol for Pbft {
             Input::Rewound { slot, next } => self.rewound(now, slot, next, out),
             Input::Wanted { slot, ranges } => self.wanted(now, slot, ranges, out),
             Input::Poisoned { slot } => self.poisoned(now, slot, out),
-            Input::Lost { peer } => self.lost(peer, out),
+            Input::Lost { peer } => self.lost(now, peer, out),
             Input::Drain => self.draining = true,
             // Whose turn it is to lead is a matter of the view.
             Input::Transfer { .. } => (),
@@ -257,7 +258,8 @@ impl Pbft {
             Message::ViewChange(change) => self.on_view_change(now, from, change, out),
             Message::NewView(view) => self.on_new_view(now, view, out),
             Message::Status { view, active, stable, executed, bodies, complains } => {
-                let standing = catch_up::Word { view, active, stable, executed, complains, heard: now };
+                let standing =
+                    catch_up::Word { view, active, stable, executed, complains, heard: now, since: now };
                 self.on_status(now, from, standing, bodies, out);
             }
             Message::Decided { entries, votes } => self.on_decided(now, from, entries, votes, out),
@@ -341,7 +343,7 @@ impl Pbft {
         }
         if self.changing.hopes_until.is_some_and(|at| at <= now) {
             self.changing.hopes_until = None;
-            self.try_begin(now, Target::Others, out);
+            self.try_begin(now, None, out);
         }
         if self.status_at() <= now {
             self.look_after_requests(now, out);

@@ -5,7 +5,7 @@ use super::{Admitted, NUMBER_MAX, Pbft, READ_LANE, Spoken};
 use crate::base::canary::{self, Canary};
 use crate::base::{Body, Digest, Instant, NodeId, Origin, Slot, Stamp, Term, View};
 use crate::crypto::Signature;
-use crate::protocol::{FaultKind, Outbox, RefusalKind, Room, Target};
+use crate::protocol::{FaultKind, Outbox, RefusalKind, Room};
 use crate::wire::members::OPERATOR;
 use crate::wire::pbft::{self, Message, NULL, Note, Proposal, Vote};
 use crate::wire::{Batch, Entry, EntryKind};
@@ -339,7 +339,7 @@ impl Pbft {
         if place.knows(vote.digest) {
             self.note_decision(now, vote, out);
         } else if self.room != Room::None {
-            self.say(Target::Others, Message::Want { votes: vec![vote] }, out);
+            self.want(vec![vote], None, out);
         }
     }
 
@@ -390,7 +390,7 @@ impl Pbft {
         self.tags.executed(&entry);
         self.pace.executed(waits, waited);
         if self.active && digest != NULL {
-            self.changing.succeeded(self.options.request_timeout);
+            self.changing.patience.succeed(now);
         }
         self.answer_reads(&entry, out);
         // A stamp never falls, also where a value of an earlier view stands behind one of a later view.

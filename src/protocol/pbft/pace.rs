@@ -15,8 +15,9 @@ use crate::wire::pbft::Message;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A view is not judged before: it begins with what earlier ones left behind.
+/// A view is not judged before, nor before so many times the patience: it begins with what earlier ones left behind.
 const GRACE: Duration = Duration::from_secs(2);
+const GRACE_FACTOR: u32 = 5;
 /// How long is looked at together.
 const PERIOD: Duration = Duration::from_secs(1);
 /// So many periods in a row are slow before somebody complains: a pause of the machine is not a slow primary.
@@ -104,27 +105,27 @@ impl Pace {
         self.period.waited += waited;
     }
     /// Ends a period, if one is over, and judges it.
-    pub fn judge(&mut self, now: Instant, request_timeout: Duration) {
+    pub fn judge(&mut self, now: Instant, patience: Duration) {
         if now.since(self.period_at) < PERIOD {
             return;
         }
         self.waits(now, self.waits_since.is_some());
         self.period_at = now;
         let period = std::mem::take(&mut self.period);
-        if now.since(self.view_at) < GRACE {
+        if now.since(self.view_at) < GRACE.max(GRACE_FACTOR * patience) {
             return;
         }
-        let is_slow = period.figures().is_some_and(|now| self.is_slow(now, request_timeout));
+        let is_slow = period.figures().is_some_and(|now| self.is_slow(now, patience));
         self.slow = if is_slow { self.slow + 1 } else { 0 };
         self.view.add(period);
     }
-    fn is_slow(&self, (rate, wait): (u64, Duration), request_timeout: Duration) -> bool {
+    fn is_slow(&self, (rate, wait): (u64, Duration), patience: Duration) -> bool {
         let known = || self.before.iter().copied().chain(self.view.figures());
         let fastest = known().map(|(rate, _)| rate).max().unwrap_or(0);
         let shortest = known().map(|(_, wait)| wait).min().unwrap_or(Duration::MAX);
         let is_slower = 10 * rate < 9 * fastest && shortest.saturating_mul(2) < wait;
         // What is far from the time-out is not worth a change of views; what always is close to it has nothing to be held against.
-        (is_slower && request_timeout / 8 < wait) || request_timeout / 2 < wait
+        (is_slower && patience / 8 < wait) || patience / 2 < wait
     }
     /// Whether the primary has been slow for long enough.
     pub fn complains(&self) -> bool {
@@ -155,23 +156,28 @@ impl Pbft {
     /// Looks after those that wait: others hear of what has waited for long here, so that a primary that serves all but one node is not
     /// only that node's trouble.
     pub(super) fn look_after_requests(&mut self, now: Instant, out: &mut Outbox) {
-        self.pace.judge(now, self.options.request_timeout);
+        let patience = self.changing.patience.span();
+        self.pace.judge(now, patience);
         // A decision that one correct replica alone can tell of is believed only when a view has agreed on it anew. That takes its time:
         // a view that is left before would be followed by one that is left as well.
         let still = now.since(self.peers.executed_at.max(self.changing.entered));
         let is_alone = self.peers.vouched_executed(self.quorum.weak()) <= self.executed;
         let is_ahead = self.peers.is_ahead(now, self.disbelief(), self.executed);
         // Where `f + 1` are ahead they tell of it, or give a state, unless all but one of them lie.
-        let is_kept_waiting = STUCK_FACTOR * self.changing.patience <= still && !self.transfer.is_coming();
-        self.falls_behind =
-            (self.changing.patience <= still && is_alone && is_ahead) || (is_kept_waiting && !is_alone);
+        let is_kept_waiting = STUCK_FACTOR * patience <= still && !self.transfer.is_coming();
+        self.falls_behind = (patience <= still && is_alone && is_ahead) || (is_kept_waiting && !is_alone);
         // Also while this replica has left the view alone: the others have a reason to follow only if they hear who waits.
         if !self.is_primary() {
-            let (me, after, most) = (self.me, self.changing.patience / 4, self.passed_max());
+            let (me, after, most) = (self.me, patience / 4, self.passed_max());
             // Nobody but who has heard of an operator's batch speaks for it.
             for origin in [me, OPERATOR] {
                 for batch in self.requests.share(origin, now, after, most) {
                     out.send(Target::Others, Message::Request { batch });
+                }
+            }
+            if self.active {
+                for batch in self.requests.relay(me, now, after) {
+                    out.send(Target::One(self.primary()), Message::Request { batch });
                 }
             }
         }

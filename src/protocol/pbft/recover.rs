@@ -9,6 +9,7 @@ use super::evidence::Evidence;
 use super::options::Options;
 use super::pace::Pace;
 use super::past::Past;
+use super::patience::Patience;
 use super::quorum::Quorum;
 use super::requests::Requests;
 use super::slots::{Place, Slots};
@@ -254,7 +255,7 @@ impl Pbft {
             checkpoints.know(Vote { slot, digest }, Stamp::ZERO, options.snapshot_every);
         }
         checkpoints.trim();
-        let patience = options.request_timeout;
+        let patience = Patience::new(now, options.request_timeout, options.request_timeout_max);
         debug_assert_eq!(set(&members).len(), members.len());
         Pbft {
             cluster,

@@ -230,6 +230,24 @@ impl Requests {
         })
         .collect()
     }
+    /// Batches of others that have waited for so long without a slot, and again after four times as long: their origin told everybody, and
+    /// perhaps could not tell the primary. Not at once: most often it did, and what is long would come to the primary from each backup.
+    pub fn relay(&mut self, me: NodeId, now: Instant, after: Duration) -> Vec<Batch> {
+        let mut relayed = Vec::new();
+        for (_, queue) in self.queues.iter_mut().filter(|(node, _)| **node != me && **node != OPERATOR) {
+            let is_due = |heard: &Heard| {
+                let is_new = heard.shared.is_none_or(|at| 4 * after <= now.since(at));
+                after <= now.since(heard.at) && is_new && !queue.is_assigned(&heard.batch)
+            };
+            let due: Vec<usize> =
+                (0..queue.heard.len()).filter(|at| is_due(&queue.heard[*at])).take(SHARED_MAX).collect();
+            for at in due {
+                queue.heard[at].shared = Some(now);
+                relayed.push(queue.heard[at].batch.clone());
+            }
+        }
+        relayed
+    }
     /// Since when the oldest of them waits.
     pub fn oldest(&self) -> Option<Instant> {
         let of = |queue: &Queue| match canary::on(Canary::AnyProgressResetsTheWatch) {
@@ -287,7 +305,7 @@ impl Pbft {
             return;
         }
         self.told(&batch, out);
-        self.watch(now, batch, out);
+        self.watch(now, batch);
     }
 
     /// A native client tells every replica at once. Nobody watches the primary because of that: what it has lost on its way, the client
@@ -300,17 +318,13 @@ impl Pbft {
         }
     }
 
-    fn watch(&mut self, now: Instant, batch: Batch, out: &mut Outbox) {
+    fn watch(&mut self, now: Instant, batch: Batch) {
         if self.is_primary() {
             // Refused or not, its origin asks again; nobody here suspects this replica.
             let _: Admitted = self.assign(batch);
             return;
         }
-        let is_own = batch.origin.node == self.me;
-        let news = self.requests.hear(now, batch.clone());
-        if news && !is_own && self.active {
-            out.send(Target::One(self.primary()), Message::Request { batch });
-        }
+        self.requests.hear(now, batch);
     }
 
     /// Reads are ordered: a batch without commands, of this node's own, marks the slot that they must see.
@@ -376,7 +390,7 @@ impl Pbft {
         let heard = if self.is_primary() { None } else { self.requests.oldest() };
         let oldest = [heard, assigned].into_iter().flatten().min();
         // Each view has its own chance.
-        let late = oldest.map(|at| at.max(self.changing.entered).after(self.changing.patience));
+        let late = oldest.map(|at| at.max(self.changing.entered).after(self.changing.patience.span()));
         [late, self.boundary_suspicion_at()].into_iter().flatten().min()
     }
 }

@@ -209,6 +209,11 @@ impl Slots {
     pub fn contains(&self, slot: Slot) -> bool {
         canary::on(Canary::NoWaterMarks) || (self.base < slot && self.is_open(slot))
     }
+    /// Other members, other quorums: who said what is decided is to say it again. What `f + 1` of the last epoch had to say, fewer may have
+    /// to in this one, and liars who have left must not be among them.
+    pub fn forget_voices(&mut self) {
+        self.places.values_mut().for_each(|place| place.decided = Tally::default());
+    }
     /// Whether the slot belongs to this epoch or an earlier one, as far as is known.
     pub fn is_before(&self, slot: Slot) -> bool {
         self.fence.is_none_or(|fence| slot <= fence)

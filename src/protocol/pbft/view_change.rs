@@ -2,6 +2,7 @@
 
 use super::choose::{self, Choice, choose, is_certified};
 use super::options::{change_bytes_max, checkpoints_max};
+use super::patience::Patience;
 use super::slots::VALUES_MAX;
 use super::{Admitted, NUMBER_MAX, Options, Pbft};
 use crate::base::canary::{self, Canary};
@@ -18,14 +19,14 @@ use std::time::Duration;
 pub(super) struct Changing {
     /// The newest view-change of each, the own one among them, for views not yet begun.
     changes: BTreeMap<NodeId, Change>,
+    /// When each was told the own one last.
+    told: BTreeMap<NodeId, Instant>,
     /// Running while a quorum wants the view and it has not begun.
     pub deadline: Option<Instant>,
     /// Till then the primary of a view that could begin waits for view-changes that let it begin lower.
     pub hopes_until: Option<Instant>,
     /// How long requests and new views are waited for now.
-    pub patience: Duration,
-    /// Something was executed since the last view began.
-    fruitful: bool,
+    pub patience: Patience,
     /// When the present view began here.
     pub entered: Instant,
     /// Views that this replica has asked for since its start.
@@ -34,25 +35,14 @@ pub(super) struct Changing {
 
 impl Changing {
     /// No change under way.
-    pub fn new(now: Instant, patience: Duration) -> Changing {
-        Changing {
-            changes: BTreeMap::new(),
-            deadline: None,
-            hopes_until: None,
-            patience,
-            fruitful: true,
-            entered: now,
-            count: 0,
-        }
+    pub fn new(now: Instant, patience: Patience) -> Changing {
+        let (changes, told) = (BTreeMap::new(), BTreeMap::new());
+        Changing { changes, told, deadline: None, hopes_until: None, patience, entered: now, count: 0 }
     }
-    /// The view does its work.
-    pub fn succeeded(&mut self, patience: Duration) {
-        (self.fruitful, self.patience) = (true, patience);
-    }
-    /// The first view of an epoch has nothing to be impatient about yet.
-    pub fn begin_epoch(&mut self, now: Instant, patience: Duration) {
+    /// An epoch begins with its first view.
+    pub fn begin_epoch(&mut self, now: Instant) {
         (self.entered, self.deadline, self.hopes_until) = (now, None, None);
-        self.succeeded(patience);
+        self.patience.renew(now);
     }
     /// A view-change known from before a restart.
     pub fn restore(&mut self, own: Change) {
@@ -65,6 +55,15 @@ impl Changing {
     /// Whether a quorum wants the view, and whether its primary may hope for more.
     pub fn waits(&self) -> (bool, bool) {
         (self.deadline.is_some(), self.hopes_until.is_some())
+    }
+    /// The same, if `to` was not told within the pause; then it counts as told.
+    pub fn own_again(&mut self, me: NodeId, now: Instant, to: NodeId, pause: Duration) -> Option<Change> {
+        let own = self.changes.get(&me)?;
+        if self.told.get(&to).is_some_and(|at| now.since(*at) < pause) {
+            return None;
+        }
+        self.told.insert(to, now);
+        Some(own.clone())
     }
     /// See `Pbft::outline`.
     pub fn outline(&self, to: &mut impl Hasher) {
@@ -82,11 +81,7 @@ impl Pbft {
     pub(super) fn leave(&mut self, now: Instant, to: View, out: &mut Outbox) {
         assert!(self.view < to);
         let to = self.fit_view(to);
-        // "Doubles its time-out for each view that brings nothing", so that in the end it exceeds what the network needs.
-        if !self.changing.fruitful && !canary::on(Canary::PatienceNeverGrows) {
-            self.changing.patience = (2 * self.changing.patience).min(self.options.request_timeout_max);
-        }
-        self.changing.fruitful = false;
+        self.changing.patience.fail(now);
         self.changing.count += 1;
         (self.changing.deadline, self.changing.hopes_until) = (None, None);
         self.quit_view(now, to);
@@ -108,6 +103,7 @@ impl Pbft {
         change.signature = self.keys.sign(&change.signed(self.group));
         self.note(Note::View { view: to, active: false, proof: change.body() }, out);
         self.say(Target::Others, Message::ViewChange(change.clone()), out);
+        self.changing.told = self.others().map(|node| (node, now)).collect();
         self.changing.changes.insert(self.me, change);
         self.gather(now, out);
     }
@@ -129,11 +125,15 @@ impl Pbft {
         if change.view.epoch() != self.epochs.number {
             return;
         }
+        // It is said again and again, and its signature is checked once.
+        let node = change.node;
+        if self.changing.changes.get(&node) == Some(&change) {
+            return;
+        }
         if !self.is_change_sane(&change) || !self.is_signed_change(&change) {
             out.fault(from, FaultKind::BadViewChange { view: change.view });
             return;
         }
-        let node = change.node;
         if node == self.me || change.view < self.view || (change.view == self.view && self.active) {
             return;
         }
@@ -199,14 +199,16 @@ impl Pbft {
             return;
         }
         if self.changing.deadline.is_none() {
-            self.changing.deadline = Some(now.after(self.changing.patience));
-            self.changing.hopes_until = Some(now.after(self.changing.patience / 2));
+            let patience = self.changing.patience.span();
+            self.changing.deadline = Some(now.after(patience));
+            self.changing.hopes_until = Some(now.after(patience / 2));
         }
-        self.try_begin(now, Target::Others, out);
+        self.try_begin(now, None, out);
     }
 
-    /// Begins the own view if the view-changes at hand decide it, and if every value is at hand (A3); else asks for them.
-    pub(super) fn try_begin(&mut self, now: Instant, ask: Target, out: &mut Outbox) {
+    /// Begins the own view if the view-changes at hand decide it, and if every value is at hand (A3); else asks for them, whom the caller
+    /// thinks best.
+    pub(super) fn try_begin(&mut self, now: Instant, ask: Option<NodeId>, out: &mut Outbox) {
         if self.active || self.primary() != self.me || self.changing.own(self.me).is_none() {
             return;
         }
@@ -216,7 +218,7 @@ impl Pbft {
         }
         let missing: Vec<Vote> = self.missing(&choice);
         if !missing.is_empty() {
-            self.say(ask, Message::Want { votes: missing }, out);
+            self.want(missing, ask, out);
             return;
         }
         let changes = changes.into_iter().cloned().collect();
@@ -334,6 +336,7 @@ impl Pbft {
         (self.active, self.new_view) = (true, Some(new_view));
         (self.changing.deadline, self.changing.hopes_until) = (None, None);
         self.changing.entered = now;
+        self.changing.patience.begin(now);
         self.falls_behind = false;
         self.pace.begin(now, self.members.len());
         let view = self.view;
@@ -380,7 +383,7 @@ impl Pbft {
             }
         }
         if !missing.is_empty() {
-            self.say(Target::Others, Message::Want { votes: missing }, out);
+            self.want(missing, None, out);
         }
     }
 

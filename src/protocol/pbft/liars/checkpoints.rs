@@ -50,7 +50,10 @@ impl Lie for FalseCheckpoints {
     fn overhear(&mut self, scene: &mut Scene, _: NodeId, said: &Message, out: &mut Vec<Word>) {
         let Message::Checkpoint { vote, .. } = said else { return };
         if self.hurries && scene.prng.chance(1, 4) {
-            let far = Vote { slot: Slot(vote.slot.0 + scene.options.snapshot_every), digest: vote.digest };
+            let far = Vote {
+                slot: Slot(vote.slot.0.saturating_add(scene.options.snapshot_every)),
+                digest: vote.digest,
+            };
             let vote = if scene.prng.chance(1, 2) { *vote } else { far };
             for liar in scene.corrupted.iter() {
                 let lie = Message::Checkpoint { vote, signature: Default::default() };

@@ -23,7 +23,7 @@ impl Flooding {
 fn far(scene: &mut Scene, near: u64) -> u64 {
     let window = scene.options.window;
     let ahead = [1, window, 2 * window + 1, 1 << 20, 1 << 61, u64::MAX - near][scene.prng.below(6) as usize];
-    near + ahead - scene.prng.below(ahead.min(8))
+    near.saturating_add(ahead) - scene.prng.below(ahead.clamp(1, 8))
 }
 
 impl Lie for Flooding {
