@@ -49,6 +49,9 @@ const ASK_OPEN: Duration = Duration::from_millis(100);
 /// The same while somebody says that they are not: a liar may always say so.
 const ASK_PAUSE: Duration = Duration::from_millis(20);
 
+/// So long is a long reply waited for once enough replicas agree on its digest: it comes from one, who may be gone. Doubles like the other.
+const BODY_PAUSE: Duration = Duration::from_millis(20);
+
 /// Most doublings of the pause between two attempts.
 const DOUBLINGS_MAX: u32 = 3;
 
@@ -101,12 +104,15 @@ struct Pending {
     tally: Tally,
     /// Replies as they came, one a digest.
     replies: Vec<Body>,
+    /// Since when enough agree on a digest whose reply nobody has sent.
+    agreed_at: Option<Instant>,
 }
 
 impl Pending {
     fn new(now: Instant, asked: Asked, body: Body, growth: u64) -> Pending {
         let (tally, replies) = (Tally::default(), Vec::new());
-        Pending { asked, body, growth, submitted: now, sent: None, attempts: 0, tally, replies }
+        let (sent, agreed_at) = (None, None);
+        Pending { asked, body, growth, submitted: now, sent, attempts: 0, tally, replies, agreed_at }
     }
     fn hear(&mut self, from: NodeId, reply: &Reply) {
         self.tally.hear(from, reply.digest);
@@ -127,12 +133,27 @@ impl Pending {
     }
     /// Whether it was sent, and enough replies should have come.
     fn is_silent(&self, now: Instant, settings: &Settings) -> bool {
-        self.sent.is_some() && self.due(settings) <= now
+        self.sent.is_some() && self.silent_at(settings) <= now
+    }
+    fn silent_at(&self, settings: &Settings) -> Instant {
+        let again = self.sent.map_or(Instant::ZERO, |sent| sent.after(self.doubled(settings.retry_after)));
+        again.min(self.submitted.after(settings.answer_within))
+    }
+    /// Whether it is decided, and only the reply itself has not come.
+    fn lacks_reply(&self, now: Instant) -> bool {
+        self.reply_due().is_some_and(|at| at <= now)
+    }
+    fn reply_due(&self) -> Option<Instant> {
+        self.agreed_at.map(|at| at.after(self.doubled(BODY_PAUSE)))
+    }
+    fn doubled(&self, pause: Duration) -> Duration {
+        pause * (1 << self.attempts.saturating_sub(1).min(DOUBLINGS_MAX))
     }
     fn due(&self, settings: &Settings) -> Instant {
-        let pause = settings.retry_after * (1 << self.attempts.saturating_sub(1).min(DOUBLINGS_MAX));
-        let again = self.sent.map_or(Instant::ZERO, |sent| sent.after(pause));
-        again.min(self.submitted.after(settings.answer_within))
+        self.reply_due().into_iter().chain([self.silent_at(settings)]).min().expect("one at least")
+    }
+    fn forget_replies(&mut self) {
+        (self.tally, self.replies, self.agreed_at) = (Tally::default(), Vec::new(), None);
     }
 }
 
@@ -305,7 +326,12 @@ impl Core {
                 (pending.tally.len() - pending.tally.count(Digest::of(&bytes))) as u64;
             self.counters.fast += u64::from(reply.lane == FAST_READS);
             self.answer(now, &pending, bytes);
-        } else if reply.lane == FAST_READS {
+            return;
+        }
+        if pending.tally.agreed(enough).is_some() {
+            pending.agreed_at = pending.agreed_at.or(Some(now));
+        }
+        if reply.lane == FAST_READS {
             self.fall_back_if_hopeless(now, reply.sequence);
         }
     }
@@ -324,7 +350,8 @@ impl Core {
         (self.asked, self.is_behind) = (None, false);
         for lane in [&mut self.writes, &mut self.ordered_reads, &mut self.fast_reads] {
             for pending in lane.open.values_mut() {
-                (pending.tally, pending.replies, pending.sent) = (Tally::default(), Vec::new(), None);
+                pending.forget_replies();
+                pending.sent = None;
             }
         }
         self.flush(now);
@@ -421,7 +448,8 @@ impl Core {
             self.counters.indeterminate += gone.len() as u64;
             self.answers.extend(gone.iter().map(|pending| failed(pending.asked, Failure::Indeterminate)));
         }
-        let slow = self.fast_reads.open.iter().filter(|(_, pending)| pending.is_silent(now, &self.settings));
+        let is_slow = |pending: &Pending| pending.is_silent(now, &self.settings) || pending.lacks_reply(now);
+        let slow = self.fast_reads.open.iter().filter(|(_, pending)| is_slow(pending));
         for sequence in slow.map(|(sequence, _)| *sequence).collect::<Vec<u64>>() {
             self.fall_back(now, sequence);
         }
@@ -430,6 +458,10 @@ impl Core {
             // again in its own time, those that are sent meanwhile would be lost in turn, for ever.
             let behind = lane.open.values_mut().skip_while(|pending| !pending.is_silent(now, &self.settings));
             behind.for_each(|pending| pending.sent = None);
+            // Whoever is asked again replies at length. Nothing is lost, so those behind it need not go again.
+            for pending in lane.open.values_mut().filter(|pending| pending.lacks_reply(now)) {
+                (pending.sent, pending.agreed_at) = (None, None);
+            }
         }
         self.flush(now);
         if self.ask_at() <= now {

@@ -245,6 +245,24 @@ fn a_long_reply_comes_from_one_and_counts_when_others_say_its_digest() {
 }
 
 #[test]
+fn a_long_reply_that_its_sender_keeps_back_is_asked_for_at_once_and_alone() {
+    let mut core = core(Auth::Sign, false);
+    (1..=2).for_each(|sequence| write(&mut core, Instant::ZERO, sequence));
+    sent(&mut core);
+    for from in [1, 2] {
+        let (leader, digest) = (NodeId(1), Digest::of(RIGHT));
+        let reply = Reply { boot: 7, lane: WRITES, sequence: 1, leader, epoch: 0, digest, body: Body::EMPTY };
+        core.receive(Instant::ZERO, NodeId(from), Message::Replied(reply));
+    }
+    let soon = Instant::ZERO.after(BODY_PAUSE);
+    assert!(BODY_PAUSE < RETRY && core.deadline() <= soon);
+    core.timeout(soon);
+    assert_eq!(sent(&mut core), [1, 2, 3, 4].map(|to| (to, WRITES, 1, 1, 2, true)), "the second is not lost");
+    reply(&mut core, 2, WRITES, 1, RIGHT);
+    assert_eq!(answers(&mut core), [(1, Some(Bytes::from_static(RIGHT)))]);
+}
+
+#[test]
 fn a_fast_read_asks_all_and_needs_a_strong_quorum_and_so_do_writes_then() {
     let mut core = core(Auth::Sign, true);
     read(&mut core, Instant::ZERO, 1);
