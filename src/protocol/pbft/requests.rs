@@ -305,7 +305,7 @@ impl Pbft {
             return;
         }
         self.told(&batch, out);
-        self.watch(now, batch);
+        self.watch(now, batch, out);
     }
 
     /// A native client tells every replica at once. Nobody watches the primary because of that: what it has lost on its way, the client
@@ -318,13 +318,18 @@ impl Pbft {
         }
     }
 
-    fn watch(&mut self, now: Instant, batch: Batch) {
+    fn watch(&mut self, now: Instant, batch: Batch, out: &mut Outbox) {
         if self.is_primary() {
             // Refused or not, its origin asks again; nobody here suspects this replica.
             let _: Admitted = self.assign(batch);
             return;
         }
-        self.requests.hear(now, batch);
+        let is_others = self.members.contains(&batch.origin.node) && batch.origin.node != self.me;
+        let news = self.requests.hear(now, batch.clone());
+        // A member tells others of what has waited for a while. What a client tells everybody the primary has most often heard (`relay`).
+        if news && is_others && self.active {
+            out.send(Target::One(self.primary()), Message::Request { batch });
+        }
     }
 
     /// Reads are ordered: a batch without commands, of this node's own, marks the slot that they must see.
