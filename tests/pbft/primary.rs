@@ -147,7 +147,8 @@ impl Adversary for StandsStill {
 }
 
 /// With the time-outs of a node as it is delivered and the widest window that is drawn, for in a narrow one a few requests that come before
-/// others look unfair; and in worlds in which nothing else is slow: disks of some seeds take a tenth of a second a write, several of which
+/// others look unfair, and what a primary refuses to one node as more than its share comes again when that node's time has run out; and in
+/// worlds in which nothing else is slow: disks of some seeds take a tenth of a second a write, several of which
 /// a request waits for, so that with a pause on top it may well wait for longer than the time-out.
 #[test]
 fn a_primary_that_loses_its_core_for_a_tenth_of_a_second_keeps_its_view() {
@@ -159,7 +160,8 @@ fn a_primary_that_loses_its_core_for_a_tenth_of_a_second_keeps_its_view() {
         let Swarm { write_us_max, delay_us_max, apply_us_max, .. } = swarm;
         let pbft = &swarm.common.pbft;
         let is_swift = write_us_max <= 3_000 && delay_us_max <= 5_000 && apply_us_max <= 2_000;
-        is_swift && pbft.request_timeout == usual && pbft.window == 128
+        let is_roomy = pbft.window == 128 && swarm.common.route.batches_max <= pbft.origin_batches_max;
+        is_swift && is_roomy && pbft.request_timeout == usual
     };
     let run = |seed, pause| {
         let seen = Rc::new(Cell::new((0, 0)));
@@ -168,7 +170,7 @@ fn a_primary_that_loses_its_core_for_a_tenth_of_a_second_keeps_its_view() {
         let outcome = ran.unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
         (seen.get(), outcome)
     };
-    let seeds: Vec<u64> = (1..3_000).filter(is_usual).take(8).collect();
+    let seeds: Vec<u64> = (1..6_000).filter(is_usual).take(8).collect();
     assert_eq!(seeds.len(), 8, "few worlds are so: {seeds:?}");
     let mut replaced = 0;
     for seed in seeds {
