@@ -69,7 +69,7 @@ fn whole_nodes_keep_every_promise_under_random_faults() {
 #[test]
 fn whole_nodes_of_pbft_keep_every_promise_under_random_faults_and_lies() {
     // Most groups have no node to spare whose disk may rot beside the liars.
-    keeps_every_promise(ProtocolName::Pbft, 80, &[Reached::Unreadable, Reached::Misdirected]);
+    keeps_every_promise(ProtocolName::Pbft, 120, &[Reached::Unreadable, Reached::Misdirected]);
 }
 
 /// A device that acknowledges syncs and does not do them takes every promise away but one: nobody panics.
