@@ -1,5 +1,6 @@
 //! Level 2 of the simulated world: whole nodes. A fixed sample: `QUORATE_FULL_SEED` names another first seed, `QUORATE_FULL_SEEDS` how
-//! many, `QUORATE_FULL_EVENTS` how long each runs. `QUORATE_FULL_SEEDS=1 QUORATE_FULL_SEED=N cargo test --profile ci --test main -- full` repeats a finding.
+//! many, `QUORATE_FULL_EVENTS` how long each runs. `QUORATE_FULL_SEEDS=1 QUORATE_FULL_SEED=N cargo test --profile ci --test main -- full`
+//! repeats a finding.
 
 use quorate::base::Prng;
 use quorate::sim::full::{Outcome, Swarm, World};

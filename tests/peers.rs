@@ -320,14 +320,7 @@ fn roll(epoch: u64, members: &[(u8, u8)], addresses: &[String]) -> Roll {
     };
     let members = members.iter().map(member).collect();
     let membership = Membership { epoch, faulty: 0, retired: Default::default(), members };
-    Roll {
-        membership,
-        base: Default::default(),
-        charters: Vec::new(),
-        boundary: None,
-        window: 1,
-        checkpoint_every: 1,
-    }
+    Roll::new(membership, Default::default(), 1, 1)
 }
 
 /// Whoever is in another epoch than its peer believes what its own lists.

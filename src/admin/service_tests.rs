@@ -76,14 +76,7 @@ fn membership() -> Membership {
 
 fn roster() -> Roster {
     let base = Vote { slot: Slot(512), digest: Digest([3; 32]) };
-    Roster::new(Roll {
-        membership: membership(),
-        base,
-        charters: Vec::new(),
-        boundary: None,
-        window: 8,
-        checkpoint_every: 4,
-    })
+    Roster::new(Roll::new(membership(), base, 8, 4))
 }
 
 struct Maker;

@@ -1,12 +1,12 @@
 //! `quorate client`: a native client of a PBFT group, for Redis clients beside it.
 
 use super::exit::{Exit, Failure};
+use super::lineage;
 use super::output::Output;
 use super::settings::Settings;
 use super::start::stop_with_stdin;
 use crate::base::NodeId;
 use crate::crypto::SecretKey;
-use crate::node::members;
 use crate::node::outside::Outside;
 use clap::Args;
 use serde_json::json;
@@ -45,13 +45,7 @@ pub fn run(args: &ClientArgs, output: Output) -> Result<(), Failure> {
         );
         return Err(Failure::new(Exit::Usage, message));
     }
-    let lineage = members::lineage(&config, args.charter.as_deref()).map_err(|why| {
-        let path = args.charter.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-        Failure::new(
-            Exit::Usage,
-            format!("{path}: {why}; `quorate ctl members charter` writes what the nodes can show"),
-        )
-    })?;
+    let lineage = lineage::read(&config, args.charter.as_deref())?;
     if args.stop_with_stdin {
         stop_with_stdin()?;
     }

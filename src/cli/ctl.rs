@@ -147,8 +147,8 @@ impl Nodes {
     }
 }
 
-/// Whom to ask where only a configuration says so. It lists with whom the group began; who has come since is known by what follows from that,
-/// as long as one of those is there whom it names.
+/// Whom to ask where only a configuration says so. It lists with whom the group began; who has come since is known by what follows from
+/// that, as long as one of those is there whom it names.
 fn present(config: &Resolved) -> Vec<String> {
     let named = config.cluster.members.iter().chain(&config.cluster.joined);
     let named: Vec<String> = named.filter_map(|member| member.admin.clone()).collect();

@@ -1,15 +1,14 @@
-//! `quorate ctl evidence`: proof that replicas lie, as nodes keep it or as it lies in files, judged here with the keys of the members of its
-//! time: those that a configuration lists, and those that follow from them by what nodes, or a file, show.
+//! `quorate ctl evidence`: proof that replicas lie, as nodes keep it or as it lies in files, judged here with the keys of the members of
+//! its time: those that a configuration lists, and those that follow from them by what nodes, or a file, show.
 
 use super::exit::{Exit, Failure};
 use super::lineage;
 use super::output::{Output, columns};
 use crate::admin::client::Client;
 use crate::admin::keeper::proofs;
-use crate::base::hex::from_hex;
+use crate::base::hex::{from_hex, to_hex};
 use crate::config::Resolved;
 use crate::node::boot::{Verdict, judge};
-use crate::node::members;
 use crate::protocol::pbft::Lineage;
 use crate::wire::pbft::Accusation;
 use bytes::Bytes;
@@ -89,10 +88,7 @@ pub fn run(
 fn lineage_of(args: &EvidenceArgs, config: &Resolved, nodes: &[String]) -> Result<Lineage, Failure> {
     match &args.charter {
         None if !args.is_offline() => Ok(lineage::shown(config, nodes)),
-        path => members::lineage(config, path.as_deref()).map_err(|why| {
-            let path = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-            Failure::new(Exit::Usage, format!("{path}: {why}"))
-        }),
+        path => lineage::read(config, path.as_deref()),
     }
 }
 
@@ -191,7 +187,6 @@ fn table(exhibits: &[Exhibit]) -> String {
 
 fn as_json(exhibit: &Exhibit) -> Value {
     let (accused, kind, what) = claim(exhibit);
-    let proof: String = exhibit.proof.iter().map(|byte| format!("{byte:02x}")).collect();
     let (holds, epoch) = match exhibit.verdict {
         Some(Verdict::Convicts(epoch)) => (Some(true), Some(epoch)),
         Some(Verdict::Fails(epoch)) => (Some(false), Some(epoch)),
@@ -204,7 +199,7 @@ fn as_json(exhibit: &Exhibit) -> Value {
         "kept_by": exhibit.seen_by,
         "convicts": holds,
         "epoch": epoch,
-        "proof": proof,
+        "proof": to_hex(&exhibit.proof),
     })
 }
 
@@ -268,7 +263,7 @@ mod tests {
         };
         let (config, keys) = (read(&made.nodes[0]), made.nodes.iter().map(key).collect::<Vec<_>>());
         let (early, late) = (&keys[3], SigningKey::from_entropy([9; 32]));
-        let first = Lineage::new(GROUP_ONE, members::genesis(&config));
+        let first = crate::node::members::lineage(&config);
         let mut membership = first.latest().clone();
         (membership.epoch, membership.members[3].signing_key) = (1, late.public());
         let vote = Vote { slot: Slot(64), digest: Digest([1; 32]) };

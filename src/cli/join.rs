@@ -1,6 +1,6 @@
 //! `quorate init --join`: the files of a node that comes to a PBFT group which has begun. It agrees with the others on what the group began
-//! with, so its configuration lists the same first members; itself it names apart (`[[cluster.joined]]`). Who is in the group when it starts,
-//! its charter says, which `quorate ctl members add` writes when the group has let it in.
+//! with, so its configuration lists the same first members; itself it names apart (`[[cluster.joined]]`). Who is in the group when it
+//! starts, its charter says, which `quorate ctl members add` writes when the group has let it in.
 
 use super::exit::{Exit, Failure};
 use super::init::{InitArgs, NodeLayout, make_dir, member_toml, write_new};
@@ -168,7 +168,7 @@ mod tests {
     use super::super::init;
     use super::*;
     use crate::cli::scratch::Scratch;
-    use crate::node::members::{charter, joining};
+    use crate::node::members::{charters, joining};
 
     fn args(dir: &Path, protocol: &str, id: Option<u8>) -> InitArgs {
         InitArgs { protocol: protocol.into(), clients: 1, id, ..InitArgs::of(dir, 4) }
@@ -196,7 +196,7 @@ mod tests {
                 Token::read(&config.admin.token_file).unwrap().reveal(),
                 Token::read(&first.token_file).unwrap().reveal()
             );
-            let why = charter(&config).unwrap_err().to_string();
+            let why = charters(&config).unwrap_err().to_string();
             assert!(why.contains("`quorate ctl members add` writes it"), "{why}");
             let again = create(&args(&dir, "raft", Some(5)), &first.nodes[0].config).unwrap_err();
             assert!(again.message.contains("never overwrites"), "{again}");

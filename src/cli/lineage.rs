@@ -1,17 +1,18 @@
-//! How the members of a PBFT group came about, as its nodes show it. Each charter is checked against the members before, beginning with those that
-//! a configuration lists, so a node that lies can only keep some of it back.
+//! How the members of a PBFT group came about, as its nodes or a file show it. Each charter is checked against the members before,
+//! beginning with those that a configuration lists, so a node that lies can only keep some of it back.
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use crate::admin::client::Client;
 use crate::base::hex::from_hex;
 use crate::config::Resolved;
+use crate::config::limits::NODES_MAX;
 use crate::node::members;
 use crate::protocol::pbft::Lineage;
 use crate::wire::pbft::Charter;
 use clap::Args;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where to write it.
@@ -24,12 +25,24 @@ pub struct CharterArgs {
 
 /// How long one step of a request may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Most addresses that are asked.
-const ASKED_MAX: usize = 2 * 64;
+/// Most addresses that are asked: more than any two memberships have. Each that does not answer costs a time-out.
+const ASKED_MAX: usize = 2 * NODES_MAX;
+
+/// What a file says; without one it is known only who was there from the first.
+pub fn read(config: &Resolved, path: Option<&Path>) -> Result<Lineage, Failure> {
+    let Some(path) = path else { return Ok(members::lineage(config)) };
+    members::lineage_of(config, path).map_err(|why| {
+        let message = format!(
+            "{}: {why}; `quorate ctl members charter` writes what the nodes can show",
+            path.display()
+        );
+        Failure::new(Exit::Usage, message)
+    })
+}
 
 /// What nodes can show, those asked who turn out to be members too.
 pub fn shown(config: &Resolved, nodes: &[String]) -> Lineage {
-    let mut lineage = members::lineage(config, None).expect("no file is read");
+    let mut lineage = members::lineage(config);
     let (mut addresses, mut charters) = (nodes.to_vec(), Vec::new());
     let mut asked = 0;
     while asked < addresses.len() {

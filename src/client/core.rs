@@ -13,11 +13,11 @@
 //! (decisions reach every replica, last replies are replicated), are those of Berger, Reiser and Bessani (SRDS 2021).
 //!
 //! # Members that change
-//! The client begins with the members that it is configured with and follows charters ([`Lineage`]), for which it asks everybody once a
-//! second, as a replica does that has slept, more often while it waits, and at once when a reply names a later epoch than its own. With the epoch change whom it
-//! asks, whom it believes, and how many of them. Every reply names the epoch of the state that it is made of, and counts in that alone:
-//! quorums of two epochs need not meet, so a fast read by the one could miss a write that was acknowledged by the other. What is not
-//! answered when an epoch begins is asked anew of its members, who each know whether it has taken effect.
+//! The client begins with the members that it is configured with and follows charters ([`Lineage`]). It asks the members for them now and
+//! then, more often while something is not answered, and at once when a reply names a later epoch than its own. Whom it asks, whom it
+//! believes and how many of them must agree follow the epoch. Every reply names the epoch of the state that it is made of, and counts in
+//! that alone: quorums of two epochs need not meet, so a fast read by the one could miss a write that was acknowledged by the other. What
+//! is not answered when an epoch begins is asked anew of its members, who each know whether it has taken effect.
 
 use super::split;
 use super::tally::Tally;
@@ -454,8 +454,8 @@ impl Core {
             self.fall_back(now, sequence);
         }
         for lane in [&mut self.writes, &mut self.ordered_reads] {
-            // A batch takes effect only behind those before it (`wire::sequence`). Where one is lost, so are all behind it, and if each went
-            // again in its own time, those that are sent meanwhile would be lost in turn, for ever.
+            // A batch takes effect only behind those before it (`wire::sequence`). Where one is lost, so are all behind it, and if each
+            // went again in its own time, those that are sent meanwhile would be lost in turn, for ever.
             let behind = lane.open.values_mut().skip_while(|pending| !pending.is_silent(now, &self.settings));
             behind.for_each(|pending| pending.sent = None);
             // Whoever is asked again replies at length. Nothing is lost, so those behind it need not go again.

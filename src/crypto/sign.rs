@@ -124,8 +124,8 @@ impl Keyring {
         }
         self
     }
-    /// The same ring with other members in the place of `before`: nothing that only an earlier key has signed is believed any more. It signs
-    /// with the key that is listed for `me`, if that is here.
+    /// The same ring with other members in the place of `before`: nothing that only an earlier key has signed is believed any more. It
+    /// signs with the key that is listed for `me`, if that is here.
     #[must_use]
     pub fn renewed(
         &self,

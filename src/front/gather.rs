@@ -43,10 +43,10 @@ impl Lingering {
         }
     }
     /// For a group of so many replicas in which each speaks to each other about a batch, and checks signatures: of 20 replicas on one
-    /// machine, 22 ms of processors' time a batch. Without that small ones would be all that they are busy with. The share of
-    /// each replica in a batch rises with their number, so what is few does too: with 256 commands instead of 128 at 16 replicas, half
-    /// loaded, the p50 went from 35-39 to 18-25 ms. A native client may have more than `open_max` batches under way; what is beyond would wait
-    /// in its queue, where batches cannot be merged.
+    /// machine, 22 ms of processors' time a batch. Without that small ones would be all that they are busy with. The share of each replica
+    /// in a batch rises with their number, so what is few does too: with 256 commands instead of 128 at 16 replicas, half loaded, the p50
+    /// went from 35-39 to 18-25 ms. A native client may have more than `open_max` batches under way; what is beyond would wait in its
+    /// queue, where batches cannot be merged.
     pub fn all_to_all(replicas: usize) -> Lingering {
         Lingering {
             linger: Duration::from_millis(1),

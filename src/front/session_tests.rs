@@ -46,14 +46,8 @@ fn who_is_shown_follows_the_members() {
         client: client.into(),
         admin: String::new(),
     };
-    let roll = |members| Roll {
-        membership: Membership { epoch: 1, faulty: 0, retired: Default::default(), members },
-        base: Default::default(),
-        charters: Vec::new(),
-        boundary: None,
-        window: 1,
-        checkpoint_every: 1,
-    };
+    let membership = |members| Membership { epoch: 1, faulty: 0, retired: Default::default(), members };
+    let roll = |members| Roll::new(membership(members), Default::default(), 1, 1);
     let roster = Roster::new(roll(vec![named(1, "a:1")]));
     let mut view = View { roster: Some((roster.clone(), 0)), ..view() };
     view.follow();

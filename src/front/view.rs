@@ -1,6 +1,7 @@
 //! What clients are told of the node and the cluster: facts that never change while the node runs, and numbers that others publish.
 
 use super::bound::Extent;
+use crate::base::hex::to_hex;
 use crate::base::{Digest, Instant, NodeId, Number};
 use crate::wire::hop::FollowerNumbers;
 use crate::wire::roster::Roster;
@@ -151,21 +152,17 @@ impl View {
     pub fn name_of(&self, node: NodeId) -> String {
         let mut named = self.cluster.to_le_bytes().to_vec();
         named.push(node.0);
-        hex(&Digest::of(&named).0[..20])
+        to_hex(&Digest::of(&named).0[..20])
     }
     /// Names this life of this node: 40 hexadecimal digits.
     pub fn run_name(&self) -> String {
         let mut named = self.cluster.to_le_bytes().to_vec();
         named.push(self.node.0);
         named.extend_from_slice(&self.generation.to_le_bytes());
-        hex(&Digest::of(&named).0[..20])
+        to_hex(&Digest::of(&named).0[..20])
     }
     /// How many other nodes have made durable what is acknowledged: a majority, without the one that says so.
     pub fn replicas_of_a_write(&self) -> i64 {
         (self.members.len() / 2) as i64
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

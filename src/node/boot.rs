@@ -114,7 +114,16 @@ pub struct Known {
     identity: Identity,
     /// Of this life.
     pub origin: Origin,
+    /// With which members it begins, last, and how they came about.
+    charters: Vec<Charter>,
     begun: Instant,
+}
+
+impl Known {
+    /// With which members it begins.
+    pub fn charter(&self) -> &Charter {
+        self.charters.last().expect("one at least")
+    }
 }
 
 /// Looks whose data these are, and begins a new life. Blocks.
@@ -123,7 +132,7 @@ pub fn identify(config: &Resolved, driver: &mut dyn Driver) -> Result<Known, Run
     let identity = Identity { cluster: config.cluster.id.0, node: config.node.id };
     let superblock = Superblock::open(driver, &config.node.dir, identity, config.membership().0)?;
     let origin = Origin { node: config.node.id, lane: 0, boot: superblock.generation };
-    Ok(Known { superblock, identity, origin, begun })
+    Ok(Known { superblock, identity, origin, charters: members::charters(config)?, begun })
 }
 
 /// Reads everything back. Blocks. The driver need not be the one with which the node will run: no file stays open.
@@ -136,7 +145,7 @@ pub fn boot(
     entropy: &mut dyn Entropy,
     snapshots: &mut dyn Snapshots,
 ) -> Result<Booted, RunError> {
-    let Known { mut superblock, identity, origin, begun } = known;
+    let Known { mut superblock, identity, origin, charters, begun } = known;
     let data = &config.node.dir;
     let mut store = Store::new(store_options(config, sizes));
     let Loaded { snapshots: found, mut passed_over } =
@@ -167,7 +176,6 @@ pub fn boot(
         }
         Replayed::Pbft(replay) => {
             let state = store.sessions().members().clone();
-            let charters = members::charters(config)?;
             let charter = charters.last().expect("one at least");
             let setup = pbft::Setup { state, ..pbft_setup(config, sizes, secrets, origin.boot, charter) };
             Pbft::recover(setup, now, (mark.slot, mark.stamp), *replay).map(|mut pbft| {

@@ -141,14 +141,7 @@ mod tests {
         let member = Member { id: NodeId(3), key, signing_key, peer, client, admin };
         let membership =
             Membership { epoch: 1, faulty: 0, retired: Default::default(), members: vec![member] };
-        Roll {
-            membership,
-            base: Default::default(),
-            charters: Vec::new(),
-            boundary: None,
-            window: 1,
-            checkpoint_every: 1,
-        }
+        Roll::new(membership, Default::default(), 1, 1)
     }
 
     #[test]

@@ -36,19 +36,15 @@ pub fn first(config: &Resolved) -> Charter {
     Charter { vote: Vote::default(), membership: genesis(config), signatures: Vec::new() }
 }
 
-/// What a node begins with: its group's first members, or for one that came later its charter.
-pub fn charter(config: &Resolved) -> Result<Charter, RunError> {
-    Ok(charters(config)?.pop().expect("one at least"))
-}
-
-/// The same, after what came before it, as far as the charter's file says it.
+/// What a node begins with, last, and what came before it as far as it knows: its group's first members, or for one that came later what
+/// its charter's file says. One at least.
 pub fn charters(config: &Resolved) -> Result<Vec<Charter>, RunError> {
     if config.cluster.joined.is_none() {
         return Ok(vec![first(config)]);
     }
     let path = &config.node.charter_file;
     let wrong = |why: String| RunError::Charter { node: config.node.id, path: path.clone(), why };
-    let charters = read(config, path).map_err(wrong)?;
+    let (charters, _) = read(config, path).map_err(wrong)?;
     let begins = charters.last().expect("one at least");
     if !begins.membership.nodes().contains(config.node.id) {
         return Err(wrong(format!("node {} is not among its members", config.node.id)));
@@ -56,16 +52,17 @@ pub fn charters(config: &Resolved) -> Result<Vec<Charter>, RunError> {
     Ok(charters)
 }
 
-/// How the members came about, as whoever knows the first ones and has such a file may believe it.
-pub fn lineage(config: &Resolved, path: Option<&Path>) -> Result<Lineage, String> {
-    let mut lineage = Lineage::new(GROUP_ONE, genesis(config));
-    if let Some(path) = path {
-        let charters = read(config, path)?;
-        lineage.follow_all(charters.iter());
-        let begins = charters.last().expect("one at least").membership.epoch;
-        if lineage.latest().epoch != begins {
-            return Err(format!("nobody has signed there how epoch {begins} began"));
-        }
+/// How the members came about, as whoever knows the first ones may believe it before anybody has shown anything.
+pub fn lineage(config: &Resolved) -> Lineage {
+    Lineage::new(GROUP_ONE, genesis(config))
+}
+
+/// The same with what such a file shows.
+pub fn lineage_of(config: &Resolved, path: &Path) -> Result<Lineage, String> {
+    let (charters, lineage) = read(config, path)?;
+    let begins = charters.last().expect("one at least").membership.epoch;
+    if lineage.latest().epoch != begins {
+        return Err(format!("nobody has signed there how epoch {begins} began"));
     }
     Ok(lineage)
 }
@@ -76,14 +73,14 @@ pub fn write(charters: &[Charter], path: &Path) -> std::io::Result<()> {
     std::fs::write(path, charters.iter().map(line).collect::<String>())
 }
 
-/// Reads them; one at least. What is signed must follow from the first members. What is not is what a newcomer begins with: whoever wrote it has
-/// it from more nodes than may lie.
-fn read(config: &Resolved, path: &Path) -> Result<Vec<Charter>, String> {
+/// Reads them, one at least, and the lineage that they make. What is signed must follow from the first members. What is not is what a
+/// newcomer begins with: whoever wrote it has it from more nodes than may lie.
+fn read(config: &Resolved, path: &Path) -> Result<(Vec<Charter>, Lineage), String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let read = |line: &str| Charter::decode(&from_hex(line.trim())?);
     let charters: Option<Vec<Charter>> = text.lines().map(read).collect();
     let charters = charters.filter(|charters| !charters.is_empty()).ok_or("it is no charter")?;
-    let mut lineage = Lineage::new(GROUP_ONE, genesis(config));
+    let mut lineage = lineage(config);
     lineage.follow_all(charters.iter());
     let foreign = charters.iter().find(|one| !one.signatures.is_empty() && !lineage.charters().contains(one));
     match foreign {
@@ -91,19 +88,12 @@ fn read(config: &Resolved, path: &Path) -> Result<Vec<Charter>, String> {
             "how epoch {} began is signed there by others than the members before it",
             one.membership.epoch
         )),
-        None => Ok(charters),
+        None => Ok((charters, lineage)),
     }
 }
 
 /// Where a group stands before its replica says so.
 pub fn roll(config: &Resolved, sizes: &Sizes, charter: &Charter) -> Roll {
     let options = pbft_options(config, sizes);
-    Roll {
-        membership: charter.membership.clone(),
-        base: charter.vote,
-        charters: Vec::new(),
-        boundary: None,
-        window: options.window,
-        checkpoint_every: options.checkpoint_every,
-    }
+    Roll::new(charter.membership.clone(), charter.vote, options.window, options.checkpoint_every)
 }

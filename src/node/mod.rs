@@ -176,8 +176,7 @@ fn live(
     for what in threads.remarks.drain(..) {
         events.emit(Event::Warning { what });
     }
-    let Some(origin) = threads.known(&signals)? else { return Ok(()) };
-    let charter = members::charter(config)?;
+    let Some((origin, charter)) = threads.known(&signals)? else { return Ok(()) };
     let mut begun = begin(config, &Sizes::NODE, origin, &charter);
     let ahead = begun.clients.take().into_iter().flatten().zip([Role::Take, Role::Reply]);
     threads.run_ahead(ahead.map(|(agent, role)| (placement.place_of(role), agent)).collect());

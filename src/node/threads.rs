@@ -14,6 +14,7 @@ use crate::base::{Number, Origin};
 use crate::config::Resolved;
 use crate::io::driver::Doorbell;
 use crate::io::{Driver, SystemEntropy, Uring, UringOptions, affinity};
+use crate::wire::pbft::Charter;
 use crossbeam::channel::{Receiver, Sender, bounded, select, unbounded};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +33,7 @@ const READING: UringOptions = UringOptions {
 
 /// What a thread tells the main one.
 enum Word {
-    Known(Origin),
+    Known(Origin, Charter),
     Booted(Box<Booted>),
     Started,
     Ended(Result<(), RunError>),
@@ -124,11 +125,11 @@ impl Threads {
         if threads.doorbells.len() < count { Err(threads.first_error()) } else { Ok(threads) }
     }
 
-    /// Waits until the node knows who it is. `None` when a signal comes before.
-    pub(super) fn known(&self, signals: &Receiver<i32>) -> Result<Option<Origin>, RunError> {
+    /// Waits until the node knows who it is, and with which members it begins. `None` when a signal comes before.
+    pub(super) fn known(&self, signals: &Receiver<i32>) -> Result<Option<(Origin, Charter)>, RunError> {
         match self.word(signals)? {
             None => Ok(None),
-            Some(Word::Known(origin)) => Ok(Some(origin)),
+            Some(Word::Known(origin, charter)) => Ok(Some((origin, charter))),
             Some(_) => Err(self.first_error()),
         }
     }
@@ -257,7 +258,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<std::thread
 fn read_back(config: &Resolved, tell: &Sender<Word>) -> Result<(), RunError> {
     let mut driver = Uring::new(READING)?;
     let known = boot::identify(config, &mut driver)?;
-    let _ = tell.send(Word::Known(known.origin));
+    let _ = tell.send(Word::Known(known.origin, known.charter().clone()));
     let (secrets, entropy) = (Secrets::read(config)?, &mut SystemEntropy);
     let files = &mut SnapshotFiles::of(&config.node.dir);
     let booted = boot::boot(known, config, &Sizes::NODE, &secrets, &mut driver, entropy, files)?;

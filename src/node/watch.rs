@@ -327,25 +327,14 @@ mod tests {
     use crate::wire::roster::Roll;
 
     fn sight() -> ReplicaSight {
+        let membership = Membership { epoch: 0, faulty: 0, retired: Default::default(), members: Vec::new() };
         let sight = ReplicaSight {
             me: NodeId(1),
             told: Told::default(),
             applied: Number::default(),
             memory: Number::default(),
             connections: Number::default(),
-            roster: Roster::new(Roll {
-                membership: Membership {
-                    epoch: 0,
-                    faulty: 0,
-                    retired: Default::default(),
-                    members: Vec::new(),
-                },
-                base: Default::default(),
-                charters: Vec::new(),
-                boundary: None,
-                window: 1,
-                checkpoint_every: 1,
-            }),
+            roster: Roster::new(Roll::new(membership, Default::default(), 1, 1)),
             rolls: 0,
             log: LogTold::default(),
             leader: 0,

@@ -2,8 +2,9 @@
 //!
 //! What replicas agree on is tried elsewhere; here it is one list, from which each applies at its own pace. Tried is what clients make of
 //! replies: some replicas lag, `f` of them lie with one voice, and messages are lost, repeated and late; in every other run members come
-//! and go, which clients learn by charters. One client counts up, the other reads. What must hold: no increment counts twice or is answered with another's number, no read misses what was acknowledged
-//! before it began or what an earlier read showed, and in the end, without faults, everything is answered.
+//! and go, which clients learn by charters. One client counts up, the other reads. What must hold: no increment counts twice or is answered
+//! with another's number, no read misses what was acknowledged before it began or what an earlier read showed, and in the end, without
+//! faults, everything is answered.
 
 use crate::base::ring::{Consumer, ring};
 use crate::base::{

@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 /// Words that are kept for each node: more batches than a front has under way. Each costs about 100 bytes.
 const KEPT_MAX: usize = 1024;
 
-/// Replies of so many bytes every replica sends whole, such as those to some thousands of writes; longer ones are sent by one of them, and by
-/// each when it is asked again.
+/// Replies of so many bytes every replica sends whole, such as those to some thousands of writes; longer ones are sent by one of them, and
+/// by each when it is asked again.
 const WHOLE_BYTES_MAX: usize = 16 << 10;
 /// Bytes of replies that are kept for a lane, beside the newest: a client may ask for more than a node has memory.
 const LANE_BYTES_MAX: usize = 4 << 20;

@@ -26,6 +26,10 @@ pub struct Roll {
 }
 
 impl Roll {
+    /// Where a group stands in whose amendments nothing is under way, and of which nobody has shown how it came to this epoch.
+    pub fn new(membership: Membership, base: Vote, window: u64, checkpoint_every: u64) -> Roll {
+        Roll { membership, base, charters: Vec::new(), boundary: None, window, checkpoint_every }
+    }
     /// Whether `node` is a member.
     pub fn contains(&self, node: NodeId) -> bool {
         self.membership.nodes().contains(node)

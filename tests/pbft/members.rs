@@ -166,8 +166,8 @@ pub fn a_quorum_of_an_earlier_epoch_decides_nothing() {
     nobody_is_blamed(&table);
 }
 
-/// Of seven two may lie, of six one. A replica that has slept is told a lie by two, one of whom then leaves: in the next epoch two voices are
-/// enough, but not these.
+/// Of seven two may lie, of six one. A replica that has slept is told a lie by two, one of whom then leaves: in the next epoch two voices
+/// are enough, but not these.
 #[test]
 pub fn what_was_said_in_an_earlier_epoch_decides_nothing() {
     const SLEEPER: usize = 4;

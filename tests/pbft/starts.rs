@@ -1,6 +1,6 @@
-//! Where a view begins when a liar contradicts what prepared: its view-change and two others decide nothing above the old checkpoint, so the
-//! view begins above one that a single correct replica has come to, and the liar vouches for. The others must not forget what they know of
-//! the slots below, for with a fourth view-change it brings them there.
+//! Where a view begins when a liar contradicts what prepared: its view-change and two others decide nothing above the old checkpoint, so
+//! the view begins above one that a single correct replica has come to, and the liar vouches for. The others must not forget what they know
+//! of the slots below, for with a fourth view-change it brings them there.
 
 use super::stories::{everybody, options};
 use quorate::base::{Digest, NodeId, Slot, View};

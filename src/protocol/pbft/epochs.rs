@@ -23,9 +23,10 @@ use crate::wire::pbft::{Charter, Message, Note, Succession, Vote};
 use crate::wire::{Batch, Entry, EntryKind};
 use std::collections::BTreeMap;
 
-/// Charters that are kept for those who come late.
+/// Charters that are kept for those who come late. Each stays in memory and is written again above every floor: some hundred bytes a member.
+/// Whoever has slept through more epochs, or begins now with the first members, needs a file that was written before (`ctl members charter`).
 const CHARTERS_MAX: usize = 64;
-/// Most charters in one answer.
+/// Most charters in one answer: who has slept for longer asks again from where they lead.
 const SHOWN_MAX: usize = 8;
 /// The way to a boundary is longer than a request's, and may take so many times as long.
 const PATIENCE_FACTOR: u32 = 4;

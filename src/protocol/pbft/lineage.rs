@@ -1,9 +1,9 @@
 //! How the members of a group came about, for whoever is none of them: a native client, a newcomer, somebody who judges a proof.
 //!
-//! A [`Lineage`] begins with members that are known beforehand, those that a configuration lists, and goes on by charters alone, each signed
-//! by a quorum of the members before. So it does not matter who shows them: one honest source is enough, a lying one can only keep silent,
-//! and whoever has slept through several epochs comes to the present. What `f + 1` members say would do for whoever knows the last epoch
-//! and hears that many of it; it would not help where those are gone, and nobody could show it to anyone else.
+//! A [`Lineage`] begins with members that are known beforehand, those that a configuration lists, and goes on by charters alone, each
+//! signed by a quorum of the members before. So it does not matter who shows them: one honest source is enough, a lying one can only keep
+//! silent, and whoever has slept through several epochs comes to the present. What `f + 1` members say would do for whoever knows the last
+//! epoch and hears that many of it; it would not help where those are gone, and nobody could show it to anyone else.
 
 use super::quorum::Quorum;
 use crate::base::{GroupId, NodeSet, Slot};

@@ -11,7 +11,8 @@
 //! - `pace`: what a primary that is slow or unfair is held against (Aardvark 4.3).
 //! - `checkpoint`: equal states become stable, and what lies below is forgotten (4.2, 4.3).
 //! - `view_change`, `choose`: another primary, and what its view begins with (4.5, figure 4).
-//! - `past`, `catch_up`, `transfer`: what a replica has missed, from any other, believed only with `f + 1` voices or a certificate (4.6, 6.2).
+//! - `past`, `catch_up`, `transfer`: what a replica has missed, from any other, believed only with `f + 1` voices or a certificate (4.6,
+//!   6.2).
 //! - `epochs`: members come and go, keys change. `lineage`: the same for whoever is no member.
 //! - `evidence`: signed words that contradict each other. `liars`: what a replica that lies would say, for tests.
 //! - `recover`: a start from what was stored. `status`: what others see of a replica. `outline`: what a model checker compares.

@@ -171,8 +171,8 @@ impl Place {
 /// The places above the low water mark.
 #[derive(Clone, Debug)]
 pub struct Slots {
-    /// The low water mark (h): the newest checkpoint that is known to be certified, by a quorum here or by words of a correct replica in the
-    /// new-view that began the view. What was said at and below it is forgotten, and nothing else is. Rises.
+    /// The low water mark (h): the newest checkpoint that is known to be certified, by a quorum here or by words of a correct replica in
+    /// the new-view that began the view. What was said at and below it is forgotten, and nothing else is. Rises.
     low: Slot,
     /// The view agrees on slots above it: the low water mark, or a later checkpoint that the view began with.
     base: Slot,
@@ -255,7 +255,8 @@ impl Slots {
     pub fn collect(&mut self, executed: Slot) {
         self.places = self.places.split_off(&self.low.min(executed).next());
     }
-    /// Drops what nobody agrees on any more and is farther ahead than a window: whoever is behind by so much is given a state, or asks again.
+    /// Drops what nobody agrees on any more and is farther ahead than a window: whoever is behind by so much is given a state, or asks
+    /// again.
     pub fn drop_far(&mut self, executed: Slot) {
         let (near, low, high, base) = (Slot(executed.0 + self.window), self.low, self.high(), self.base);
         if near < base {

@@ -192,8 +192,8 @@ impl Pbft {
         if self.active {
             return;
         }
-        // "It starts its timer when it has received 2f+1 view-change messages": so nobody runs ahead of the others. Whoever has gone on to a
-        // later view has left this one too, and says so no more: with its old message lost, the others would wait for it for ever.
+        // "It starts its timer when it has received 2f+1 view-change messages": so nobody runs ahead of the others. Whoever has gone on to
+        // a later view has left this one too, and says so no more: with its old message lost, the others would wait for it for ever.
         let count = self.changing.changes.values().filter(|change| self.view <= change.view).count();
         if count < self.quorum.strong() {
             return;
@@ -272,8 +272,8 @@ impl Pbft {
     }
 
     /// Whether a view-change that has yet to come may let the view begin lower. Correct replicas that have not gone beyond a checkpoint
-    /// decide all that follows it, so what keeps a view from there is a lie that their other words outweigh. Above a later checkpoint, which
-    /// perhaps one correct replica alone has reached, the others could not follow. Nobody need come, so hope has its time.
+    /// decide all that follows it, so what keeps a view from there is a lie that their other words outweigh. Above a later checkpoint,
+    /// which perhaps one correct replica alone has reached, the others could not follow. Nobody need come, so hope has its time.
     fn hopes_for_more(&self, changes: &[&Change], choice: &Choice) -> bool {
         let is_oldest = choose::oldest(changes, self.quorum) == Some(choice.checkpoint.slot);
         self.changing.hopes_until.is_some() && !is_oldest && changes.len() < self.members.len()
@@ -387,8 +387,8 @@ impl Pbft {
         }
     }
 
-    /// The view agrees on slots above a checkpoint. What lies below may be forgotten only if a quorum has been there: else what this replica
-    /// has said of it is perhaps what those need that have not.
+    /// The view agrees on slots above a checkpoint. What lies below may be forgotten only if a quorum has been there: else what this
+    /// replica has said of it is perhaps what those need that have not.
     fn begin_above(&mut self, checkpoint: Vote, is_certified: bool, out: &mut Outbox) {
         if is_certified && self.slots.low() < checkpoint.slot {
             self.raise_low(checkpoint);

@@ -39,6 +39,7 @@ fn the_keepers_answers_are_taken_although_its_errands_wait() {
     let (mut answer, kept) = ring(4);
     let (keeps, _errands) = ring(4);
     let (_question, questions) = crossbeam::channel::bounded(1);
+    let membership = Membership { epoch: 0, faulty: 0, retired: NodeSet::default(), members: Vec::new() };
     let ports = Ports {
         opened: ring(4).1,
         demands: ring(4).1,
@@ -53,14 +54,7 @@ fn the_keepers_answers_are_taken_although_its_errands_wait() {
         keeps,
         keeper: Arc::new(Silent),
         answers: ring(4).0,
-        roster: Roster::new(Roll {
-            charters: Vec::new(),
-            membership: Membership { epoch: 0, faulty: 0, retired: NodeSet::default(), members: Vec::new() },
-            base: Vote::default(),
-            boundary: None,
-            window: 1,
-            checkpoint_every: 1,
-        }),
+        roster: Roster::new(Roll::new(membership, Vote::default(), 1, 1)),
     };
     let number = Number::default;
     let heard = Heard {

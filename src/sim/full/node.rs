@@ -286,9 +286,8 @@ impl Node {
             entropy: Box::new(entropy),
             liars: pbft::lying(common, config, &secret, &self.turn, seed),
         };
-        let first = members::charter(config).expect("all of them were there from the first");
         let wired = wire(
-            begin(config, &common.sizes, booted.origin, &first),
+            begin(config, &common.sizes, booted.origin, &members::first(config)),
             config,
             &common.sizes,
             secret.into(),

@@ -94,8 +94,8 @@ impl World {
         }
     }
 
-    /// What was asked for and not ordered is asked for again, of everybody: else a message that is late, or a liar that alone was told, would
-    /// bring other members at any time later, when it has been decided of whom what is demanded.
+    /// What was asked for and not ordered is asked for again, of everybody: else a message that is late, or a liar that alone was told,
+    /// would bring other members at any time later, when it has been decided of whom what is demanded.
     fn amend_again(&mut self) {
         let members = &self.checks.state_machine_safety.reference().members;
         let next = members.next().is_none().then(|| members.epoch() + 1);
