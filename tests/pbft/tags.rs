@@ -67,6 +67,20 @@ fn what_comes_to_all_with_a_tag_is_ordered_in_whatever_order_it_comes() {
     assert_eq!((group.view(), group.faults.len()), (View(0), 0));
 }
 
+/// Behind the last number there is none, and nobody must look for it.
+#[test]
+fn a_client_that_begins_with_the_last_number_of_all_harms_only_itself() {
+    let mut group = group();
+    for last in [unsigned(u64::MAX), batch(u64::MAX)] {
+        group.hear(1..=REPLICAS, &last);
+        group.run();
+        group.all_have(&[(CLIENT, u64::MAX)]);
+    }
+    group.hear(1..=REPLICAS, &of_node(NodeId(3), 1));
+    group.run();
+    group.all_have(&[(CLIENT, u64::MAX), (NodeId(3), 1)]);
+}
+
 #[test]
 fn f_plus_one_that_have_it_are_enough_for_the_others() {
     let mut group = group();

@@ -72,7 +72,7 @@ impl Tags {
     pub fn executed(&mut self, entry: &Entry) {
         let Origin { node, lane, boot } = entry.origin;
         if let Some(lane) = self.lanes.get_mut(&(node, lane)).filter(|lane| lane.boot == boot) {
-            lane.told = lane.told.split_off(&(entry.sequence + 1));
+            lane.told.retain(|sequence, _| entry.sequence < *sequence);
         }
     }
     /// Batches that are remembered, and slots in doubt.
