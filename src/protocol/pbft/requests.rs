@@ -38,14 +38,27 @@ struct Heard {
     shared: Option<Instant>,
 }
 
+/// Those of them that others have not been told of for four times as long as they wait before: they may have missed it. Counts as told.
+fn tell<'q>(waiting: impl Iterator<Item = &'q mut Heard>, now: Instant, after: Duration) -> Vec<Batch> {
+    let is_new = |heard: &&mut Heard| heard.shared.is_none_or(|at| 4 * after <= now.since(at));
+    let told = waiting.filter(is_new).take(SHARED_MAX).map(|heard| {
+        heard.shared = Some(now);
+        heard.batch.clone()
+    });
+    told.collect()
+}
+
+/// A batch of one node at a slot: lane, boot, sequence, floor, slot.
+type Assigned = (u8, u64, u64, u64, Slot);
+
 /// The batches of one node.
 #[derive(Clone, Debug, Default)]
 struct Queue {
     /// In the order in which they were heard of.
     heard: VecDeque<Heard>,
     bytes: usize,
-    /// Assigned in this view and not executed: lane, boot, sequence, floor, slot.
-    assigned: BTreeSet<(u8, u64, u64, u64, Slot)>,
+    /// Assigned in this view and not executed.
+    assigned: BTreeSet<Assigned>,
     /// The newest boot of each lane, and its newest executed sequence.
     executed: BTreeMap<u8, (u64, u64)>,
     /// How often a slot was assigned to one of its batches.
@@ -62,20 +75,19 @@ pub(super) struct Requests {
     assignments: u64,
 }
 
-fn key(entry: &Entry) -> (u8, u64, u64, u64, Slot) {
+fn key(entry: &Entry) -> Assigned {
     (entry.origin.lane, entry.origin.boot, entry.sequence, entry.floor, entry.slot)
+}
+
+fn is_assigned(assigned: &BTreeSet<Assigned>, batch: &Batch) -> bool {
+    let at = |slot| (batch.origin.lane, batch.origin.boot, batch.sequence, batch.floor, slot);
+    assigned.range(at(Slot::ZERO)..=at(Slot(u64::MAX))).next().is_some()
 }
 
 impl Queue {
     fn is_settled(&self, batch: &Batch) -> bool {
         let Origin { lane, boot, .. } = batch.origin;
         self.executed.get(&lane).is_some_and(|newest| (boot, batch.sequence) <= *newest)
-    }
-    fn is_assigned(&self, batch: &Batch) -> bool {
-        let Origin { lane, boot, .. } = batch.origin;
-        let from = (lane, boot, batch.sequence, batch.floor, Slot::ZERO);
-        let to = (lane, boot, batch.sequence, batch.floor, Slot(u64::MAX));
-        self.assigned.range(from..=to).next().is_some()
     }
     /// What an executed batch settles: itself, what its origin had given up before it, and what an earlier life had wanted. How many were
     /// waited for, and for how long together.
@@ -107,7 +119,7 @@ impl Requests {
             return Ok(());
         }
         let queue = self.queues.entry(batch.origin.node).or_default();
-        if queue.is_assigned(batch) {
+        if is_assigned(&queue.assigned, batch) {
             return Err(RefusalKind::Void);
         }
         // Executed already, as far as can be known here; the store would say so as well (B15).
@@ -191,62 +203,52 @@ impl Requests {
             }
             return false;
         }
-        // A marker of reads stands for those before it too, and has waited as long as they have.
-        let is_marker = batch.origin.lane == READ_LANE;
-        let earlier = |heard: &&Heard| is_marker && heard.batch.origin == batch.origin;
-        let at = queue.heard.iter().filter(earlier).map(|heard| heard.at).min().unwrap_or(now).min(now);
-        queue.heard.retain(|heard| !(is_marker && heard.batch.origin == batch.origin));
+        // A marker of reads stands for those before it too. The first stays beside it: reads overlap, and each has a time of its own.
+        if batch.origin.lane == READ_LANE {
+            let mut first = true;
+            queue.heard.retain(|heard| heard.batch.origin != batch.origin || std::mem::take(&mut first));
+            // Those of a liar are not empty.
+            queue.bytes = queue.heard.iter().map(|heard| heard.batch.body.len()).sum();
+        }
         let bytes = queue.bytes + batch.body.len();
         if HEARD_MAX <= queue.heard.len() || HEARD_BYTES_MAX < bytes {
             return false;
         }
         queue.bytes = bytes;
         let others = self.assignments - queue.assignments;
-        queue.heard.push_back(Heard { batch, at, others, shared: None });
+        queue.heard.push_back(Heard { batch, at: now, others, shared: None });
         true
     }
     /// Whether more than `most` slots were assigned to other nodes' batches while one of this node's waited for the first.
     pub fn is_passed_over(&self, most: u64) -> bool {
         let over = |queue: &Queue| {
             let passed = |heard: &Heard| most < self.assignments - queue.assignments - heard.others;
-            queue.heard.front().is_some_and(|heard| passed(heard) && !queue.is_assigned(&heard.batch))
+            queue
+                .heard
+                .front()
+                .is_some_and(|heard| passed(heard) && !is_assigned(&queue.assigned, &heard.batch))
         };
         self.queues.values().any(over)
     }
-    /// Batches of node `me` that have waited for so long, or were passed over so often, that others should hear of them, and again
-    /// after four times as long: they may have missed it.
+    /// Batches of node `me` that have waited for so long, or were passed over so often, that others should hear of them.
     pub fn share(&mut self, me: NodeId, now: Instant, after: Duration, most: u64) -> Vec<Batch> {
         let Some(queue) = self.queues.get_mut(&me) else { return Vec::new() };
         let others = self.assignments - queue.assignments;
-        let is_due = |heard: &&mut Heard| {
-            let waits = after <= now.since(heard.at) || most < others - heard.others;
-            let is_new = heard.shared.is_none_or(|at| 4 * after <= now.since(at));
-            waits && is_new && heard.batch.origin.lane != READ_LANE
-        };
-        let due = queue.heard.iter_mut().filter(is_due).take(SHARED_MAX);
-        due.map(|heard| {
-            heard.shared = Some(now);
-            heard.batch.clone()
-        })
-        .collect()
+        let waits = |heard: &&mut Heard| after <= now.since(heard.at) || most < others - heard.others;
+        let ordered = queue.heard.iter_mut().filter(|heard| heard.batch.origin.lane != READ_LANE);
+        tell(ordered.filter(waits), now, after)
     }
-    /// Batches of others that have waited for so long without a slot, and again after four times as long: their origin told everybody, and
-    /// perhaps could not tell the primary. Not at once: most often it did, and what is long would come to the primary from each backup.
+    /// Batches of others that have waited for so long without a slot: their origin told everybody, and perhaps could not tell the primary.
+    /// Not at once: most often it did, and what is long would come to the primary from each backup.
     pub fn relay(&mut self, me: NodeId, now: Instant, after: Duration) -> Vec<Batch> {
-        let mut relayed = Vec::new();
-        for (_, queue) in self.queues.iter_mut().filter(|(node, _)| **node != me && **node != OPERATOR) {
-            let is_due = |heard: &Heard| {
-                let is_new = heard.shared.is_none_or(|at| 4 * after <= now.since(at));
-                after <= now.since(heard.at) && is_new && !queue.is_assigned(&heard.batch)
-            };
-            let due: Vec<usize> =
-                (0..queue.heard.len()).filter(|at| is_due(&queue.heard[*at])).take(SHARED_MAX).collect();
-            for at in due {
-                queue.heard[at].shared = Some(now);
-                relayed.push(queue.heard[at].batch.clone());
-            }
-        }
-        relayed
+        let others = self.queues.iter_mut().filter(|(node, _)| **node != me && **node != OPERATOR);
+        let late = |(_, queue): (_, &mut Queue)| {
+            let Queue { heard, assigned, .. } = queue;
+            let waits =
+                |heard: &&mut Heard| after <= now.since(heard.at) && !is_assigned(assigned, &heard.batch);
+            tell(heard.iter_mut().filter(waits), now, after)
+        };
+        others.flat_map(late).collect()
     }
     /// Since when the oldest of them waits.
     pub fn oldest(&self) -> Option<Instant> {
@@ -412,6 +414,36 @@ mod tests {
     fn entry(slot: u64, batch: &Batch) -> Entry {
         let Batch { origin, sequence, floor, ref body, .. } = *batch;
         Entry { slot: Slot(slot), origin, sequence, floor, body: body.clone(), ..Entry::default() }
+    }
+
+    fn marker(sequence: u64) -> Batch {
+        let origin = Origin { node: NodeId(1), lane: READ_LANE, boot: 1 };
+        Batch { origin, sequence, floor: sequence, ..Batch::default() }
+    }
+
+    #[test]
+    fn reads_that_overlap_wait_each_for_as_long_as_its_own_marker() {
+        let mut requests = Requests::default();
+        (1..=5).for_each(|at| assert!(requests.hear(Instant(at), marker(at))));
+        assert_eq!(
+            (requests.len(), requests.oldest()),
+            (2, Some(Instant(1))),
+            "the first, and one for the others"
+        );
+        requests.executed(Instant(6), &entry(1, &marker(1)));
+        assert_eq!(requests.oldest(), Some(Instant(5)), "the first is answered");
+        requests.executed(Instant(7), &entry(2, &marker(5)));
+        assert_eq!(requests.len(), 0);
+    }
+
+    #[test]
+    fn commands_of_a_liar_that_call_themselves_markers_of_reads_are_counted_as_others_are() {
+        let mut requests = Requests::default();
+        for sequence in 1..=5 {
+            assert!(requests.hear(Instant(0), Batch { body: batch(1, 1).body, ..marker(sequence) }));
+            requests.check();
+        }
+        assert_eq!(requests.queues[&NodeId(1)].bytes, 2);
     }
 
     #[test]
