@@ -52,3 +52,11 @@ fn digests_stay_as_long_as_no_snapshot_holds_their_slots() {
 fn what_is_in_memory_is_not_read() {
     assert_eq!(catches_up(group(1 << 20), 5).reads, 0);
 }
+
+/// One value a message, and two voices that do not come together: whoever waited for a standstill after each would never catch up with a
+/// group that works.
+#[test]
+fn value_after_value_comes_without_a_standstill() {
+    let options = Options { cache_bytes_max: 1 << 20, ..options(1) };
+    assert_eq!(catches_up(Group::with(&options), 300).reads, 0);
+}

@@ -7,7 +7,7 @@ use super::slots::Place;
 use super::{NUMBER_MAX, Pbft};
 use crate::base::canary::{self, Canary};
 use crate::base::{Digest, Instant, NodeId, NodeSet, Slot, View};
-use crate::protocol::{Fetch, Fetched, Outbox, Target};
+use crate::protocol::{Fetch, Fetched, Outbox, Room, Target};
 use crate::wire::Entry;
 use crate::wire::pbft::{self, Message, NULL, Proposal, Vote};
 use std::collections::BTreeMap;
@@ -201,15 +201,36 @@ impl Pbft {
             others.into_iter().for_each(|to| self.say_change_again(now, to, Asked::Status, out));
         }
         self.try_begin(now, None, out);
-        let wanted = |(slot, place): (Slot, &Place)| {
-            let digest = place.committed.or(place.assigned)?;
-            (!place.knows(digest)).then_some(Vote { slot, digest })
-        };
-        let missing: Vec<Vote> = self.slots.iter().filter_map(wanted).take(ANSWER_MAX).collect();
+        let missing = self.missing_values();
         if !missing.is_empty() {
             self.want(missing, None, out);
         }
         self.consider_transfer(now, out);
+    }
+
+    /// Values that are decided or assigned, and not here.
+    fn missing_values(&self) -> Vec<Vote> {
+        let missing = |(slot, place): (Slot, &Place)| {
+            let digest = place.committed.or(place.assigned)?;
+            (!place.knows(digest)).then_some(Vote { slot, digest })
+        };
+        self.slots.iter().filter_map(missing).take(ANSWER_MAX).collect()
+    }
+
+    /// What a peer told has brought this replica farther, and there is more: it asks on at once. Where values are large, or messages short, one
+    /// standstill for each would be slower than the group is. Of what is known to be decided one peer in turn is asked for the values, all
+    /// for what else is decided: only what brings somebody farther is followed by a question, so answers do not multiply.
+    fn go_on(&mut self, now: Instant, from: NodeId, before: Slot, out: &mut Outbox) {
+        if self.executed == before || self.room == Room::None {
+            return;
+        }
+        let missing = self.missing_values();
+        let told = self.peers.words.get(&from).map_or(Slot::ZERO, |word| word.executed);
+        if !missing.is_empty() {
+            self.want(missing, None, out);
+        } else if self.executed < told {
+            self.say_status(now, out);
+        }
     }
 
     /// The link to a peer came up anew: asks what was missed, and says again what it may have missed.
@@ -408,7 +429,6 @@ impl Pbft {
         votes: Vec<Vote>,
         out: &mut Outbox,
     ) {
-        let with_bodies = !entries.is_empty();
         let before = self.executed;
         for entry in entries {
             let vote = Vote { slot: entry.slot, digest: pbft::digest(&entry) };
@@ -418,11 +438,7 @@ impl Pbft {
             self.on_decision(now, from, vote, None, out);
         }
         self.execute(now, out);
-        // There is more where this came from.
-        let told = self.peers.words.get(&from).map_or(Slot::ZERO, |word| word.executed);
-        if with_bodies && before < self.executed && self.executed < told {
-            self.say_status(now, out);
-        }
+        self.go_on(now, from, before, out);
     }
 
     fn on_decision(
@@ -448,6 +464,7 @@ impl Pbft {
             place.keep(vote.digest, Proposal { entry, signature: Default::default() }, wanted);
         }
         match (place.committed, agreed) {
+            // Its value is on its way from whom the last status asked for bodies, or is asked for when that has come (`go_on`).
             (None, Some(digest)) => self.commit(now, Vote { slot: vote.slot, digest }, out),
             (Some(digest), _) if digest == vote.digest => self.note_decision(now, vote, out),
             _ => (),
@@ -457,14 +474,15 @@ impl Pbft {
     pub(super) fn on_want(&mut self, from: NodeId, votes: Vec<Vote>, out: &mut Outbox) {
         let (mut entries, mut bytes) = (Vec::<Entry>::new(), 0);
         for vote in votes.into_iter().take(ANSWER_MAX) {
-            let Some(proposal) = self.slots.get(vote.slot).and_then(|place| place.value(vote.digest)) else {
+            let open = self.slots.get(vote.slot).and_then(|place| place.value(vote.digest));
+            let Some(entry) = open.map(|proposal| &proposal.entry).or_else(|| self.past.value(vote)) else {
                 continue;
             };
-            bytes += proposal.entry.body.len();
+            bytes += entry.body.len();
             if self.options.message_bytes_max < bytes && !entries.is_empty() {
                 break;
             }
-            entries.push(proposal.entry.clone());
+            entries.push(entry.clone());
         }
         if !entries.is_empty() {
             out.send(Target::One(from), Message::Have { entries });
@@ -472,7 +490,7 @@ impl Pbft {
     }
 
     pub(super) fn on_have(&mut self, now: Instant, from: NodeId, entries: Vec<Entry>, out: &mut Outbox) {
-        let mut learned = false;
+        let (mut learned, before) = (false, self.executed);
         for entry in entries {
             let vote = Vote { slot: entry.slot, digest: pbft::digest(&entry) };
             let wanted = self.is_wanted(vote);
@@ -501,5 +519,7 @@ impl Pbft {
         if learned {
             self.try_begin(now, Some(from), out);
         }
+        self.execute(now, out);
+        self.go_on(now, from, before, out);
     }
 }

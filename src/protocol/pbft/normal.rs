@@ -328,7 +328,12 @@ impl Pbft {
         let strong = self.quorum.strong();
         let Some(place) = self.slots.get(slot).filter(|place| place.committed.is_none()) else { return };
         if let Some(digest) = place.commits.agreed(strong) {
-            self.commit(now, Vote { slot, digest }, out);
+            let vote = Vote { slot, digest };
+            self.commit(now, vote, out);
+            let is_here = self.slots.get(slot).is_some_and(|place| place.knows(digest));
+            if !is_here && self.room != Room::None {
+                self.want(vec![vote], None, out);
+            }
         }
     }
 
@@ -336,11 +341,7 @@ impl Pbft {
     pub(super) fn commit(&mut self, now: Instant, vote: Vote, out: &mut Outbox) {
         let place = self.slots.at(vote.slot);
         place.committed = Some(vote.digest);
-        if place.knows(vote.digest) {
-            self.note_decision(now, vote, out);
-        } else if self.room != Room::None {
-            self.want(vec![vote], None, out);
-        }
+        self.note_decision(now, vote, out);
     }
 
     /// Writes that a slot is decided, with its value if that is not the last one of this slot on the disk: the log reads that one back.

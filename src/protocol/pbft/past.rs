@@ -4,6 +4,7 @@
 
 use crate::base::{Digest, Slot};
 use crate::wire::Entry;
+use crate::wire::pbft::Vote;
 use std::collections::VecDeque;
 
 /// Consecutive slots, ending at the newest executed one.
@@ -60,6 +61,14 @@ impl Past {
         let skip = slot.0.saturating_sub(first.0).min(self.digests.len() as u64) as usize;
         self.digests.iter().enumerate().skip(skip).map(one)
     }
+    /// The value that was executed at a slot, if it has this digest and is still here.
+    pub fn value(&self, vote: Vote) -> Option<&Entry> {
+        let here = self
+            .from(vote.slot)
+            .next()
+            .filter(|(slot, digest, _)| (*slot, *digest) == (vote.slot, vote.digest));
+        here.and_then(|(.., entry)| entry)
+    }
     /// Panics when an invariant does not hold.
     pub fn check(&self, executed: Slot) {
         assert!(self.digests.is_empty() || self.last == executed);
@@ -88,6 +97,12 @@ mod tests {
             past.from(Slot(1)).map(|(slot, d, e)| (slot.0, d.0[0], e.map(|e| e.slot.0))).collect();
         let shed = (9..=12).map(|slot| (slot, slot as u8, None));
         let here = (13..=14).map(|slot| (slot, slot as u8, Some(slot)));
+        let value = |slot: u64, digest: u64| {
+            let vote = Vote { slot: Slot(slot), digest: Digest([digest as u8; 32]) };
+            past.value(vote).map(|entry| entry.slot.0)
+        };
+        assert_eq!([value(8, 8), value(12, 12), value(14, 13), value(15, 15)], [None; 4]);
+        assert_eq!([value(13, 13), value(14, 14)], [Some(13), Some(14)]);
         assert_eq!(all, shed.chain(here).collect::<Vec<_>>());
         assert_eq!(
             past.from(Slot(14)).count() + past.from(Slot(15)).count() + past.from(Slot(99)).count(),
