@@ -126,9 +126,9 @@ impl Table {
         self.buckets[place.bucket as usize].find(spread(place.mark), |r| r.is(place.mark, key))
     }
 
-    /// Some record of this place, perhaps that of another key: finding it reads no key.
-    pub fn find_marked(&self, place: Place) -> Option<&Record> {
-        self.buckets[place.bucket as usize].find(spread(place.mark), |r| r.mark() == place.mark)
+    /// The records that may be of this place: finding them reads no key, and beginning to look no record.
+    pub fn search(&self, place: Place) -> impl Iterator<Item = &Record> {
+        self.buckets[place.bucket as usize].iter_hash(spread(place.mark))
     }
 
     /// Changes the record of `key`, if there is one. `change` leaves its key as it is.
