@@ -18,7 +18,7 @@ pub struct Rings {
     pub fetches: Consumer<LogFetch>,
     /// And found.
     pub fetched: Producer<LogFetched>,
-    /// The ticket up to which all records are on stable storage.
+    /// The ticket up to which all records are on stable storage, or count as that ([`Log::granted`]).
     pub durable: Number,
     /// What the log says of itself.
     pub told: Told,
@@ -79,7 +79,7 @@ impl LogAgent {
         segments.set(self.log.segment_count() as u64);
         bytes.set(self.log.needed_bytes());
         first.set(self.log.first(GROUP_ONE).0);
-        for (number, value) in [(&self.rings.durable, self.log.durable().0), (room, self.log.room_known())] {
+        for (number, value) in [(&self.rings.durable, self.log.granted().0), (room, self.log.room_known())] {
             if number.get() != value {
                 number.set(value);
                 told += 1;

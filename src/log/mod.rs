@@ -97,8 +97,8 @@ pub struct Options {
     pub window: usize,
     /// How many segments are kept ready ahead of need.
     pub spares: usize,
-    /// Batches count as stored when they are on stable storage. Otherwise (`durability = "none"`) when the kernel has taken them: a power
-    /// cut may lose what was acknowledged.
+    /// Batches count as stored when they are on stable storage. Otherwise (`durability = "none"`) as soon as they are on their way there, and
+    /// none is synced: a power cut may lose what was acknowledged.
     pub durable: bool,
     /// After how long a quiet the newest batch's durability is written down.
     pub seal_after: Duration,

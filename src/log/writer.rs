@@ -215,6 +215,10 @@ impl Log {
     pub fn durable(&self) -> Ticket {
         self.durable_ticket
     }
+    /// Every record up to this ticket may be spoken of: it is durable, or on its way there when that is all that is asked for.
+    pub fn granted(&self) -> Ticket {
+        if self.options.durable { self.durable_ticket } else { self.last_ticket }
+    }
     /// Which of the node's shards it belongs to.
     pub fn shard(&self) -> u16 {
         self.options.shard

@@ -34,6 +34,21 @@ fn completions_in_any_order_raise_the_ticket_without_a_gap() {
 }
 
 #[test]
+fn what_need_not_be_durable_is_granted_while_it_is_on_its_way() {
+    for (durable, granted) in [(true, 0), (false, 2)] {
+        let mut world = World::with(Options { durable, ..options(1) });
+        world.settle();
+        world.hold();
+        (1..=2).for_each(|place| world.entry(G1, place, 10));
+        world.append();
+        assert_eq!((world.log.durable(), world.log.granted()), (Ticket(0), Ticket(granted)));
+        world.driver.finish(0);
+        world.reap();
+        assert_eq!((world.log.durable(), world.log.granted()), (Ticket(2), Ticket(2)));
+    }
+}
+
+#[test]
 fn what_comes_while_the_window_is_full_shares_the_next_batch() {
     let mut world = World::new();
     world.settle();
