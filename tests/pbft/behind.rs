@@ -1,8 +1,11 @@
 //! A replica that was away for longer than the others' memory reaches.
 
 use super::clients::{CLIENT, Group, LONG, batch};
-use quorate::base::NodeId;
+use quorate::base::{NodeId, Slot, View};
+use quorate::protocol::Input;
 use quorate::protocol::pbft::Options;
+use quorate::wire::pbft::{self, Message, Vote};
+use std::time::Duration;
 
 /// Values of eight bytes, of which each replica keeps five in memory, beside those above the newest stable checkpoint.
 fn options(message_bytes_max: usize) -> Options {
@@ -59,4 +62,47 @@ fn what_is_in_memory_is_not_read() {
 fn value_after_value_comes_without_a_standstill() {
     let options = Options { cache_bytes_max: 1 << 20, ..options(1) };
     assert_eq!(catches_up(Group::with(&options), 300).reads, 0);
+}
+
+/// A liar that says every few milliseconds where it stands, and what a correct replica does for that in a second.
+fn asked_by_a_liar(mut stands: impl FnMut(u64) -> u64) -> Group {
+    let mut group = group(1 << 20);
+    group.cut = Some(NodeId(4));
+    (1..=200).for_each(|sequence| assert_eq!(group.propose(batch(sequence)), None));
+    for step in 0..100 {
+        let (view, stable, executed) = (View(0), Slot(0), Slot(stands(step)));
+        let status = Message::Status { view, active: true, stable, executed, bodies: true, complains: false };
+        group.tell(1, Input::Receive { from: NodeId(4), message: status });
+        group.wait(Duration::from_millis(10));
+    }
+    group
+}
+
+/// Sixteen slots at a time, it gets all of them once, and again not more often than an eighth of the patience passes.
+#[test]
+fn who_asks_for_the_same_again_and_again_does_not_make_others_read_it_as_often() {
+    let pauses = 1_000 / (Options::default().request_timeout.as_millis() / 8) as usize;
+    let same = asked_by_a_liar(|_| 0).reads;
+    assert!((2..=pauses + 1).contains(&same), "{same}");
+    let rising = asked_by_a_liar(|step| step).reads;
+    assert!((2..=200 / 16 + pauses + 1).contains(&rising), "{rising}");
+}
+
+#[test]
+fn a_value_does_not_go_to_one_peer_as_often_as_that_asks_for_it() {
+    let mut group = group(1 << 20);
+    group.cut = Some(NodeId(4));
+    assert_eq!(group.propose(batch(1)), None);
+    let vote = |entry| Vote { slot: Slot(1), digest: pbft::digest(entry) };
+    let votes: Vec<Vote> = group.values[0].values().map(vote).collect();
+    let mut told = 0;
+    for _ in 0..50 {
+        let want = Message::Want { votes: votes.clone() };
+        group.tell(2, Input::Receive { from: NodeId(4), message: want });
+        told += group.outs[1].sends.drain(..).count();
+    }
+    assert_eq!(told, 1);
+    group.wait(2 * Options::default().status_every);
+    group.tell(2, Input::Receive { from: NodeId(4), message: Message::Want { votes } });
+    assert_eq!(group.outs[1].sends.len(), 1, "that may have been lost");
 }

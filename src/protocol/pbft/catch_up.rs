@@ -3,35 +3,19 @@
 //!
 //! That a slot is decided is believed when `f + 1` say so, for one of them is correct; values are believed by their digests.
 
+use super::peers::{Long, Word};
 use super::slots::Place;
 use super::{NUMBER_MAX, Pbft};
 use crate::base::canary::{self, Canary};
-use crate::base::{Digest, Instant, NodeId, NodeSet, Slot, View};
+use crate::base::{Digest, Instant, NodeId, Slot};
 use crate::protocol::{Fetch, Fetched, Outbox, Room, Target};
 use crate::wire::Entry;
 use crate::wire::pbft::{self, Message, NULL, Proposal, Vote};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Not more often than this is one peer told what it misses.
-const ANSWER_PAUSE: Duration = Duration::from_millis(5);
 /// Most slots in an answer.
 const ANSWER_MAX: usize = 256;
-
-/// Where a replica says it stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Word {
-    pub view: View,
-    pub active: bool,
-    pub stable: Slot,
-    pub executed: Slot,
-    /// It finds the view's primary slow or unfair.
-    pub complains: bool,
-    /// When it was said.
-    pub heard: Instant,
-    /// Since when it has not executed more, or when it was told again what it may lack for that.
-    pub since: Instant,
-}
 
 /// Why a peer is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,111 +28,10 @@ enum Asked {
     Lost,
 }
 
-/// What is known of the others.
-#[derive(Clone, Debug)]
-pub(super) struct Peers {
-    words: BTreeMap<NodeId, Word>,
-    answered: BTreeMap<NodeId, Instant>,
-    /// The regular status is due.
-    beat_at: Instant,
-    /// When something was executed last, or the status was said about its not being so.
-    pub moved_at: Instant,
-    /// When something was executed last.
-    pub executed_at: Instant,
-    /// How long a standstill is borne now; doubles up to the regular pause.
-    pause: Duration,
-    /// Up to where each had executed when a view was left because of it: it may have lied.
-    disbelieved: BTreeMap<NodeId, Slot>,
-    /// When that was.
-    disbelieved_at: Instant,
-    /// Whom bodies are asked of: each in turn, so that one that keeps them back costs a round.
-    rotor: usize,
-}
-
-impl Peers {
-    /// Nobody has been heard.
-    pub fn new(now: Instant, pause: Duration) -> Peers {
-        let (words, answered, disbelieved) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let (beat_at, moved_at, executed_at, disbelieved_at) = (now, now, now, now);
-        Peers {
-            words,
-            answered,
-            disbelieved,
-            disbelieved_at,
-            beat_at,
-            moved_at,
-            executed_at,
-            pause,
-            rotor: 0,
-        }
-    }
-    /// The highest slot that at least one correct replica calls stable.
-    pub fn vouched_stable(&self, weak: usize) -> Slot {
-        self.vouched(weak, |word| word.stable)
-    }
-    /// The highest slot that at least one correct replica has executed.
-    pub fn vouched_executed(&self, weak: usize) -> Slot {
-        self.vouched(weak, |word| word.executed)
-    }
-    fn vouched(&self, weak: usize, of: impl Fn(&Word) -> Slot) -> Slot {
-        let mut said: Vec<Slot> = self.words.values().map(of).collect();
-        said.sort_unstable_by(|a, b| b.cmp(a));
-        said.get(weak - 1).copied().unwrap_or(Slot::ZERO)
-    }
-    /// Whether somebody says that it has executed more than `executed`, who was not disbelieved within this time.
-    pub fn is_ahead(&self, now: Instant, pause: Duration, executed: Slot) -> bool {
-        let is_over = pause <= now.since(self.disbelieved_at);
-        let known = |node| self.disbelieved.get(node).copied().filter(|_| !is_over).unwrap_or(Slot::ZERO);
-        let before = |node| known(node).max(executed);
-        self.words.iter().any(|(node, word)| before(node) < word.executed)
-    }
-    /// A view is left because of what they say: for a while the same claim shall not end the next ones as well, nor one that has shrunk
-    /// meanwhile. Not for ever: if it was true, and a liar led the next view astray, this replica would stay behind.
-    pub fn disbelieve(&mut self, now: Instant) {
-        self.disbelieved_at = now;
-        for (node, word) in &self.words {
-            let before = self.disbelieved.entry(*node).or_default();
-            *before = word.executed.max(*before);
-        }
-    }
-    /// The highest view that at least one correct replica says has begun.
-    pub fn vouched_view(&self, weak: usize) -> Option<View> {
-        let mut said: Vec<View> = self.words.values().filter(|w| w.active).map(|w| w.view).collect();
-        said.sort_unstable_by(|a, b| b.cmp(a));
-        said.get(weak - 1).copied()
-    }
-    /// Another epoch: only words of these count.
-    pub fn retain(&mut self, members: NodeSet) {
-        self.words.retain(|node, _| members.contains(*node));
-        self.answered.retain(|node, _| members.contains(*node));
-        self.disbelieved.retain(|node, _| members.contains(*node));
-    }
-    /// Whether this one is answered now; then not again for a moment.
-    pub fn may_answer(&mut self, now: Instant, to: NodeId) -> bool {
-        let may = self.answered.get(&to).is_none_or(|at| ANSWER_PAUSE <= now.since(*at));
-        if may {
-            self.answered.insert(to, now);
-        }
-        may
-    }
-    /// Where each stands, as it says.
-    pub fn words(&self) -> impl Iterator<Item = (NodeId, Word)> {
-        self.words.iter().map(|(node, word)| (*node, *word))
-    }
-}
-
 impl Pbft {
-    fn word(&self) -> Word {
-        let stable = self.checkpoints.stable.slot;
-        let (heard, since) = (self.peers.moved_at, self.peers.executed_at);
-        let (view, active, executed, complains) = (self.view, self.active, self.executed, self.complains());
-        Word { view, active, stable, executed, complains, heard, since }
-    }
-
     /// Something was executed: nobody needs to be asked for now.
     pub(super) fn progressed(&mut self, now: Instant) {
-        (self.peers.moved_at, self.peers.executed_at) = (now, now);
-        self.peers.pause = self.options.stall_after;
+        self.peers.progressed(now, self.options.stall_after);
     }
 
     /// When to say where this replica stands.
@@ -157,15 +40,12 @@ impl Pbft {
         let unfinished = || self.slots.above(self.executed).next().is_some();
         let waits = self.requests.len() != 0 || self.boundary().is_some();
         let stands = !self.active || behind || waits || unfinished();
-        let stall = self.peers.moved_at.after(self.peers.pause);
-        if stands { self.peers.beat_at.min(stall) } else { self.peers.beat_at }
+        self.peers.status_at(stands)
     }
 
     /// Says it to all; one of them is asked for bodies.
     pub(super) fn say_status(&mut self, now: Instant, out: &mut Outbox) {
-        self.peers.beat_at = now.after(self.options.status_every);
-        self.peers.moved_at = now;
-        self.peers.pause = (2 * self.peers.pause).min(self.options.status_every);
+        self.peers.beat(now, self.options.status_every);
         let asked = self.next_in_turn();
         let others: Vec<NodeId> = self.others().collect();
         for node in others {
@@ -175,9 +55,8 @@ impl Pbft {
 
     /// Who is asked for what is long: each in turn, so that one that keeps it back costs a round. `None` of a group of one.
     fn next_in_turn(&mut self) -> Option<NodeId> {
-        self.peers.rotor += 1;
         // Not all begin with the same.
-        let turn = self.peers.rotor + usize::from(self.me.0);
+        let turn = self.peers.next_turn() + usize::from(self.me.0);
         self.others().nth(turn % self.others().count().max(1))
     }
 
@@ -189,7 +68,8 @@ impl Pbft {
     }
 
     fn say_status_to(&self, node: NodeId, bodies: bool, out: &mut Outbox) {
-        let Word { view, active, stable, executed, complains, .. } = self.word();
+        let stable = self.checkpoints.stable.slot;
+        let (view, active, executed, complains) = (self.view, self.active, self.executed, self.complains());
         let message = Message::Status { view, active, stable, executed, bodies, complains };
         self.say(Target::One(node), message, out);
     }
@@ -225,7 +105,7 @@ impl Pbft {
             return;
         }
         let missing = self.missing_values();
-        let told = self.peers.words.get(&from).map_or(Slot::ZERO, |word| word.executed);
+        let told = self.peers.word(from).map_or(Slot::ZERO, |word| word.executed);
         if !missing.is_empty() {
             self.want(missing, None, out);
         } else if self.executed < told {
@@ -237,7 +117,7 @@ impl Pbft {
     pub(super) fn lost(&mut self, now: Instant, peer: NodeId, out: &mut Outbox) {
         if self.members.contains(&peer) && peer != self.me {
             self.say_status_to(peer, true, out);
-            if let Some(word) = self.peers.words.get(&peer).copied() {
+            if let Some(word) = self.peers.word(peer) {
                 self.answer(now, peer, word, Asked::Lost, out);
             }
         }
@@ -247,17 +127,14 @@ impl Pbft {
         &mut self,
         now: Instant,
         from: NodeId,
-        mut word: Word,
+        word: Word,
         bodies: bool,
         out: &mut Outbox,
     ) {
         if [word.view.0, word.stable.0, word.executed.0].iter().any(|number| NUMBER_MAX <= *number) {
             return;
         }
-        if let Some(before) = self.peers.words.get(&from).filter(|before| before.executed == word.executed) {
-            word.since = before.since;
-        }
-        self.peers.words.insert(from, word);
+        let word = self.peers.hear(from, word);
         self.follow_checkpoints(out);
         if word.complains {
             self.consider_complaints(now, out);
@@ -265,7 +142,7 @@ impl Pbft {
         if self.peers.may_answer(now, from) {
             self.answer(now, from, word, if bodies { Asked::Bodies } else { Asked::Status }, out);
             if word.active {
-                self.warn(from, word.view, out);
+                self.warn(now, from, word.view, out);
             }
         }
     }
@@ -282,7 +159,7 @@ impl Pbft {
             self.answer_view(now, to, asked, out);
         }
         if word.executed < self.executed {
-            self.answer_decided(to, word.executed, asked == Asked::Bodies, out);
+            self.answer_decided(now, to, word.executed, asked == Asked::Bodies, out);
         }
         // Also those that are not stable yet: the words that would make them so may be lost.
         if word.stable < self.executed {
@@ -299,34 +176,45 @@ impl Pbft {
     }
 
     fn answer_view(&mut self, now: Instant, to: NodeId, asked: Asked, out: &mut Outbox) {
-        match &self.new_view {
-            Some(new_view) if asked != Asked::Status => {
-                self.say(Target::One(to), Message::NewView(new_view.clone()), out);
-            }
-            Some(_) => (),
-            None => self.say_change_again(now, to, asked, out),
+        if self.new_view.is_none() {
+            self.say_change_again(now, to, asked, out);
+        } else if asked != Asked::Status && self.may_tell(now, to, Long::NewView, asked) {
+            let new_view = self.new_view.clone().expect("it is there");
+            self.say(Target::One(to), Message::NewView(new_view), out);
         }
     }
 
-    /// Unless something may be lost, nobody is told the own view-change more often than where this replica stands: it is long, each check
-    /// of it costs a signature, and while views change everybody asks everybody.
     fn say_change_again(&mut self, now: Instant, to: NodeId, asked: Asked, out: &mut Outbox) {
-        let pause = if asked == Asked::Lost { Duration::ZERO } else { self.options.status_every };
-        if let Some(change) = self.changing.own_again(self.me, now, to, pause) {
+        if self.changing.own(self.me).is_some() && self.may_tell(now, to, Long::Change, asked) {
+            let change = self.changing.own(self.me).cloned().expect("it is there");
             self.say(Target::One(to), Message::ViewChange(change), out);
         }
     }
 
-    fn answer_decided(&mut self, to: NodeId, executed: Slot, bodies: bool, out: &mut Outbox) {
+    /// Unless something may be lost, nobody is told what is long more often than where this replica stands.
+    fn may_tell(&mut self, now: Instant, to: NodeId, what: Long, asked: Asked) -> bool {
+        let pause = if asked == Asked::Lost { Duration::ZERO } else { self.options.status_every };
+        self.peers.may_tell(now, to, what, pause)
+    }
+
+    /// Not before is a peer told again what it may have or what is on its way to it, although it stands still.
+    fn repeat_after(&self) -> Duration {
+        self.changing.patience.span() / 8
+    }
+
+    fn answer_decided(&mut self, now: Instant, to: NodeId, executed: Slot, bodies: bool, out: &mut Outbox) {
         // Perhaps too far behind for single values, at this replica or at another whose voice is needed: a state as a whole. It need not
         // be here; whoever has it needs this voice.
         for vote in self.checkpoints.kept(executed) {
             self.say_checkpoint(Target::One(to), vote, out);
         }
-        let (mut entries, mut votes, mut bytes, mut shed) = (Vec::new(), Vec::new(), 0, None);
-        for (slot, digest, entry) in self.past.from(executed.next()).take(ANSWER_MAX) {
+        let first = executed.next();
+        let bodies = bodies && self.peers.may_tell_values(now, to, first, self.repeat_after());
+        let (mut entries, mut votes, mut bytes, mut shed) = (Vec::<Entry>::new(), Vec::new(), 0, None);
+        for (slot, digest, entry) in self.past.from(first).take(self.answer_max()) {
             if bodies && digest != NULL {
-                if let Some(entry) = entry {
+                // Behind one that must be read first they are asked for when that has come.
+                if let Some(entry) = entry.filter(|_| shed.is_none()) {
                     bytes += entry.body.len();
                     if self.options.message_bytes_max < bytes && !entries.is_empty() {
                         break;
@@ -338,28 +226,41 @@ impl Pbft {
             }
             votes.push(Vote { slot, digest });
         }
+        if let Some(last) = entries.last() {
+            self.peers.told_values(now, to, last.slot);
+        }
         if self.past.first().is_some() {
             self.say(Target::One(to), Message::Decided { entries, votes }, out);
         }
         if let Some(from) = shed {
-            self.ask_log(to, from, out);
+            self.ask_log(now, to, from, out);
         }
     }
 
+    /// Most slots in an answer: nobody listens to more than a window.
+    fn answer_max(&self) -> usize {
+        ANSWER_MAX.min(self.options.window as usize)
+    }
+
     /// Values that have left memory are read back from the own log for a peer, as many at a time as fit into a message.
-    fn ask_log(&mut self, to: NodeId, from: Slot, out: &mut Outbox) {
+    fn ask_log(&mut self, now: Instant, to: NodeId, from: Slot, out: &mut Outbox) {
         if self.reading.values().all(|peer| *peer != to) {
             let job = self.job();
             self.reading.insert(job, to);
-            let (count, bytes) = (ANSWER_MAX, self.options.message_bytes_max);
+            // Also if nothing is found.
+            self.peers.told_values(now, to, from);
+            let (count, bytes) = (self.answer_max(), self.options.message_bytes_max);
             out.ship(job, Fetch::Entries { from, count, bytes });
         }
     }
 
     /// The log may have had several values of a slot: only what is decided is told as decided. What it no longer has a snapshot holds.
-    pub(super) fn read_back(&mut self, to: NodeId, found: Fetched, out: &mut Outbox) {
+    pub(super) fn read_back(&mut self, now: Instant, to: NodeId, found: Fetched, out: &mut Outbox) {
         let Fetched::Entries(mut entries) = found else { return };
         let first = entries.first().map_or(Slot::ZERO, |entry| entry.slot);
+        if let Some(last) = entries.last() {
+            self.peers.told_values(now, to, last.slot);
+        }
         let decided: BTreeMap<Slot, Digest> =
             self.past.from(first).take(entries.len()).map(|(slot, digest, _)| (slot, digest)).collect();
         entries.retain(|entry| decided.get(&entry.slot) == Some(&pbft::digest(entry)));
@@ -411,13 +312,10 @@ impl Pbft {
         if asked == Asked::Lost {
             return usize::MAX;
         }
-        let stands = self.changing.patience.span() / 8 <= now.since(word.since);
-        if !stands {
+        if now.since(word.since) < self.repeat_after() {
             return 0;
         }
-        if let Some(word) = self.peers.words.get_mut(&to) {
-            word.since = now;
-        }
+        self.peers.told_proposals(now, to);
         self.options.message_bytes_max
     }
 
@@ -472,8 +370,8 @@ impl Pbft {
     }
 
     pub(super) fn on_want(&mut self, from: NodeId, votes: Vec<Vote>, out: &mut Outbox) {
-        let (mut entries, mut bytes) = (Vec::<Entry>::new(), 0);
-        for vote in votes.into_iter().take(ANSWER_MAX) {
+        let (mut entries, mut given, mut bytes) = (Vec::<Entry>::new(), Vec::new(), 0);
+        for vote in votes.into_iter().take(ANSWER_MAX).filter(|vote| !self.peers.has_given(from, *vote)) {
             let open = self.slots.get(vote.slot).and_then(|place| place.value(vote.digest));
             let Some(entry) = open.map(|proposal| &proposal.entry).or_else(|| self.past.value(vote)) else {
                 continue;
@@ -483,8 +381,10 @@ impl Pbft {
                 break;
             }
             entries.push(entry.clone());
+            given.push(vote);
         }
         if !entries.is_empty() {
+            self.peers.gave(from, given);
             out.send(Target::One(from), Message::Have { entries });
         }
     }

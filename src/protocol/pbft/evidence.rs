@@ -9,6 +9,7 @@
 
 use super::Pbft;
 use super::choose::choose;
+use super::peers::Long;
 use super::quorum::Quorum;
 use super::view_change::is_change_sane;
 use crate::base::{Body, GroupId, Instant, NodeId, NodeSet, Slot, View};
@@ -283,10 +284,11 @@ impl Pbft {
     }
 
     /// A replica follows a primary that it would not follow if it knew.
-    pub(super) fn warn(&self, node: NodeId, view: View, out: &mut Outbox) {
+    pub(super) fn warn(&mut self, now: Instant, node: NodeId, view: View, out: &mut Outbox) {
         let primary = self.primary_of(view);
         if self.shuns(primary)
             && let Some(proof) = self.evidence.against(primary)
+            && self.peers.may_tell(now, node, Long::Proof, self.options.status_every)
         {
             out.send(Target::One(node), Message::Accuse { proof: proof.clone() });
         }

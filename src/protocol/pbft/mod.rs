@@ -12,7 +12,7 @@
 //! - `checkpoint`: equal states become stable, and what lies below is forgotten (4.2, 4.3).
 //! - `view_change`, `choose`: another primary, and what its view begins with (4.5, figure 4).
 //! - `past`, `catch_up`, `transfer`: what a replica has missed, from any other, believed only with `f + 1` voices or a certificate (4.6,
-//!   6.2).
+//!   6.2). `peers`: where the others stand, and what each was told already.
 //! - `epochs`: members come and go, keys change. `lineage`: the same for whoever is no member.
 //! - `evidence`: signed words that contradict each other. `liars`: what a replica that lies would say, for tests.
 //! - `recover`: a start from what was stored. `status`: what others see of a replica. `outline`: what a model checker compares.
@@ -35,6 +35,7 @@ mod outline;
 mod pace;
 mod past;
 mod patience;
+mod peers;
 pub mod quorum;
 pub mod recover;
 mod requests;
@@ -57,12 +58,12 @@ use crate::crypto::{ClusterId, Keyring};
 use crate::protocol::{Input, Outbox, Protocol, RefusalKind, Room, Target};
 use crate::wire::Entry;
 use crate::wire::pbft::{Message, NewView, Proposal, Vote};
-use catch_up::Peers;
 use checkpoint::Checkpoints;
 use epochs::Epochs;
 use evidence::Evidence;
 use pace::Pace;
 use past::Past;
+use peers::{Peers, Word};
 use requests::Requests;
 use slots::Slots;
 use speak::Speech;
@@ -172,7 +173,7 @@ impl Protocol for Pbft {
             Input::Applied { .. } => (),
             Input::Digested { slot, digest } => self.digested(slot, digest, out),
             Input::Fetched { job, found } => match self.reading.remove(&job) {
-                Some(to) => self.read_back(to, found, out),
+                Some(to) => self.read_back(now, to, found, out),
                 None => self.fetched(job, found, out),
             },
             Input::Snapshotted { slot, .. } => self.snapshotted(slot, out),
@@ -259,8 +260,7 @@ impl Pbft {
             Message::ViewChange(change) => self.on_view_change(now, from, change, out),
             Message::NewView(view) => self.on_new_view(now, view, out),
             Message::Status { view, active, stable, executed, bodies, complains } => {
-                let standing =
-                    catch_up::Word { view, active, stable, executed, complains, heard: now, since: now };
+                let standing = Word { view, active, stable, executed, complains, heard: now, since: now };
                 self.on_status(now, from, standing, bodies, out);
             }
             Message::Decided { entries, votes } => self.on_decided(now, from, entries, votes, out),

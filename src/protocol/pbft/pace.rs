@@ -7,7 +7,7 @@
 //! less load alone lowers the first. As the judgement is this replica's own, it leads to a complaint, not to leaving the view alone.
 
 use super::Pbft;
-use super::catch_up::Word;
+use super::peers::Word;
 use crate::base::{Instant, NodeId};
 use crate::protocol::{Outbox, Target};
 use crate::wire::members::OPERATOR;

@@ -1,7 +1,6 @@
 //! A start from what was stored: the newest durable snapshot, and the notes above it in the order of their writing. A replica that
 //! comes back says nothing that contradicts what it said before.
 
-use super::catch_up::Peers;
 use super::checkpoint::{Checkpoints, EMPTY};
 use super::choose::{choose, is_certified};
 use super::epochs::{Anchor, Epochs};
@@ -10,6 +9,7 @@ use super::options::Options;
 use super::pace::Pace;
 use super::past::Past;
 use super::patience::Patience;
+use super::peers::Peers;
 use super::quorum::Quorum;
 use super::requests::Requests;
 use super::slots::{Place, Slots};

@@ -99,7 +99,7 @@ impl Pbft {
     }
     /// How far the others say they are.
     pub fn followers(&self) -> Vec<FollowerStanding> {
-        let one = |(id, word): (NodeId, super::catch_up::Word)| {
+        let one = |(id, word): (NodeId, super::peers::Word)| {
             let mode = if self.evidence.convicts(id) {
                 "convicted"
             } else if word.active && word.view == self.view {

@@ -3,6 +3,7 @@
 use super::choose::{self, Choice, choose, is_certified};
 use super::options::{change_bytes_max, checkpoints_max};
 use super::patience::Patience;
+use super::peers::Long;
 use super::slots::VALUES_MAX;
 use super::{Admitted, NUMBER_MAX, Options, Pbft};
 use crate::base::canary::{self, Canary};
@@ -12,15 +13,12 @@ use crate::wire::pbft::{Change, Message, NULL, NewView, Note, Proof, Vote};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
-use std::time::Duration;
 
 /// The change of views, as far as it has come.
 #[derive(Clone, Debug)]
 pub(super) struct Changing {
     /// The newest view-change of each, the own one among them, for views not yet begun.
     changes: BTreeMap<NodeId, Change>,
-    /// When each was told the own one last.
-    told: BTreeMap<NodeId, Instant>,
     /// Running while a quorum wants the view and it has not begun.
     pub deadline: Option<Instant>,
     /// Till then the primary of a view that could begin waits for view-changes that let it begin lower.
@@ -36,8 +34,8 @@ pub(super) struct Changing {
 impl Changing {
     /// No change under way.
     pub fn new(now: Instant, patience: Patience) -> Changing {
-        let (changes, told) = (BTreeMap::new(), BTreeMap::new());
-        Changing { changes, told, deadline: None, hopes_until: None, patience, entered: now, count: 0 }
+        let changes = BTreeMap::new();
+        Changing { changes, deadline: None, hopes_until: None, patience, entered: now, count: 0 }
     }
     /// An epoch begins with its first view.
     pub fn begin_epoch(&mut self, now: Instant) {
@@ -55,15 +53,6 @@ impl Changing {
     /// Whether a quorum wants the view, and whether its primary may hope for more.
     pub fn waits(&self) -> (bool, bool) {
         (self.deadline.is_some(), self.hopes_until.is_some())
-    }
-    /// The same, if `to` was not told within the pause; then it counts as told.
-    pub fn own_again(&mut self, me: NodeId, now: Instant, to: NodeId, pause: Duration) -> Option<Change> {
-        let own = self.changes.get(&me)?;
-        if self.told.get(&to).is_some_and(|at| now.since(*at) < pause) {
-            return None;
-        }
-        self.told.insert(to, now);
-        Some(own.clone())
     }
     /// See `Pbft::outline`.
     pub fn outline(&self, to: &mut impl Hasher) {
@@ -103,7 +92,9 @@ impl Pbft {
         change.signature = self.keys.sign(&change.signed(self.group));
         self.note(Note::View { view: to, active: false, proof: change.body() }, out);
         self.say(Target::Others, Message::ViewChange(change.clone()), out);
-        self.changing.told = self.others().map(|node| (node, now)).collect();
+        for node in self.members.iter().filter(|node| **node != self.me) {
+            self.peers.tell(now, *node, Long::Change);
+        }
         self.changing.changes.insert(self.me, change);
         self.gather(now, out);
     }
@@ -115,6 +106,7 @@ impl Pbft {
         self.waiting.clear();
         self.speech.leave_view();
         self.slots.leave_view();
+        self.peers.leave_view();
         self.evidence.leave_view();
         self.requests.leave_view();
         let (view, me) = (self.view, self.me);
