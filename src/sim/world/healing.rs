@@ -35,20 +35,24 @@ impl World {
         let side = self.dice.harm.below(1 << nodes);
         self.network.split(side);
         // Nothing is demanded of those that lie, nor of a part in which they may be all that speak.
-        let correct = !self.corrupted.0 >> 1 & self.members();
+        let correct = self.correct_members();
         for part in [side, !side & ((1 << nodes) - 1)] {
             self.heal_part(part & correct);
         }
         self.mend();
-        let all = correct;
-        self.until_equal(all);
-        self.until_each_writes(all);
-        self.until_equal(all);
+        self.until_equal(correct);
+        self.until_each_writes(correct);
+        self.until_equal(correct);
     }
 
-    /// How many nodes must agree.
+    /// The members that do not lie.
+    pub(super) fn correct_members(&self) -> u64 {
+        self.members() & !(self.corrupted.0 >> 1)
+    }
+
+    /// How many nodes must agree. One that lies may be in an epoch that is over.
     fn quorum(&self) -> usize {
-        match self.hosts[self.members().trailing_zeros() as usize].engine() {
+        match self.hosts[self.correct_members().trailing_zeros() as usize].engine() {
             Engine::Raft(_) => self.hosts.len() / 2 + 1,
             Engine::Pbft(pbft) => pbft.quorum().strong(),
         }

@@ -155,8 +155,7 @@ impl World {
     /// What is under way with members comes to its end.
     pub(super) fn until_settled(&mut self) {
         if self.is_amended() {
-            let part = self.members() & !(self.corrupted.0 >> 1);
-            self.until(part, "members do not come to one epoch", |world| {
+            self.until(self.correct_members(), "members do not come to one epoch", |world| {
                 if world.is_settled() {
                     world.amend_again();
                 }
