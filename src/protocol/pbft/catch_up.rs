@@ -97,9 +97,9 @@ impl Pbft {
         self.slots.iter().filter_map(missing).take(ANSWER_MAX).collect()
     }
 
-    /// What a peer told has brought this replica farther, and there is more: it asks on at once. Where values are large, or messages short, one
-    /// standstill for each would be slower than the group is. Of what is known to be decided one peer in turn is asked for the values, all
-    /// for what else is decided: only what brings somebody farther is followed by a question, so answers do not multiply.
+    /// What a peer told has brought this replica farther, and there is more: it asks on at once. Where values are large, or messages short,
+    /// one standstill for each would be slower than the group is. Of what is known to be decided one peer in turn is asked for the values,
+    /// all for what else is decided: only what brings somebody farther is followed by a question, so answers do not multiply.
     fn go_on(&mut self, now: Instant, from: NodeId, before: Slot, out: &mut Outbox) {
         if self.executed == before || self.room == Room::None {
             return;

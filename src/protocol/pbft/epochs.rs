@@ -23,8 +23,9 @@ use crate::wire::pbft::{Charter, Message, Note, Succession, Vote};
 use crate::wire::{Batch, Entry, EntryKind};
 use std::collections::BTreeMap;
 
-/// Charters that are kept for those who come late. Each stays in memory and is written again above every floor: some hundred bytes a member.
-/// Whoever has slept through more epochs, or begins now with the first members, needs a file that was written before (`ctl members charter`).
+/// Charters that are kept for those who come late. Each stays in memory and is written again above every floor: some hundred bytes a
+/// member. Whoever has slept through more epochs, or begins now with the first members, needs a file that was written before (`ctl members
+/// charter`).
 const CHARTERS_MAX: usize = 64;
 /// Most charters in one answer: who has slept for longer asks again from where they lead.
 const SHOWN_MAX: usize = 8;

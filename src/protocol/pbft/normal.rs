@@ -167,7 +167,9 @@ impl Pbft {
         }
         let place = self.slots.at(vote.slot);
         if place.committed.is_some_and(|digest| digest != vote.digest) {
-            out.fault(from, FaultKind::RewritesCommitted { slot: vote.slot, commit: self.executed });
+            if place.counted {
+                out.fault(from, FaultKind::RewritesCommitted { slot: vote.slot, commit: self.executed });
+            }
             return;
         }
         place.assigned = Some(vote.digest);
@@ -329,6 +331,7 @@ impl Pbft {
         let Some(place) = self.slots.get(slot).filter(|place| place.committed.is_none()) else { return };
         if let Some(digest) = place.commits.agreed(strong) {
             let vote = Vote { slot, digest };
+            self.slots.at(slot).counted = true;
             self.commit(now, vote, out);
             let is_here = self.slots.get(slot).is_some_and(|place| place.knows(digest));
             if !is_here && self.room != Room::None {

@@ -92,6 +92,9 @@ pub struct Place {
     pub decided: Tally,
     /// What is decided here. Never changes.
     pub committed: Option<Digest>,
+    /// The commits that decided it were counted here: it was decided in this view or an earlier one, not in a later one of which others
+    /// tell.
+    pub counted: bool,
     /// It is written that it is decided.
     pub noted: bool,
     /// Values that are known, with their origins' signatures where those are known.

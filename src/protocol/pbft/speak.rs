@@ -161,6 +161,25 @@ mod tests {
         backup.check();
     }
 
+    /// Others tell what a later view has decided; then an earlier one's primary, whose words were late, is heard.
+    #[test]
+    fn a_primary_whose_view_another_has_followed_is_not_accused_of_what_that_decided() {
+        let (mut backup, mut out) = backup(Options::default());
+        for from in [3, 4] {
+            let entry = Entry { slot: Slot(1), stamp: Stamp(2), ..Entry::default() };
+            let message = Message::Decided {
+                entries: Vec::new(),
+                votes: vec![Vote { digest: digest(&entry), ..vote(1).1 }],
+            };
+            backup.step(Instant::ZERO, Input::Receive { from: NodeId(from), message }, &mut out);
+        }
+        assign(&mut backup, Instant::ZERO, &[1], &mut out);
+        assert_eq!((out.faults.len(), backup.slots.at(Slot(1)).assigned), (0, None), "nor is it followed");
+        backup.slots.at(Slot(1)).counted = true;
+        assign(&mut backup, Instant::ZERO, &[1], &mut out);
+        assert_eq!(out.faults.len(), 1, "of what its own view, or one before, has decided it is");
+    }
+
     #[test]
     fn that_a_slot_is_decided_is_written_with_the_next_record_or_after_a_while_and_always_before_it() {
         let (mut backup, mut out) = backup(Options { note_pause: PAUSE, ..Options::default() });

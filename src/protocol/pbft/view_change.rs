@@ -352,11 +352,11 @@ impl Pbft {
             }
             let place = self.slots.at(vote.slot);
             if place.committed.is_some_and(|digest| digest != vote.digest) {
-                // More than f lie: nothing that this replica could say would be right.
-                out.fault(
-                    self.primary(),
-                    FaultKind::RewritesCommitted { slot: vote.slot, commit: self.executed },
-                );
+                if place.counted {
+                    // More than f lie: nothing that this replica could say would be right.
+                    let fault = FaultKind::RewritesCommitted { slot: vote.slot, commit: self.executed };
+                    out.fault(self.primary(), fault);
+                }
                 continue;
             }
             place.assigned = Some(vote.digest);
