@@ -95,7 +95,7 @@ pub struct BenchArgs {
     /// Measured time
     #[arg(long, short = 't', default_value = "10s", value_parser = parse_duration, value_name = "TIME")]
     pub duration: Duration,
-    /// The same seed draws the same commands
+    /// The same seed draws the same commands, and with `--attack` the same variant of the lies
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Measure what this machine could do at best, too, and print the share of it

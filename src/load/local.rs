@@ -50,6 +50,8 @@ pub struct ClusterOptions {
     pub native: bool,
     /// Every node is ready to play this attack, and waits.
     pub attack: Option<String>,
+    /// And this variant of it.
+    pub variant: u64,
 }
 
 /// A running cluster.
@@ -259,7 +261,13 @@ fn spawn(options: &ClusterOptions, node: &NodeLayout, index: usize, pin: bool) -
         command.arg("--set").arg(setting);
     }
     if let Some(attack) = &options.attack {
-        command.args(["--byzantine", attack, "--byzantine-waits"]);
+        command.args([
+            "--byzantine",
+            attack,
+            "--byzantine-waits",
+            "--byzantine-seed",
+            &options.variant.to_string(),
+        ]);
     }
     // A group of its own: Ctrl-C in the terminal ends us, and our end ends it.
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0);

@@ -212,6 +212,7 @@ impl Under {
                     wan: *wan,
                     native: *native,
                     attack: attack.clone(),
+                    variant: options.plan.seed,
                 })?;
                 let (leader, mut endpoints) = (cluster.wait_leader(Duration::ZERO)?, cluster.endpoints());
                 let processes = cluster.processes();

@@ -358,6 +358,7 @@ fn a_node_that_ends_before_it_is_ready_is_reported_with_its_last_lines() {
         wan: None,
         native: false,
         attack: None,
+        variant: 1,
     };
     let error = super::local::Cluster::start(&options).err().unwrap();
     assert!(error.to_string().contains("the disk is gone"), "{error}");
