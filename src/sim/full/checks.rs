@@ -10,6 +10,7 @@
 
 use super::node::Node;
 use crate::base::{NodeId, NodeSet};
+use crate::config::limits::FRAME_BYTES_AIM;
 use crate::meter::Report;
 use crate::sim::coverage::{Coverage, Reached};
 use crate::sim::history::{History, Limits, Model, Verdict, check};
@@ -44,8 +45,8 @@ const BOUNDED: &[(&str, f64)] = &[
     ("quorate_client_connections", 64.0),
     // What a client sends at once, of all connections.
     ("quorate_client_unfinished_bytes", 64.0 * 1024.0),
-    // `peer.queue_bytes_max`, and the share of votes and heartbeats.
-    ("quorate_peer_queue_bytes", 320.0 * 1024.0),
+    // `peer.queue_bytes_max`, the share of votes and heartbeats, and the frame of each lane that passes these.
+    ("quorate_peer_queue_bytes", 320.0 * 1024.0 + 2.0 * FRAME_BYTES_AIM as f64),
 ];
 
 /// See the module.
