@@ -1,10 +1,11 @@
 //! A replica that was away for longer than the others' memory reaches.
 
 use super::clients::{CLIENT, Group, LONG, batch};
-use quorate::base::{NodeId, Slot, View};
+use quorate::base::{Body, NodeId, Slot, View};
 use quorate::protocol::Input;
 use quorate::protocol::pbft::Options;
 use quorate::wire::pbft::{self, Message, Vote};
+use quorate::wire::{Entry, Message as Any};
 use std::time::Duration;
 
 /// Values of eight bytes, of which each replica keeps five in memory, beside those above the newest stable checkpoint.
@@ -105,4 +106,34 @@ fn a_value_does_not_go_to_one_peer_as_often_as_that_asks_for_it() {
     group.wait(2 * Options::default().status_every);
     group.tell(2, Input::Receive { from: NodeId(4), message: Message::Want { votes } });
     assert_eq!(group.outs[1].sends.len(), 1, "that may have been lost");
+}
+
+/// What one replica alone calls decided is kept for as long as another may say the same: that a liar shows much costs little memory.
+#[test]
+fn values_that_one_replica_alone_shows_find_room_for_two_answers() {
+    let mut group = group(1_000);
+    let entry = |slot: u64, variant: u8| Entry {
+        slot: Slot(slot),
+        body: Body::new(vec![variant; 300].into()),
+        ..Entry::default()
+    };
+    let shown: Vec<Entry> =
+        (0..8).flat_map(|variant| (1..=16).map(move |slot| entry(slot, variant))).collect();
+    for entries in shown.chunks(4) {
+        let decided = Message::Decided { entries: entries.to_vec(), votes: Vec::new() };
+        group.tell(1, Input::Receive { from: NodeId(4), message: decided });
+    }
+    for entry in &shown {
+        let votes = vec![Vote { slot: entry.slot, digest: pbft::digest(entry) }];
+        group.tell(1, Input::Receive { from: NodeId(2), message: Message::Want { votes } });
+    }
+    let kept = group.outs[0]
+        .sends
+        .iter()
+        .filter(|send| matches!(&send.message, Any::Pbft(Message::Have { .. })))
+        .count();
+    assert!((1..=2 * 1_000 / 300 + 1).contains(&kept), "{kept} of {}", shown.len());
+    // It is in nobody's way: what the others decide is executed here.
+    assert_eq!(group.propose(batch(1)), None);
+    assert_eq!(group.batches(1), [(CLIENT, 1)]);
 }

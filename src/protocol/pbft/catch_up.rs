@@ -328,9 +328,11 @@ impl Pbft {
         out: &mut Outbox,
     ) {
         let before = self.executed;
+        // A liar may show as many as it likes. What finds no room is asked for once it is known to be decided.
+        let mut room = (2 * self.options.message_bytes_max).saturating_sub(self.slots.shown_bytes());
         for entry in entries {
             let vote = Vote { slot: entry.slot, digest: pbft::digest(&entry) };
-            self.on_decision(now, from, vote, Some(entry), out);
+            self.on_decision(now, from, vote, Some((entry, &mut room)), out);
         }
         for vote in votes {
             self.on_decision(now, from, vote, None, out);
@@ -339,12 +341,13 @@ impl Pbft {
         self.go_on(now, from, before, out);
     }
 
+    /// `shown` is the value, with the bytes of values that still find room although one peer alone says that they are decided.
     fn on_decision(
         &mut self,
         now: Instant,
         from: NodeId,
         vote: Vote,
-        entry: Option<Entry>,
+        shown: Option<(Entry, &mut usize)>,
         out: &mut Outbox,
     ) {
         let ahead = vote.slot.0.saturating_sub(self.executed.0);
@@ -357,9 +360,12 @@ impl Pbft {
         let place = self.slots.at(vote.slot);
         place.decided.add(from, vote.digest);
         let agreed = place.decided.agreed(weak);
-        if let Some(entry) = entry {
+        if let Some((entry, room)) = shown {
             let wanted = agreed == Some(vote.digest) || place.committed == Some(vote.digest);
-            place.keep(vote.digest, Proposal { entry, signature: Default::default() }, wanted);
+            if wanted || *room != 0 {
+                *room -= if wanted { 0 } else { entry.body.len().min(*room) };
+                place.keep(vote.digest, Proposal { entry, signature: Default::default() }, wanted);
+            }
         }
         match (place.committed, agreed) {
             // Its value is on its way from whom the last status asked for bodies, or is asked for when that has come (`go_on`).

@@ -131,12 +131,7 @@ impl Place {
             return;
         }
         if VALUES_MAX <= self.values.len() {
-            let needed = |d: &Digest| {
-                self.assigned == Some(*d)
-                    || self.committed == Some(*d)
-                    || self.p.is_some_and(|(p, _)| p == *d)
-            };
-            match self.values.iter().position(|(d, _)| !needed(d)) {
+            match self.values.iter().position(|(d, _)| !self.needs(*d)) {
                 Some(at) if wanted => {
                     self.values.remove(at);
                 }
@@ -144,6 +139,15 @@ impl Place {
             }
         }
         self.values.push((digest, proposal));
+    }
+    fn needs(&self, digest: Digest) -> bool {
+        [self.assigned, self.committed, self.p.map(|(p, _)| p)].contains(&Some(digest))
+    }
+    /// Bytes of values that were not accepted here and are not known to be decided.
+    fn shown_bytes(&self) -> usize {
+        let is_shown = |d: Digest| !self.needs(d) && self.q.iter().all(|(q, _)| *q != d);
+        let shown = self.values.iter().filter(|(digest, _)| is_shown(*digest));
+        shown.map(|(_, proposal)| proposal.entry.body.len()).sum()
     }
     /// The value was accepted in `view`.
     pub fn accept(&mut self, digest: Digest, view: View) {
@@ -244,6 +248,10 @@ impl Slots {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.places.len()
+    }
+    /// Bytes of values that are here because somebody showed them, and that nothing asks for yet.
+    pub fn shown_bytes(&self) -> usize {
+        self.places.values().map(Place::shown_bytes).sum()
     }
     /// Raises the low water mark.
     pub fn raise(&mut self, low: Slot) {
