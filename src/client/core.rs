@@ -3,7 +3,7 @@
 //! A batch goes to the primary, or to all (`Auth`), and is answered when enough replicas say the same. What is not answered in time goes
 //! to all, signed: "if the client does not receive replies soon enough, it broadcasts the request to all replicas" (TOCS 2002, 4.2).
 //! Batches of a lane carry rising sequences, so a repetition takes effect once (`wire::sequence`), and each replica keeps the replies to
-//! the last [`WINDOW`] of them.
+//! the last [`WINDOW`] of them. How long "in time" is follows from how long the group takes to answer (`latency`).
 //!
 //! # Fast reads
 //! With `fast_reads` a read asks all replicas what stands in their stores now, and is answered when a strong quorum says the same. Then
@@ -19,6 +19,7 @@
 //! that alone: quorums of two epochs need not meet, so a fast read by the one could miss a write that was acknowledged by the other. What
 //! is not answered when an epoch begins is asked anew of its members, who each know whether it has taken effect.
 
+use super::latency::Latency;
 use super::split;
 use super::tally::Tally;
 use crate::base::canary::{self, Canary};
@@ -49,10 +50,10 @@ const ASK_OPEN: Duration = Duration::from_millis(100);
 /// The same while somebody says that they are not: a liar may always say so.
 const ASK_PAUSE: Duration = Duration::from_millis(20);
 
-/// So long is a long reply waited for once enough replicas agree on its digest: it comes from one, who may be gone. Doubles like the other.
+/// So long is a long reply waited for once enough replicas agree on its digest: it comes from one, who may be gone. Doubles a few times.
 const BODY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Most doublings of the pause between two attempts.
+/// Most of these doublings.
 const DOUBLINGS_MAX: u32 = 3;
 
 /// How a batch convinces replicas that this client made it.
@@ -78,7 +79,7 @@ pub struct Settings {
     pub fast_reads: bool,
     /// How replicas are convinced.
     pub auth: Auth,
-    /// After which silence a batch goes again, to all; doubles a few times.
+    /// After which silence at the earliest a batch goes again, to all; later where the group takes longer.
     pub retry_after: Duration,
     /// After which wait the outcome is unknown to whoever asked.
     pub answer_within: Duration,
@@ -101,6 +102,8 @@ struct Pending {
     /// When it was sent last; `None` before, and when it must go again at once.
     sent: Option<Instant>,
     attempts: u32,
+    /// How long a silence is borne after that.
+    patience: Duration,
     tally: Tally,
     /// Replies as they came, one a digest.
     replies: Vec<Body>,
@@ -111,8 +114,8 @@ struct Pending {
 impl Pending {
     fn new(now: Instant, asked: Asked, body: Body, growth: u64) -> Pending {
         let (tally, replies) = (Tally::default(), Vec::new());
-        let (sent, agreed_at) = (None, None);
-        Pending { asked, body, growth, submitted: now, sent, attempts: 0, tally, replies, agreed_at }
+        let (sent, attempts, patience, agreed_at) = (None, 0, Duration::ZERO, None);
+        Pending { asked, body, growth, submitted: now, sent, attempts, patience, tally, replies, agreed_at }
     }
     fn hear(&mut self, from: NodeId, reply: &Reply) {
         self.tally.hear(from, reply.digest);
@@ -136,7 +139,7 @@ impl Pending {
         self.sent.is_some() && self.silent_at(settings) <= now
     }
     fn silent_at(&self, settings: &Settings) -> Instant {
-        let again = self.sent.map_or(Instant::ZERO, |sent| sent.after(self.doubled(settings.retry_after)));
+        let again = self.sent.map_or(Instant::ZERO, |sent| sent.after(self.patience));
         again.min(self.submitted.after(settings.answer_within))
     }
     /// Whether it is decided, and only the reply itself has not come.
@@ -144,10 +147,17 @@ impl Pending {
         self.reply_due().is_some_and(|at| at <= now)
     }
     fn reply_due(&self) -> Option<Instant> {
-        self.agreed_at.map(|at| at.after(self.doubled(BODY_PAUSE)))
+        let doublings = self.attempts.saturating_sub(1).min(DOUBLINGS_MAX);
+        self.agreed_at.map(|at| at.after(BODY_PAUSE * (1 << doublings)))
     }
-    fn doubled(&self, pause: Duration) -> Duration {
-        pause * (1 << self.attempts.saturating_sub(1).min(DOUBLINGS_MAX))
+    /// It goes out now.
+    fn send(&mut self, now: Instant, patience: Duration) {
+        (self.sent, self.patience) = (Some(now), patience);
+        self.attempts += 1;
+    }
+    /// How long it took, if it is clear which time of sending was answered.
+    fn took(&self, now: Instant) -> Option<Duration> {
+        self.sent.filter(|_| self.attempts == 1).map(|sent| now.since(sent))
     }
     fn due(&self, settings: &Settings) -> Instant {
         self.reply_due().into_iter().chain([self.silent_at(settings)]).min().expect("one at least")
@@ -200,6 +210,9 @@ pub struct Core {
     writes: Lane,
     ordered_reads: Lane,
     fast_reads: Lane,
+    /// How long ordered batches take, and reads that are not ordered.
+    ordered: Latency,
+    unordered: Latency,
     /// Who leads, as each replica last said.
     hints: BTreeMap<NodeId, NodeId>,
     primary: NodeId,
@@ -217,6 +230,7 @@ impl Core {
         assert!(!members.is_empty() && !members.contains(&settings.me));
         let (primary, quorum) = (members[0], lineage.quorum());
         let lane = Lane::default;
+        let latency = Latency::new(settings.retry_after, settings.answer_within);
         Core {
             settings,
             key,
@@ -228,6 +242,8 @@ impl Core {
             writes: lane(),
             ordered_reads: lane(),
             fast_reads: lane(),
+            ordered: latency.clone(),
+            unordered: latency,
             hints: BTreeMap::new(),
             primary,
             counters: Counters::default(),
@@ -312,16 +328,19 @@ impl Core {
         }
         self.hear_hint(from, reply.leader);
         let enough = if reply.lane == FAST_READS { self.enough_unordered() } else { self.enough() };
-        let lane = match reply.lane {
-            WRITES => &mut self.writes,
-            ORDERED_READS => &mut self.ordered_reads,
-            FAST_READS => &mut self.fast_reads,
+        let (lane, latency) = match reply.lane {
+            WRITES => (&mut self.writes, &mut self.ordered),
+            ORDERED_READS => (&mut self.ordered_reads, &mut self.ordered),
+            FAST_READS => (&mut self.fast_reads, &mut self.unordered),
             _ => return,
         };
         let Some(pending) = lane.open.get_mut(&reply.sequence) else { return };
         pending.hear(from, &reply);
         if let Some(bytes) = pending.agreed(enough) {
             let pending = lane.open.remove(&reply.sequence).expect("it is there");
+            if let Some(took) = pending.took(now) {
+                latency.sample(took);
+            }
             self.counters.contradicted +=
                 (pending.tally.len() - pending.tally.count(Digest::of(&bytes))) as u64;
             self.counters.fast += u64::from(reply.lane == FAST_READS);
@@ -448,6 +467,7 @@ impl Core {
             self.counters.indeterminate += gone.len() as u64;
             self.answers.extend(gone.iter().map(|pending| failed(pending.asked, Failure::Indeterminate)));
         }
+        self.back_off(now);
         let is_slow = |pending: &Pending| pending.is_silent(now, &self.settings) || pending.lacks_reply(now);
         let slow = self.fast_reads.open.iter().filter(|(_, pending)| is_slow(pending));
         for sequence in slow.map(|(sequence, _)| *sequence).collect::<Vec<u64>>() {
@@ -469,6 +489,18 @@ impl Core {
         }
     }
 
+    /// However much is not answered in time, it is one silence.
+    fn back_off(&mut self, now: Instant) {
+        let settings = &self.settings;
+        let is_silent = |lane: &Lane| lane.open.values().any(|pending| pending.is_silent(now, settings));
+        if is_silent(&self.writes) || is_silent(&self.ordered_reads) {
+            self.ordered.back_off();
+        }
+        if is_silent(&self.fast_reads) {
+            self.unordered.back_off();
+        }
+    }
+
     /// When `timeout` has something to do.
     pub fn deadline(&self) -> Instant {
         let lanes = [&self.writes, &self.ordered_reads, &self.fast_reads];
@@ -479,11 +511,11 @@ impl Core {
     /// Sends what is to be sent.
     fn flush(&mut self, now: Instant) {
         let Settings { group, me, boot, auth, .. } = self.settings;
+        let patience = self.ordered.silence();
         for (number, lane) in [(WRITES, &mut self.writes), (ORDERED_READS, &mut self.ordered_reads)] {
             let Some(floor) = lane.open.keys().next().copied() else { continue };
             for (&sequence, pending) in lane.open.iter_mut().filter(|(_, pending)| pending.sent.is_none()) {
-                pending.sent = Some(now);
-                pending.attempts += 1;
+                pending.send(now, patience);
                 let (attempt, growth, body) = (pending.attempts, pending.growth, pending.body.clone());
                 self.counters.again += u64::from(1 < attempt);
                 let origin = Origin { node: me, lane: number, boot };
@@ -498,8 +530,7 @@ impl Core {
             }
         }
         for (&id, pending) in self.fast_reads.open.iter_mut().filter(|(_, pending)| pending.sent.is_none()) {
-            pending.sent = Some(now);
-            pending.attempts += 1;
+            pending.send(now, self.unordered.silence());
             let message: wire::Message =
                 Message::Read { boot, lane: FAST_READS, id, body: pending.body.clone() }.into();
             let to = self.members.iter();

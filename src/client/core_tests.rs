@@ -363,3 +363,31 @@ fn a_word_of_another_epoch_counts_nothing_but_makes_it_ask() {
     (1..=3).for_each(|from| reply(&mut core, from, FAST_READS, 1, RIGHT));
     assert_eq!((answers(&mut core).len(), core.counters().of_other_epochs), (1, 4));
 }
+
+/// A group that takes half a second from some moment on.
+#[test]
+fn a_group_that_has_become_slow_is_soon_asked_once() {
+    let slow = 5 * RETRY;
+    let mut core = core(Auth::Sign, false);
+    let mut again = Vec::new();
+    for sequence in 1..=6 {
+        let begun = Instant::ZERO.after(2 * slow * sequence as u32);
+        write(&mut core, begun, sequence);
+        while core.deadline() < begun.after(slow) {
+            core.timeout(core.deadline());
+        }
+        for from in [1, 2] {
+            let body = Body::new(Bytes::from_static(RIGHT));
+            let (lane, leader, digest) = (WRITES, NodeId(1), body.digest());
+            let reply = Reply { boot: 7, lane, sequence, leader, epoch: 0, digest, body };
+            core.receive(begun.after(slow), NodeId(from), Message::Replied(reply));
+        }
+        assert_eq!(answers(&mut core).len(), 1);
+        again.push(core.counters().again);
+    }
+    assert_eq!(
+        again,
+        [2, 3, 3, 3, 3, 3],
+        "what goes again gives no sample, but the silence stays long until one comes"
+    );
+}
