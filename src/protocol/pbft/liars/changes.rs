@@ -68,7 +68,7 @@ impl Lie for FalseChanges {
             let ahead = [1, 1, 2, 1 << 40][scene.prng.below(4) as usize];
             let empty = Vote { slot: Slot::ZERO, digest: crate::wire::pbft::NULL };
             let change = Change {
-                view: View(scene.view.0 + ahead),
+                view: View(scene.view.0.saturating_add(ahead)),
                 node: scene.any_liar(),
                 stable: Slot::ZERO,
                 checkpoints: vec![empty],
